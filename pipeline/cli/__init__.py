@@ -1,0 +1,1 @@
+"""The `sharedris` command: one module per sub-command."""

@@ -1,0 +1,148 @@
+"""What one run is: everything that decides its result, and apart from it everything that does not.
+
+`RunConfig` is hashed into the run's identity (together with the data fingerprint). `ExecutionConfig` says where and on
+what the run happens; two runs that differ in it alone are the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sharedris.config import LossConfig, ModelConfig, to_dict
+
+CONFIG_VERSION = 1
+"""Raised when the meaning of a field changes, so that an old record is never taken for a new run."""
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _require(condition: bool, field_name: str, message: str) -> None:
+    if not condition:
+        raise ValueError(f"{field_name}: {message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which prepared sets are trained on and which splits are evaluated, all in full (`refcoco+_unc/testA`)."""
+
+    train_sets: tuple[str, ...] = ("toyplus_unc",)
+    evaluate_splits: tuple[str, ...] = ("toyplus_unc/val",)
+    horizontal_flip: bool = False  # the paper names no augmentation
+
+    def __post_init__(self) -> None:
+        _require(len(self.train_sets) > 0, "data.train_sets", "needs at least one set")
+        for split in self.evaluate_splits:
+            _require(split.count("/") == 1, "data.evaluate_splits", f"{split!r} is not SET/SPLIT in full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedule, as in section IV-A."""
+
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 5e-4
+    decay_norms_and_biases: bool = True  # the paper is silent; plain AdamW decays all
+    schedule: Literal["cosine", "constant"] = "cosine"  # per step, to zero
+    warmup_steps: int = 0
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, "optim.learning_rate", "must be above 0")
+        _require(self.clip_norm > 0, "optim.clip_norm", "must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The recipe's length and numerics; defaults are the paper's."""
+
+    epochs: int = 35
+    global_batch_size: int = 112  # 14 on each of 8 GPUs
+    precision: Precision = "bf16"
+    synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
+    max_samples_per_epoch: int | None = None
+    nonfinite_loss: Literal["stop", "skip"] = "stop"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs", "must be 1 or more")
+        _require(self.global_batch_size >= 1, "train.global_batch_size", "must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How masks are scored; the rules themselves are the protocols of `pipeline.protocol`."""
+
+    protocols: tuple[str, ...] = ("paper", "original", "input")
+    threshold: float = 0.35
+
+    def __post_init__(self) -> None:
+        _require(0.0 < self.threshold < 1.0, "evaluation.threshold", "must be in (0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One configuration, one seed."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    seed: int = 0
+
+    def content_hash(self, data_fingerprint: str) -> str:
+        """Return 16 hex digits of all that decides the result: this config, its version and the data."""
+        return _digest({"config": to_dict(self), "data": data_fingerprint})
+
+    def recipe(self, data_fingerprint: str) -> str:
+        """Return 12 hex digits of all but the ablated modules and the seed: a table holds rows of one recipe."""
+        config = to_dict(self)
+        del config["seed"], config["model"]["fpn"], config["model"]["decoder"]
+        return _digest({"config": config, "data": data_fingerprint})[:12]
+
+    def run_id(self, data_fingerprint: str) -> str:
+        """Return the run's name, the same on every machine: scale, training sets, seed and content hash."""
+        sets = "+".join(self.data.train_sets).replace("/", "_")
+        return f"{self.model.scale}-{sets}-s{self.seed}-{self.content_hash(data_fingerprint)[:12]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """Where and on what a run happens; none of it changes the result beyond floating-point order."""
+
+    workers: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    loader_workers: int = 0
+    prepared_root: str = "data/prepared"
+    runs_root: str = "runs"
+    micro_batch_size: int | None = None  # largest batch of one forward; None takes the worker's whole share
+    checkpoint_every_epochs: int = 1
+    activation_checkpointing: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 1, "workers", "must be 1 or more")
+        _require(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps({"version": CONFIG_VERSION, **values}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def replace_at(config: Any, path: str, value: Any) -> Any:
+    """Return the config with the field at a dotted path (`model.fpn.stages`) replaced.
+
+    Raises:
+        ValueError: when no such field exists; the message lists the fields there are.
+    """
+    name, _, rest = path.partition(".")
+    names = [entry.name for entry in dataclasses.fields(config)]
+    _require(name in names, path, f"no field {name!r} here; there are: {', '.join(names)}")
+    current = getattr(config, name)
+    return dataclasses.replace(config, **{name: replace_at(current, rest, value) if rest else value})

@@ -1,0 +1,1 @@
+"""What the records say: tables, statistics, figures and pages. No torch, no Ray."""

@@ -1,0 +1,1 @@
+"""The model of "A Simple Baseline with Single-encoder for Referring Image Segmentation" and nothing else."""
