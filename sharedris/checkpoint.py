@@ -1,0 +1,106 @@
+"""A trained model as a folder: `model.safetensors`, `config.json`, `tokenizer.model`.
+
+Weights are in a format that cannot carry code, and the folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sharedris.config import ModelConfig, from_dict, to_dict
+from sharedris.errors import InputError
+from sharedris.model import SharedRis, build_model
+
+WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
+REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"
+
+
+class SavedModel(NamedTuple):
+    """What a model folder holds."""
+
+    model: SharedRis
+    config: ModelConfig
+    tokenizer_path: Path
+    threshold: float
+    run_id: str
+
+
+def save_model(  # noqa: PLR0917 - the trainer's interface
+    folder: Path, model: nn.Module, config: ModelConfig, tokenizer_path: Path, threshold: float, run_id: str
+) -> None:
+    """Write a model folder in one step, in place of one that is there.
+
+    Args:
+        folder: where to; its parents are made.
+        model: a `SharedRis`; give the module that DDP or compile wrap, not the wrapper.
+        config: the config that it was built from.
+        tokenizer_path: sentencepiece model, copied.
+        threshold: probability above which a pixel is foreground.
+        run_id: name of the run, kept in `config.json`.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir(parents=True)
+    try:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, partial / WEIGHTS)
+        values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id}
+        (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")
+        shutil.copyfile(tokenizer_path, partial / TOKENIZER)
+        _replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """Move the new folder to its place; a folder cannot be renamed over a full one."""
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+        folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old)
+    else:
+        new.rename(folder)
+
+
+def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
+    """Read a model folder; the model is in evaluation mode.
+
+    Raises:
+        InputError: when a file is missing, damaged, or does not fit the config.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, CONFIG, TOKENIZER):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}", REMEDY)
+    config, values = _read_config(folder / CONFIG)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / WEIGHTS} cannot be read: {error}", REMEDY) from None
+    model = build_model(config)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
+    return SavedModel(
+        model.to(device).eval(), config, folder / TOKENIZER, float(values["threshold"]), str(values["run_id"])
+    )
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
+    try:
+        values = json.loads(path.read_text())
+        return from_dict(ModelConfig, values["model"]), values
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not the config of a model: {error}", REMEDY) from None

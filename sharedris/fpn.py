@@ -1,0 +1,72 @@
+"""Shared FPN: what the encoder's stages become before the mask decoder (equations 6 and 7, table VII).
+
+Shapes: B batch, V visual tokens, T text tokens, S = V + T, D encoder width, W head width, K stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sharedris.config import ModelConfig
+from sharedris.encoder import Streams
+from sharedris.fusion import build_fusion
+
+
+class Projection(nn.Module):
+    """W_j: a stage's tokens from encoder width to head width, by one linear layer or by one per modality."""
+
+    def __init__(self, encoder_width: int, width: int, *, multiway: bool) -> None:
+        super().__init__()
+        self.visual = nn.Linear(encoder_width, width)
+        self.text = nn.Linear(encoder_width, width) if multiway else self.visual
+        for layer in {self.visual, self.text}:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, streams: Streams) -> Tensor:
+        """Return the joined tokens, (B, S, W)."""
+        return torch.cat([self.visual(streams.visual_BVD), self.text(streams.text_BTD)], dim=1)
+
+
+class NoFpn(nn.Module):
+    """The last layer through one projection shared by both modalities ("No FPN", table VII)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.projection = Projection(config.encoder.width, config.width, multiway=False)
+
+    def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
+        """Return the joined tokens, (B, S, W)."""
+        return self.projection(outputs[-1])
+
+
+class SharedFpn(nn.Module):
+    """Each stage projected and fused, all of them joined on channels and projected once more."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        fpn = config.fpn
+        self.stages = fpn.stages
+        self.projections = nn.ModuleList(
+            Projection(config.encoder.width, config.width, multiway=fpn.multiway_projection) for _ in fpn.stages
+        )
+        self.fusions = nn.ModuleList(build_fusion(fpn.kind, config.width, fpn.fusion) for _ in fpn.stages)
+        self.out = nn.Linear(len(fpn.stages) * config.width, config.width)
+        nn.init.xavier_uniform_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
+        """Return the joined tokens, (B, S, W), from the encoder's outputs (entry j is layer j)."""
+        fused = []
+        for stage, projection, fusion in zip(self.stages, self.projections, self.fusions, strict=True):
+            visual_tokens = outputs[stage].visual_BVD.shape[1]
+            fused.append(fusion(projection(outputs[stage]), visible_B11S, visual_tokens))
+        return self.out(torch.cat(fused, dim=-1))
+
+
+def build_fpn(config: ModelConfig) -> nn.Module:
+    """Return the FPN that the config names."""
+    return NoFpn(config) if config.fpn.kind == "none" else SharedFpn(config)

@@ -1,0 +1,50 @@
+"""The training loss: weighted binary cross-entropy and Dice (equation 12).
+
+Shapes: B batch, H and W sides of the logit map.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional
+
+from sharedris.config import LossConfig
+
+DICE_SMOOTHING = 1.0
+"""Pixels added above and below the Dice fraction, so that an empty mask has a loss."""
+
+
+class LossTerms(NamedTuple):
+    """Scalars; `total` is the weighted sum that is minimised."""
+
+    total: Tensor
+    bce: Tensor
+    dice: Tensor
+
+
+def segmentation_loss(logits_BHW: Tensor, mask_BHW: Tensor, config: LossConfig) -> LossTerms:
+    """Return the loss of logits against binary masks at the model's input size, in float32 whatever the precision.
+
+    Args:
+        logits_BHW: logits, before the sigmoid.
+        mask_BHW: 0 and 1, at the input size; compared at the logits' size, or at its own with
+            `config.resolution == "input"`.
+        config: weights and resolution.
+    """
+    logits_BHW, mask_BHW = logits_BHW.float(), mask_BHW.float()
+    if config.resolution == "input":
+        logits_BHW = functional.interpolate(logits_BHW[:, None], size=mask_BHW.shape[-2:], mode="bilinear")[:, 0]
+    else:
+        mask_BHW = functional.interpolate(mask_BHW[:, None], size=logits_BHW.shape[-2:], mode="nearest-exact")[:, 0]
+    bce = functional.binary_cross_entropy_with_logits(logits_BHW, mask_BHW)
+    dice = _dice_loss(logits_BHW.sigmoid(), mask_BHW)
+    return LossTerms(total=config.bce * bce + config.dice * dice, bce=bce, dice=dice)
+
+
+def _dice_loss(probability_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
+    """Return the mean over samples of 1 - 2 |P M| / (|P| + |M|)."""
+    overlap_B = (probability_BHW * mask_BHW).sum(dim=(1, 2))
+    size_B = probability_BHW.sum(dim=(1, 2)) + mask_BHW.sum(dim=(1, 2))
+    return (1 - (2 * overlap_B + DICE_SMOOTHING) / (size_B + DICE_SMOOTHING)).mean()

@@ -1,0 +1,65 @@
+"""Shared-RIS: encoder, FPN, decoder and head, put together as the config says.
+
+Shapes: B batch, V visual tokens, T text tokens, S = V + T, H = W side of the logit map (120 for 480 pixels).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sharedris.config import ModelConfig
+from sharedris.decoder import MaskHead, SharedDecoder
+from sharedris.encoder import Encoder, visible_keys
+from sharedris.fpn import build_fpn
+
+
+class SharedRis(nn.Module):
+    """The whole model of figure 3; its parts are passed in, so that an ablation swaps one."""
+
+    def __init__(self, *, config: ModelConfig, encoder: Encoder, fpn: nn.Module, decoder: nn.Module, head: nn.Module):
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.fpn = fpn
+        self.decoder = decoder
+        self.head = head
+
+    def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None = None) -> Tensor:
+        """Return mask logits, float (B, H, W) with H = W = `config.logits_size`.
+
+        Args:
+            image_BCHW: image, mean and standard deviation 0.5, at `config.encoder.image_size`.
+            token_ids_BT: ids from the tokenizer; the first is the text class token.
+            padding_BT: True at padding; None when nothing is padded.
+        """
+        token_ids_BT, padding_BT = trim_padding(token_ids_BT, padding_BT)
+        outputs = self.encoder(image_BCHW, token_ids_BT, padding_BT)
+        visual_tokens = outputs[-1].visual_BVD.shape[1]
+        visible_B11S = visible_keys(padding_BT, visual_tokens)
+        tokens_BSW = self.decoder(self.fpn(outputs, visible_B11S), visible_B11S, visual_tokens)
+        return self.head(tokens_BSW, visual_tokens).float()
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Recompute each encoder layer in the backward pass instead of keeping what it computed."""
+        self.encoder.activation_checkpointing = enabled
+
+
+def trim_padding(token_ids_BT: Tensor, padding_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Drop the columns that no sample uses, and the mask where nothing is padded; logits do not depend on either."""
+    if padding_BT is None or torch.compiler.is_compiling() or padding_BT.is_meta:
+        return token_ids_BT, padding_BT
+    used_columns = int((~padding_BT).any(dim=0).nonzero().amax()) + 1
+    padding_BT = padding_BT[:, :used_columns]
+    return token_ids_BT[:, :used_columns], padding_BT if bool(padding_BT.any()) else None
+
+
+def build_model(config: ModelConfig) -> SharedRis:
+    """Return the model that the config describes, with random weights."""
+    return SharedRis(
+        config=config,
+        encoder=Encoder(config.encoder),
+        fpn=build_fpn(config),
+        decoder=SharedDecoder(config),
+        head=MaskHead(config),
+    )
