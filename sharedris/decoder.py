@@ -55,7 +55,8 @@ class UpsampleBlock(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_in", nonlinearity="relu")
+        # Tokens reach the head channels-last; a weight of the same layout spares a copy at every call.
+        self.convolution.weight.data = self.convolution.weight.data.to(memory_format=torch.channels_last)
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
         """Return (B, C, 2H, 2W)."""
@@ -73,9 +74,6 @@ class MaskHead(nn.Module):
         self.blocks = nn.Sequential(*(UpsampleBlock(width) for _ in range(config.head.upsample_blocks)))
         self.out = nn.Conv2d(width, width, 1) if config.head.output_convolution else nn.Identity()
         self.class_token = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
-        for block in self.blocks:
-            weight = block.convolution.weight
-            weight.data = weight.data.to(memory_format=torch.channels_last)
 
     def forward(self, tokens_BSW: Tensor, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W), of the joined tokens."""

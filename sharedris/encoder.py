@@ -149,7 +149,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.activation_checkpointing = False
         self.embedding = Embedding(config)
-        rates = torch.linspace(0, config.drop_path, config.layers).tolist()
+        rates = [config.drop_path * depth / max(config.layers - 1, 1) for depth in range(config.layers)]
         self.layers = nn.ModuleList(EncoderLayer(config, rate) for rate in rates)
         self.final_norm: nn.ModuleList | None = None
         if final_norm:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
 from sharedris.fusion import build_fusion
+from sharedris.layers import initialise_linear
 
 
 class Projection(nn.Module):
@@ -22,9 +23,7 @@ class Projection(nn.Module):
         super().__init__()
         self.visual = nn.Linear(encoder_width, width)
         self.text = nn.Linear(encoder_width, width) if multiway else self.visual
-        for layer in {self.visual, self.text}:
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        initialise_linear(self)
 
     def forward(self, streams: Streams) -> Tensor:
         """Return the joined tokens, (B, S, W)."""
@@ -55,8 +54,7 @@ class SharedFpn(nn.Module):
         )
         self.fusions = nn.ModuleList(build_fusion(fpn.kind, config.width, fpn.fusion) for _ in fpn.stages)
         self.out = nn.Linear(len(fpn.stages) * config.width, config.width)
-        nn.init.xavier_uniform_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        initialise_linear(self.out)
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
         """Return the joined tokens, (B, S, W), from the encoder's outputs (entry j is layer j)."""

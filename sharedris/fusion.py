@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from sharedris.config import FusionConfig
-from sharedris.layers import FusedAttention, Mlp, MultiHeadAttention, add_residual, merge_heads, split_heads
+from sharedris.layers import (
+    FusedAttention,
+    Mlp,
+    MultiHeadAttention,
+    add_residual,
+    initialise_linear,
+    merge_heads,
+    split_heads,
+)
 
 
 class SelfAttentionFusion(nn.Module):
@@ -84,10 +92,7 @@ class BiDirectionFusion(nn.Module):
         self.attend = PairAttention()
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = Mlp(width, config.mlp_width)
-        for layer in self.children():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        initialise_linear(self)
 
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return both modalities after reading each other at once, and the MLP, (B, S, W)."""
