@@ -1,0 +1,131 @@
+"""Read what the runs left: records, costs, samples, histories. Bad files become one clear line each, not the end.
+
+Everything comes back as a frame together with `problems`, the lines that the report prints at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from pipeline.records import (
+    COST_SCHEMA,
+    HISTORY_SCHEMA,
+    RECORD_SCHEMA,
+    SCHEMA_VERSION,
+    RecordError,
+    history_path,
+    list_runs,
+    read_table,
+    record_path,
+    samples_path,
+)
+
+CELL_KEYS = ["variant", "scale", "trained_on", "recipe", "seed", "split", "protocol"]
+"""What one number of a table is measured for: two runs that agree in all of it claim the same cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """All records below a root: one row per run, split and protocol, plus `trained_on` (sets joined by " + ").
+
+    `claims` holds the rows that were left out because two runs claim the same cell.
+    """
+
+    root: Path
+    records: pd.DataFrame
+    claims: pd.DataFrame
+    problems: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def run_ids(self) -> list[str]:
+        """Ids of the runs that can be shown, in order of their start."""
+        return list(self.records.sort_values(["started", "run_id"])["run_id"].unique())
+
+    def samples(self, run_id: str, split: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return the named columns of a run's per-sample rows, sorted by `index`.
+
+        Raises:
+            RecordError: when the file is missing, damaged or of another schema version.
+        """
+        return read_samples(samples_path(self.root, run_id, split), columns)
+
+    def history(self, run_id: str) -> pd.DataFrame:
+        """Return the per-epoch rows of a run.
+
+        Raises:
+            RecordError: when the file is missing, damaged or of another schema version.
+        """
+        return read_table(history_path(self.root, run_id), HISTORY_SCHEMA)
+
+
+def load_runs(root: Path) -> Runs:
+    """Read all records below a root; those that cannot be read are left out and told about in `problems`."""
+    frames, problems = [], []
+    for run_id in list_runs(root):
+        try:
+            frames.append(read_table(record_path(root, run_id), RECORD_SCHEMA))
+        except RecordError as error:
+            problems.append(f"record left out: {error}")
+    if not frames:
+        problems.append(f"no records in {root / 'records'}: run a sweep first (make sweep-fpn)")
+        empty = RECORD_SCHEMA.empty_table().to_pandas().assign(trained_on=pd.Series(dtype="str"))
+        return Runs(root=root, records=empty, claims=empty, problems=tuple(problems))
+    records = pd.concat(frames, ignore_index=True)
+    records["trained_on"] = [" + ".join(sorted(sets)) for sets in records["train_sets"]]
+    records, claims, more = _drop_double_claims(records)
+    return Runs(root=root, records=records, claims=claims, problems=(*problems, *more))
+
+
+def _drop_double_claims(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Leave out cells which two runs claim: the report never picks one of them in silence."""
+    claimed = records.duplicated(CELL_KEYS, keep=False)
+    problems = []
+    for _, rows in records[claimed].groupby(["variant", "scale", "trained_on", "recipe", "seed"]):
+        runs = sorted(rows["run_id"].unique())
+        row = rows.iloc[0]
+        problems.append(
+            f"{len(runs)} records claim one cell ({row['variant']}, seed {row['seed']}, {row['scale']}): "
+            f"{', '.join(runs)}; none is shown: move all but one out of records/"
+        )
+    return records[~claimed].reset_index(drop=True), records[claimed].reset_index(drop=True), problems
+
+
+def load_costs(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the measured costs of all variants and scales (COST_SCHEMA) and the problems met."""
+    frames, problems = [], []
+    for path in sorted((Path(root) / "costs").glob("*/*.parquet")):
+        try:
+            frames.append(read_table(path, COST_SCHEMA))
+        except RecordError as error:
+            problems.append(f"costs left out: {error}")
+    if not frames:
+        return COST_SCHEMA.empty_table().to_pandas(), problems
+    return pd.concat(frames, ignore_index=True), problems
+
+
+def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read only the named columns of a file of per-sample rows (5 million rows stay small that way).
+
+    Raises:
+        RecordError: when the file is missing, damaged or of another schema version.
+    """
+    wanted = ["schema_version", "index", *(name for name in columns if name != "index")]
+    remedy = "Evaluate the run again"
+    try:
+        rows = pq.read_table(path, columns=wanted, use_threads=False, memory_map=True).to_pandas()
+    except FileNotFoundError:
+        raise RecordError(f"{path} does not exist: a record without its samples", remedy) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}", remedy) from None
+    if missing := sorted(set(wanted) - set(rows.columns)):
+        raise RecordError(f"{path} lacks the columns {missing}", remedy)
+    if len(rows) and (rows["schema_version"] != SCHEMA_VERSION).any():
+        raise RecordError(f"{path} has another schema version than {SCHEMA_VERSION}", remedy)
+    index = rows["index"].to_numpy()
+    return rows if (index[1:] > index[:-1]).all() else rows.sort_values("index", ignore_index=True)

@@ -1,0 +1,187 @@
+"""The paper's ten tables as data: what `published/*.csv` holds, and what joins each row and column to our records.
+
+The CSV files keep every cell as printed ("13,026", "23M", "-"). Columns before the paper's own: `part` (heading inside
+the table), `method`, `citation`, `marks`, `restored` (marks that the text copy lost, put back by what the text says),
+`variant` (ModelConfig.variant, or a key of the same pattern for a module that is not ours), `scale`, `trained_on`
+("each" data set alone, or all "combined").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.records import RecordError
+
+FOLDER = Path(__file__).parent / "published"
+KEY_COLUMNS = ("part", "method", "citation", "marks", "restored", "variant", "scale", "trained_on")
+NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
+
+FULL_SPLITS = {
+    "refcoco_unc/val": 10834,
+    "refcoco_unc/testA": 5657,
+    "refcoco_unc/testB": 5095,
+    "refcoco+_unc/val": 10758,
+    "refcoco+_unc/testA": 5726,
+    "refcoco+_unc/testB": 4889,
+    "refcocog_umd/val": 4896,
+    "refcocog_umd/test": 9602,
+    "refcocog_google/val": 9536,
+}
+"""Expressions of the splits on which the paper reports: only a record with as many is compared with a printed score."""
+
+STAND_INS = {
+    "refcoco_unc": "toy_unc",
+    "refcoco+_unc": "toyplus_unc",
+    "refcocog_umd": "toyg_umd",
+    "refcocog_google": "",
+}
+"""The synthetic set of the same flavour, shown (and named) where no run on the real one exists."""
+
+SPLIT_COLUMNS = {
+    "RefCOCO val": "refcoco_unc/val",
+    "RefCOCO testA": "refcoco_unc/testA",
+    "RefCOCO testB": "refcoco_unc/testB",
+    "RefCOCO+ val": "refcoco+_unc/val",
+    "RefCOCO+ testA": "refcoco+_unc/testA",
+    "RefCOCO+ testB": "refcoco+_unc/testB",
+    "RefCOCOg val(U)": "refcocog_umd/val",
+    "RefCOCOg test(U)": "refcocog_umd/test",
+    "RefCOCOg val(G)": "refcocog_google/val",
+    "RefCOCOg test(G)": "refcocog_google/val",  # table II's heading; the split does not exist (notes.csv)
+}
+
+METRIC_COLUMNS = {
+    "oIoU": "oiou",
+    "mIoU": "miou",
+    "P@0.5": "precision_at_50",
+    "P@0.7": "precision_at_70",
+    "P@0.9": "precision_at_90",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """What a table of the paper is.
+
+    `component` says which part of the model its cost cells count: "fpn" (added over "No FPN"), "decoder" (decoder and
+    head, absolute) or "total". `metric` is set for the tables whose columns are splits.
+    """
+
+    numeral: str
+    caption: str
+    labels: tuple[str, ...] = ()  # columns of text beside the method
+    first_heading: str = "Methods"
+    component: str = ""
+    metric: str = ""
+    default_split: str = "refcoco+_unc/val"
+
+
+SPECS = {
+    spec.numeral: spec
+    for spec in (
+        TableSpec(
+            numeral="I",
+            caption="oIoU comparison with other RIS methods on RefCOCO, RefCOCO+ and RefCOCOg",
+            labels=("Visual", "Textual"),
+            metric="oiou",
+        ),
+        TableSpec(
+            numeral="II",
+            caption="oIoU comparison with RIS methods that use additional pre-trained models (LLM or SAM)",
+            labels=("Encoders",),
+            component="total",
+            metric="oiou",
+        ),
+        TableSpec(
+            numeral="III",
+            caption="Ablation study with different components",
+            labels=("Shared FPN", "Shared Decoder"),
+            first_heading="Components",
+        ),
+        TableSpec(
+            numeral="IV",
+            caption="Comparison with other FPN methods within the framework, with the shared decoder",
+            first_heading="FPN methods",
+            component="fpn",
+        ),
+        TableSpec(
+            numeral="V",
+            caption="Comparison with other fusion decoders within Shared-RIS, with the shared FPN",
+            first_heading="Decoder",
+            component="decoder",
+        ),
+        TableSpec(
+            numeral="VI",
+            caption="Efficiency and performance against recent methods with a single backbone or not",
+            labels=("Backbones",),
+            component="total",
+        ),
+        TableSpec(
+            numeral="VII",
+            caption="Ablation on the Shared FPN, with a shared decoder",
+            first_heading="Ablations",
+            component="fpn",
+        ),
+        TableSpec(
+            numeral="VIII",
+            caption="Ablation on the Shared Decoder, with a shared FPN",
+            first_heading="Ablations",
+            component="decoder",
+        ),
+        TableSpec(
+            numeral="IX",
+            caption="mIoU comparison with other RIS methods on RefCOCO, RefCOCO+ and RefCOCOg",
+            labels=("Visual", "Textual"),
+            metric="miou",
+        ),
+        TableSpec(numeral="X", caption="Ablation on the framework", labels=("Backbone",), first_heading="Framework"),
+    )
+}
+
+
+def read_published(numeral: str) -> pd.DataFrame:
+    """Return a published table, every cell as the text that the paper prints."""
+    return pd.read_csv(FOLDER / f"{numeral}.csv", dtype=str, keep_default_na=False)
+
+
+def read_notes(numeral: str, part: str = "") -> list[str]:
+    """Return the footnotes of a table: the paper's conflicts with itself, and what was restored."""
+    notes = pd.read_csv(FOLDER / "notes.csv", dtype=str, keep_default_na=False)
+    of_table = notes[(notes["table"] == numeral) & notes["part"].isin(["", part] if part else notes["part"].unique())]
+    return [f"{row.note} [{row.kind}]" for row in of_table.itertuples()]
+
+
+def number(printed: str) -> float | None:
+    """Return the number that a printed cell holds ("13,026", "23M"), or None for "-" and text."""
+    match = re.fullmatch(r"([\d,]+(?:\.\d+)?)M?", printed.strip())
+    return float(match[1].replace(",", "")) if match else None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return numeral and part letter of a table's name: "VII-a" gives ("VII", "a"), "VII" gives ("VII", "").
+
+    Raises:
+        RecordError: for a name that the paper does not have; the message lists those it has.
+    """
+    numeral, _, letter = name.strip().replace("(", "-").replace(")", "").partition("-")
+    numeral, letter = numeral.upper(), letter.lower()
+    if numeral not in SPECS or letter not in {"", *part_letters(numeral)}:
+        raise RecordError(f"{name!r} is no table of the paper", f"There are: {', '.join(all_names())}")
+    return numeral, letter
+
+
+def part_letters(numeral: str) -> list[str]:
+    """Return the letters of a table's parts ("a", "b"), empty where it has none."""
+    return ["a", "b"] if numeral in ("VII", "VIII") else []
+
+
+def all_names() -> list[str]:
+    """Return the names of all tables, the parts of VII and VIII apart."""
+    names = []
+    for numeral in NUMERALS:
+        names += [f"{numeral}-{letter}" for letter in part_letters(numeral)] or [numeral]
+    return names

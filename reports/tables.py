@@ -1,0 +1,132 @@
+"""Build the paper's tables from published rows, records and costs.
+
+An ablation (III to VIII, X) is one line per cell with the paper's number, ours and, where both were taken on the same
+data, the difference. A comparison of methods (I, II, IX) keeps the published lines and adds ours below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.captions import ablation_caption, cost_sentence, trivial_answers
+from reports.choice import Choice, Wanted, choose
+from reports.cost_cells import CostBook
+from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
+from reports.load import Runs
+from reports.paper import METRIC_COLUMNS, SPECS, TableSpec, number, read_notes, read_published, split_name
+from reports.scores import absence, score_cell
+
+CITED_BY_US = "Shared-RIS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A table, the runs that it was made from, and the published rows that it joins."""
+
+    table: Table
+    choice: Choice
+    published: pd.DataFrame
+
+
+def published_rows(name: str) -> tuple[TableSpec, pd.DataFrame]:
+    """Return the spec and the published rows of a table or of one part of it ("VII-a")."""
+    numeral, letter = split_name(name)
+    rows = read_published(numeral)
+    return SPECS[numeral], rows[rows["part"].str.startswith(f"({letter})")].reset_index(drop=True) if letter else rows
+
+
+def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
+    """Return an ablation table: published and measured cells side by side, in the paper's order and labels."""
+    spec, published = published_rows(name)
+    choice = choose(runs.records, runs.claims, list(published["variant"]), wanted, default_split=spec.default_split)
+    metrics = [heading for heading in published.columns if heading in METRIC_COLUMNS]
+    columns = _ablation_columns(spec, metrics, with_difference=choice.is_published_data)
+    rows: list[Row] = []
+    for part, of_part in published.groupby("part", sort=False):
+        if part and published["part"].nunique() > 1:
+            rows.append(Row(kind="section", cells=(text_cell(str(part)),)))
+        lines = [Row(cells=tuple(_ablation_cells(row, spec, metrics, choice, costs))) for _, row in of_part.iterrows()]
+        rows += with_ranks(columns, lines)
+    part_name = published["part"].iloc[0] if "-" in name else ""
+    table = Table(
+        name=name,
+        title=f"Table {spec.numeral}{part_name[:3]}",
+        caption=ablation_caption(spec, part_name, choice),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        notes=(*cost_sentence(spec), *trivial_answers(choice), *read_notes(spec.numeral, part_name)),
+    )
+    return Built(table=table, choice=choice, published=published)
+
+
+def _ablation_columns(spec: TableSpec, metrics: list[str], *, with_difference: bool) -> list[Column]:
+    columns = [Column(heading=heading, numeric=False) for heading in _label_headings(spec)]
+    if spec.component:
+        for group in ("Params", "GFLOPs"):
+            columns += [Column(heading=heading, group=group) for heading in ("paper", "here", "diff.")]
+    for group in metrics:
+        columns += [Column(heading=heading, group=group, better="max") for heading in ("paper", "here")]
+        if with_difference:
+            columns.append(Column(heading="diff.", group=group))
+    return columns
+
+
+def _label_headings(spec: TableSpec) -> tuple[str, ...]:
+    return spec.labels if spec.numeral == "III" else (spec.first_heading, *spec.labels)
+
+
+def _ablation_cells(
+    row: pd.Series, spec: TableSpec, metrics: list[str], choice: Choice, costs: CostBook
+) -> Iterator[Cell]:
+    if spec.numeral != "III":
+        yield text_cell(method_label(row))
+    yield from (text_cell(row[label]) for label in spec.labels)
+    if spec.component:
+        yield from cost_cells(row, spec, costs)
+    mine = choice.rows[choice.rows["variant"] == row["variant"]]
+    for heading in metrics:
+        published = number(row[heading])
+        yield Cell(text=row[heading], value=published)
+        if mine.empty:
+            claimed = row["variant"] in set(choice.claims["variant"])
+            ours = absence(row["variant"], claimed=claimed, measured=(row["scale"], row["variant"]) in costs)
+        else:
+            ours = score_cell(mine, METRIC_COLUMNS[heading])
+        yield ours
+        if choice.is_published_data:
+            yield difference_cell(ours.value, published)
+
+
+def method_label(row: pd.Series) -> str:
+    """Return the paper's label of a row: name, marks and citation."""
+    return f"{row['method']}{row['marks']}{' ' + row['citation'] if row['citation'] else ''}"
+
+
+def cost_cells(row: pd.Series, spec: TableSpec, costs: CostBook) -> Iterator[Cell]:
+    """Yield parameters (paper, here, difference) and GMACs (the same) at the paper's scale."""
+    cost = costs.cell(spec.component, row["scale"], row["variant"]) if row["variant"] else None
+    is_baseline = spec.component == "fpn" and "fpn=none()" in row["variant"]
+    for heading, unit, field in (("Params", "M", "million_params"), ("GFLOPs", "", "gmacs")):
+        printed = row.get(heading, "-")
+        published = number(printed)
+        yield Cell(text=printed, value=published)
+        if is_baseline:
+            yield Cell(text="-", detail="the baseline that the added cost is taken over")
+            yield text_cell("-")
+        elif cost is None:
+            yield missing_cell("not measured" if row["variant"] else "", f"no cost file at scale {row['scale']}")
+            yield text_cell("")
+        else:
+            measured = getattr(cost, field)
+            yield Cell(text=f"{measured:.2f}{unit}", value=measured, detail=f"fvcore, scale {row['scale']}")
+            yield difference_cell(measured, published)
+
+
+def difference_cell(ours: float | None, published: float | None) -> Cell:
+    """Return ours minus the paper's with its sign, empty where one of them is missing."""
+    if ours is None or published is None:
+        return text_cell("")
+    return Cell(text=f"{ours - published:+.2f}".replace("-", "−"), value=ours - published)
