@@ -1,0 +1,61 @@
+"""`sharedris prepare`: turn annotations into the prepared format that training and evaluation read."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from pipeline.data.prepare import Prepared, counts_text, prepare_source
+from pipeline.data.refer import read_refer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    layouts = parser.add_subparsers(dest="layout", required=True, metavar="LAYOUT")
+    refer = layouts.add_parser("refer", help="the REFER layout of RefCOCO, RefCOCO+, RefCOCOg and the synthetic sets")
+    refer.add_argument(
+        "--root", default="data/refer", help="folder that holds refcoco, refcoco+, ... (default: %(default)s)"
+    )
+    refer.add_argument(
+        "--set", required=True, metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, ..."
+    )
+    _add_common(refer)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="data/prepared", help="folder or URI to write (default: %(default)s)")
+    parser.add_argument("--images", metavar="FOLDER", help="image folder, where it is not one of the usual ones")
+    parser.add_argument("--no-images", action="store_true", help="do not look at the images")
+    parser.add_argument("--embed-images", action="store_true", help="put the image files into the prepared set")
+    parser.add_argument("--tokenizer", metavar="FILE", help="sentencepiece model; without it one is trained")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the set and print its counts."""
+    started = time.perf_counter()
+    images = Path(args.images) if args.images else None
+    source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
+    prepared = prepare_source(
+        source,
+        args.out,
+        tokenizer=Path(args.tokenizer) if args.tokenizer else None,
+        read_images=not args.no_images,
+        embed_images=args.embed_images,
+    )
+    _report(prepared, time.perf_counter() - started)
+    return 0
+
+
+def _report(prepared: Prepared, seconds: float) -> None:
+    manifest = prepared.manifest
+    print(
+        f"{manifest.set}: prepared in {manifest.place} ({seconds:.1f} s)"
+        if prepared.written
+        else f"{manifest.set}: nothing to do, the same input is already prepared in {manifest.place}"
+    )
+    print(counts_text(manifest), end="")
+    trained = ", ".join(manifest.tokenizer_training)
+    print(f"fingerprint {manifest.fingerprint}, tokenizer {'trained on ' + trained if trained else 'as given'}")
+    if trained and manifest.tokenizer_training != ("train",):
+        print("Note: there is no train split, so the tokenizer has seen the sentences of the others; give --tokenizer")

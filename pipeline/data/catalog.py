@@ -1,0 +1,170 @@
+"""Names of the sets and splits, in full and without synonyms, and the counts that were published for them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from sharedris.errors import InputError
+
+SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Size of a split; None where no number was published."""
+
+    images: int | None = None
+    refs: int | None = None
+    expressions: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSpec:
+    """A set in REFER layout: `FOLDER/refs(SPLIT_BY).p` and `FOLDER/instances.json` below a root.
+
+    Attributes:
+        family: sets of one family share image ids, so that leakage between them can be seen.
+        published: counts per split as published, and under "all" for the whole set.
+        splits_share_images: true where the published splits divide objects and not images.
+    """
+
+    name: str
+    folder: str
+    split_by: str
+    splits: tuple[str, ...]
+    family: str
+    published: dict[str, Counts] = field(default_factory=dict)
+    splits_share_images: bool = False
+
+
+def _counts(images: int | None, refs: int | None, expressions: int | None) -> Counts:
+    return Counts(images=images, refs=refs, expressions=expressions)
+
+
+_UNC = ("train", "val", "testA", "testB")
+_UMD = ("train", "val", "test")
+
+# Sources: the REFER interface's own lists and the published tables of the three data sets.
+_SPECS = (
+    SetSpec(
+        name="refcoco_unc",
+        folder="refcoco",
+        split_by="unc",
+        splits=_UNC,
+        family="coco",
+        published={
+            "all": _counts(19994, 50000, 142210),
+            "train": _counts(16994, 42404, 120624),
+            "val": _counts(1500, 3811, 10834),
+            "testA": _counts(750, 1975, 5657),
+            "testB": _counts(750, 1810, 5095),
+        },
+    ),
+    SetSpec(
+        name="refcoco_google",
+        folder="refcoco",
+        split_by="google",
+        splits=_UMD,
+        family="coco",
+        published={"all": _counts(19994, 50000, 142210)},
+    ),
+    SetSpec(
+        name="refcoco+_unc",
+        folder="refcoco+",
+        split_by="unc",
+        splits=_UNC,
+        family="coco",
+        published={
+            "all": _counts(19992, 49856, 141564),
+            "train": _counts(16992, 42278, 120191),
+            "val": _counts(1500, 3805, 10758),
+            "testA": _counts(750, 1975, 5726),
+            "testB": _counts(750, 1798, 4889),
+        },
+    ),
+    SetSpec(
+        name="refcocog_umd",
+        folder="refcocog",
+        split_by="umd",
+        splits=_UMD,
+        family="coco",
+        published={
+            "all": _counts(25799, 49822, 95010),
+            "train": _counts(21899, 42226, 80512),
+            "val": _counts(1300, 2573, 4896),
+            "test": _counts(2600, 5023, 9602),
+        },
+    ),
+    SetSpec(
+        name="refcocog_google",
+        folder="refcocog",
+        split_by="google",
+        splits=("train", "val"),
+        family="coco",
+        published={"train": _counts(None, 44822, 85474), "val": _counts(None, 5000, 9536)},
+        splits_share_images=True,
+    ),
+    SetSpec(name="toy_unc", folder="toy", split_by="unc", splits=_UNC, family="toy"),
+    SetSpec(name="toyplus_unc", folder="toyplus", split_by="unc", splits=_UNC, family="toy"),
+    SetSpec(name="toyg_umd", folder="toyg", split_by="umd", splits=_UMD, family="toy"),
+)
+SETS = {spec.name: spec for spec in _SPECS}
+
+
+def find_set(name: str) -> SetSpec:
+    """Return the set of that full name.
+
+    Raises:
+        InputError: for any other name; the remedy lists the names there are.
+    """
+    if name in SETS:
+        return SETS[name]
+    near = [full for full in SETS if full.split("_")[0] == name.split("_", maxsplit=1)[0]]
+    remedy = f"Name it in full: {' or '.join(near)}" if near else f"There are: {', '.join(SETS)}"
+    raise InputError(f"unknown set {name!r}", remedy)
+
+
+def family_of(name: str) -> str:
+    """Return the family whose image ids a set shares; a custom set is its own family."""
+    return SETS[name].family if name in SETS else name
+
+
+def parse_split(split: str) -> tuple[str, str]:
+    """Return (set, split) of a split named in full, `refcoco_unc/testA`.
+
+    Raises:
+        InputError: when the name is not in full, or a known set has no such split.
+    """
+    name, slash, part = split.partition("/")
+    if not slash or not name or not part or "/" in part:
+        raise InputError(f"{split!r} is not a split in full", "Write SET/SPLIT, for example refcoco_unc/testA")
+    check_set_name(name)
+    check_split_name(name, part)
+    return name, part
+
+
+def check_set_name(name: str) -> None:
+    """Refuse a set name that could not be a folder (custom sets choose theirs)."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}", name):
+        raise InputError(f"{name!r} is no set name", "Use letters, digits, '_', '+', '-' or '.', at most 64")
+
+
+def check_split_name(name: str, part: str) -> None:
+    """Refuse a split that a known set does not have."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", part):
+        raise InputError(f"{part!r} is no split name", "Use letters, digits, '_' or '-', at most 32")
+    if name not in SETS or part in SETS[name].splits:
+        return
+    there = ", ".join(SETS[name].splits)
+    if (name, part) == ("refcocog_google", "test"):
+        raise InputError(
+            "refcocog_google/test does not exist: the Google split never released its test part",
+            "Evaluate refcocog_google/val, or refcocog_umd/test",
+        )
+    raise InputError(f"{name} has no split {part!r}", f"It has: {there}")
+
+
+def split_sort_key(part: str) -> tuple[int, str]:
+    """Order splits as papers print them: train, val, testA, testB, test, then custom ones."""
+    return (SPLIT_ORDER.index(part) if part in SPLIT_ORDER else len(SPLIT_ORDER), part)

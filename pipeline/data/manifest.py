@@ -1,0 +1,166 @@
+"""What a prepared set is: `SET/dataset.json` beside the parquet files, and the schemas of both.
+
+    ROOT/SET/dataset.json       this manifest; written last, so a set without it is not prepared
+    ROOT/SET/SPLIT.parquet      a row per ref (REF_SCHEMA)
+    ROOT/SET/tokenizer.model    the sentencepiece model the set's sentences are read with
+    ROOT/SET/images.arrow       with --embed-images: a row per image (IMAGE_SCHEMA)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.data.catalog import SETS, check_set_name, split_sort_key
+from pipeline.data.storage import Place, open_place
+from sharedris.errors import InputError
+
+PREPARED_VERSION = 1
+MANIFEST = "dataset.json"
+TOKENIZER = "tokenizer.model"
+EMBEDDED = "images.arrow"
+
+REF_SCHEMA = pa.schema(
+    [
+        ("ref_id", pa.int64()),
+        ("image_id", pa.int64()),
+        ("ann_id", pa.int64()),
+        ("category_id", pa.int64()),
+        ("file_name", pa.string()),  # relative to the manifest's image_root
+        ("image_digest", pa.string()),  # 32 hex digits of the file's bytes; empty where images were not read
+        ("height", pa.int32()),  # pixels
+        ("width", pa.int32()),
+        ("mask_rle", pa.binary()),  # compressed COCO RLE counts, height x width
+        ("area", pa.int64()),  # object pixels
+        ("area_ratio", pa.float64()),  # object pixels / image pixels
+        ("sent_ids", pa.list_(pa.int64())),
+        ("expressions", pa.list_(pa.string())),
+    ]
+)
+
+IMAGE_SCHEMA = pa.schema([("file_name", pa.string()), ("content", pa.binary())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    """Size of a prepared split."""
+
+    images: int
+    refs: int
+    expressions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `dataset.json` says.
+
+    Attributes:
+        image_root: absolute folder of the images; unused where they are embedded.
+        fingerprint: of rows, image bytes and tokenizer; the place of the files is not in it.
+        signature: of the input as it lay on disk, by which preparing again sees that there is nothing to do.
+        tokenizer_training: the splits whose sentences the tokenizer was trained on; empty where it was given.
+    """
+
+    schema_version: int
+    set: str
+    family: str
+    image_root: str
+    embedded: bool
+    images_read: bool
+    splits: dict[str, SplitCounts]
+    fingerprint: str
+    tokenizer_fingerprint: str
+    tokenizer_training: tuple[str, ...]
+    signature: str
+    source: tuple[str, ...]
+    prepared_root: str = ""
+
+    @property
+    def place(self) -> Place:
+        return open_place(self.prepared_root) / self.set
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The tokenizer as a local file; fetched once per process where the set lies elsewhere."""
+        place = self.place / TOKENIZER
+        return Path(place.path) if place.is_local else _fetch(place, self.tokenizer_fingerprint)
+
+    def split_place(self, part: str) -> Place:
+        """Return where the rows of a split lie."""
+        return self.place / f"{part}.parquet"
+
+
+def _fetch(place: Place, fingerprint: str) -> Path:
+    path = Path(tempfile.gettempdir()) / f"sharedris-tokenizer-{fingerprint}.model"
+    if not path.is_file() or file_fingerprint(path.read_bytes()) != fingerprint:
+        open_place(path).write_bytes(place.read_bytes())
+    return path
+
+
+def file_fingerprint(content: bytes) -> str:
+    """Return 16 hex digits of a file's bytes."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """Return the text of `dataset.json`."""
+    values = dataclasses.asdict(manifest)
+    del values["prepared_root"]
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def load_manifest(prepared_root: str | Path, set_name: str) -> Manifest:
+    """Return the manifest of a prepared set.
+
+    Raises:
+        InputError: when the set is not prepared there, or by another version of this code.
+    """
+    check_set_name(set_name)
+    place = open_place(prepared_root) / set_name / MANIFEST
+    if not place.exists():
+        raise InputError(f"{set_name} is not prepared in {prepared_root}", _how_to_prepare(set_name, prepared_root))
+    try:
+        values: dict[str, Any] = json.loads(place.read_bytes())
+        version = values.get("schema_version")
+        if version != PREPARED_VERSION:
+            raise InputError(
+                f"{place} has schema version {version}, this code reads {PREPARED_VERSION}", "Prepare the set again"
+            )
+        splits = {part: SplitCounts(**counts) for part, counts in values.pop("splits").items()}
+        lists = {name: tuple(values.pop(name)) for name in ("tokenizer_training", "source")}
+        return Manifest(**values, **lists, splits=splits, prepared_root=str(prepared_root))
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"{place} is damaged", f"Delete {place} and prepare the set again") from None
+
+
+def _how_to_prepare(set_name: str, prepared_root: str | Path) -> str:
+    if set_name.startswith("toy"):
+        return f"Run: sharedris synthesize --set {set_name}, then sharedris prepare refer --set {set_name}"
+    if set_name in SETS:
+        return f"Run: sharedris prepare refer --root ROOT --set {set_name} --out {prepared_root}"
+    return f"Known sets: {', '.join(SETS)}; your own: sharedris prepare custom --set {set_name} --out {prepared_root}"
+
+
+def data_fingerprint(prepared_root: str | Path, sets: Iterable[str]) -> str:
+    """Return 16 hex digits that stand for the content of several prepared sets, in whatever order they are named."""
+    parts = [f"{name}:{load_manifest(prepared_root, name).fingerprint}" for name in sorted(set(sets))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def prepared_sets(prepared_root: str | Path) -> list[str]:
+    """Return the names of the sets that are prepared there."""
+    root = open_place(prepared_root)
+    return [name for name in root.children() if not name.startswith(".") and (root / name / MANIFEST).exists()]
+
+
+def ordered_splits(splits: Iterable[str]) -> list[str]:
+    """Return split names in the order of the papers."""
+    return sorted(splits, key=split_sort_key)

@@ -1,0 +1,237 @@
+"""Prepare a set: read, look at everything, then write parquet, tokenizer and manifest, or nothing at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.images import inspect_images
+from pipeline.data.manifest import (
+    EMBEDDED,
+    IMAGE_SCHEMA,
+    MANIFEST,
+    PREPARED_VERSION,
+    REF_SCHEMA,
+    TOKENIZER,
+    Manifest,
+    SplitCounts,
+    data_fingerprint,
+    file_fingerprint,
+    load_manifest,
+    manifest_json,
+    ordered_splits,
+    prepared_sets,
+)
+from pipeline.data.masks import mask_area
+from pipeline.data.signature import source_signature
+from pipeline.data.source import Problem, Source, SourceRef, raise_problems
+from pipeline.data.storage import Place, open_place
+from sharedris.errors import InputError
+
+__all__ = ["Manifest", "Prepared", "data_fingerprint", "load_manifest", "prepare_source", "prepared_sets"]
+
+TOKENIZER_VOCABULARY = 1024
+"""Ids of a tokenizer trained here, as many as the tiny scale has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What preparing did; `written` is false where the same input had been prepared before."""
+
+    manifest: Manifest
+    written: bool
+
+
+def prepare_source(
+    source: Source,
+    out: str | Path,
+    *,
+    tokenizer: Path | None = None,
+    read_images: bool = True,
+    embed_images: bool = False,
+) -> Prepared:
+    """Write a set that was read into `OUT/SET`.
+
+    Args:
+        source: as a reader (`read_refer`, `read_custom`) returned it.
+        out: local path or URI.
+        tokenizer: a sentencepiece model; None trains one on the sentences of the training split.
+        read_images: false trusts the annotations and leaves the image digests empty.
+        embed_images: puts the image files into the prepared set.
+
+    Raises:
+        InputError: when anything is wrong with the input; nothing has been written then.
+    """
+    place = open_place(out) / source.set_name
+    signature = source_signature(source, tokenizer, read_images=read_images, embed_images=embed_images)
+    if (place / MANIFEST).exists():
+        earlier = _readable(out, source.set_name)
+        if earlier is not None and earlier.signature == signature:
+            return Prepared(manifest=earlier, written=False)
+    if embed_images and not read_images:
+        raise InputError("--embed-images needs the images", "Leave out --no-images")
+    digests, problems = inspect_images((ref.image for ref in source.refs), source.image_root) if read_images else ({}, [])
+    problems = source.problems + problems + [_no_words(ref) for ref in source.refs if not ref.expressions]
+    hint = "List all with: sharedris check SET --root ROOT"
+    raise_problems(problems, set_name=source.set_name, check_hint=hint)
+    parts = ordered_splits({ref.split for ref in source.refs})
+    if not parts:
+        raise InputError(f"{source.set_name} has no refs", "Check the annotation file")
+    with tempfile.TemporaryDirectory(prefix="sharedris-prepare-") as folder:
+        manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, embed_images)
+        manifest = replace(manifest, signature=signature, images_read=read_images, prepared_root=str(out))
+        (Path(folder) / MANIFEST).write_bytes(manifest_json(manifest))
+        _publish(Path(folder), place)
+    return Prepared(manifest=manifest, written=True)
+
+
+def _readable(out: str | Path, set_name: str) -> Manifest | None:
+    try:
+        return load_manifest(out, set_name)
+    except InputError:
+        return None  # damaged or of another version: prepared anew
+
+
+def _no_words(ref: SourceRef) -> Problem:
+    return Problem(kind="no expressions", where=f"ref {ref.ref_id}", message="has no expression with words")
+
+
+def _write_parts(
+    folder: Path, source: Source, parts: list[str], digests: dict[str, str], tokenizer: Path | None, embed: bool
+) -> Manifest:
+    counts: dict[str, SplitCounts] = {}
+    digest = hashlib.sha256(f"{PREPARED_VERSION} {source.family}".encode())
+    for part in parts:
+        table = ref_table([ref for ref in source.refs if ref.split == part], digests)
+        counts[part] = count_table(table)
+        digest.update(part.encode() + table_digest(table))
+        pq.write_table(table, folder / f"{part}.parquet", compression="zstd")
+    training = _write_tokenizer(folder / TOKENIZER, source, tokenizer)
+    tokenizer_fingerprint = file_fingerprint((folder / TOKENIZER).read_bytes())
+    digest.update(tokenizer_fingerprint.encode())
+    if embed:
+        _write_images(folder / EMBEDDED, source)
+    return Manifest(
+        schema_version=PREPARED_VERSION,
+        set=source.set_name,
+        family=source.family,
+        image_root=str(source.image_root),
+        embedded=embed,
+        images_read=True,
+        splits=counts,
+        fingerprint=digest.hexdigest()[:16],
+        tokenizer_fingerprint=tokenizer_fingerprint,
+        tokenizer_training=training,
+        signature="",
+        source=tuple(str(path) for path in source.files),
+    )
+
+
+def ref_table(refs: list[SourceRef], digests: dict[str, str]) -> pa.Table:
+    """Return the rows of a split, in the order of the source."""
+    areas = [_area(ref) for ref in refs]
+    columns = {
+        "ref_id": [ref.ref_id for ref in refs],
+        "image_id": [ref.image.image_id for ref in refs],
+        "ann_id": [ref.ann_id for ref in refs],
+        "category_id": [ref.category_id for ref in refs],
+        "file_name": [ref.image.file_name for ref in refs],
+        "image_digest": [digests.get(ref.image.file_name, "") for ref in refs],
+        "height": [ref.image.height for ref in refs],
+        "width": [ref.image.width for ref in refs],
+        "mask_rle": [ref.mask_rle for ref in refs],
+        "area": areas,
+        "area_ratio": [
+            area / (ref.image.height * ref.image.width) for area, ref in zip(areas, refs, strict=True)
+        ],
+        "sent_ids": [ref.sent_ids for ref in refs],
+        "expressions": [ref.expressions for ref in refs],
+    }
+    return pa.table(columns, schema=REF_SCHEMA)
+
+
+def _area(ref: SourceRef) -> int:
+    assert ref.mask_rle is not None  # refs without a mask are problems, raised before
+    return mask_area(ref.mask_rle, height=ref.image.height, width=ref.image.width)
+
+
+def count_table(table: pa.Table) -> SplitCounts:
+    """Return images, refs and expressions of a split's rows."""
+    images = len(table["image_id"].unique())
+    return SplitCounts(images=images, refs=table.num_rows, expressions=len(table["expressions"].combine_chunks().flatten()))
+
+
+def table_digest(table: pa.Table) -> bytes:
+    """Return a digest of the rows' values, the same for any file layout and version of parquet."""
+    rows: pd.DataFrame = table.to_pandas()
+    for name in ("sent_ids", "expressions"):
+        rows[name] = ["\x1f".join(map(str, values)) for values in rows[name]]
+    text = "\x1e".join("\x1d".join(map(repr, rows[name].tolist())) for name in REF_SCHEMA.names if name != "area_ratio")
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _write_tokenizer(path: Path, source: Source, given: Path | None) -> tuple[str, ...]:
+    """Copy the given tokenizer, or train one; return the splits it was trained on."""
+    if given is not None:
+        if not Path(given).is_file():
+            raise InputError(f"{given} is no tokenizer file", "Give a sentencepiece model (beit3.spm) with --tokenizer")
+        shutil.copyfile(given, path)
+        return ()
+    from sharedris.tokenizer import train_tokenizer
+
+    parts = ordered_splits({ref.split for ref in source.refs})
+    # A set without training sentences (a val/test download) still has to be readable: the manifest says so.
+    trained = ("train",) if "train" in parts else tuple(parts)
+    train_tokenizer(
+        (text for ref in source.refs if ref.split in trained for text in ref.expressions), path, TOKENIZER_VOCABULARY
+    )
+    return trained
+
+
+def _write_images(path: Path, source: Source) -> None:
+    """Write one record batch per image, uncompressed: any one is then read alone, locally without a copy."""
+    names = sorted({ref.image.file_name for ref in source.refs})
+    with pa.ipc.new_file(str(path), IMAGE_SCHEMA) as writer:
+        for name in names:
+            content = (source.image_root / name).read_bytes()
+            writer.write_batch(pa.record_batch([[name], [content]], schema=IMAGE_SCHEMA))
+
+
+def _publish(folder: Path, place: Place) -> None:
+    """Bring finished files to their place: locally by one rename, elsewhere with the manifest last."""
+    if place.is_local:
+        target = Path(place.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+        shutil.copytree(folder, fresh)
+        if target.exists():
+            old = fresh.with_suffix(".old")
+            target.rename(old)
+            fresh.rename(target)
+            shutil.rmtree(old)
+        else:
+            fresh.rename(target)
+        return
+    place.delete()
+    names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == MANIFEST)
+    for name in names:
+        (place / name).write_bytes((folder / name).read_bytes())
+
+
+def counts_text(manifest: Manifest) -> str:
+    """Return the lines that preparing prints: images, refs, expressions per split."""
+    out = io.StringIO()
+    width = max(len(part) for part in manifest.splits)
+    print(f"{'split':<{width}}  {'images':>8}  {'refs':>8}  {'expressions':>11}", file=out)
+    for part, count in manifest.splits.items():
+        print(f"{part:<{width}}  {count.images:>8,}  {count.refs:>8,}  {count.expressions:>11,}", file=out)
+    return out.getvalue()

@@ -1,0 +1,235 @@
+"""Read the REFER layout: `FOLDER/refs(SPLIT_BY).p`, `FOLDER/instances.json` and an image folder below one root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.catalog import SetSpec, find_set
+from pipeline.data.json_stream import iterate_members
+from pipeline.data.masks import MAX_PIXELS, MaskError, encode_segmentation
+from pipeline.data.source import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.unpickle import load_plain_pickle
+from sharedris.errors import InputError
+
+IMAGE_FOLDERS = ("images/mscoco/images/train2014", "images/train2014", "train2014")
+_SEGMENTATION = "segmentation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Annotation:
+    image_id: int
+    category_id: int
+    segmentation: Any  # polygons as arrays, or an RLE dictionary
+    box: tuple[float, float, float, float] | None
+
+
+def find_image_folder(root: Path, given: Path | None = None) -> Path:
+    """Return the folder of the images: the one given, or the first of the usual ones below the root.
+
+    Raises:
+        InputError: when there is none.
+    """
+    candidates = [Path(given)] if given else [Path(root) / folder for folder in IMAGE_FOLDERS]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder.absolute()
+    looked = ", ".join(str(folder) for folder in candidates)
+    raise InputError(f"no image folder: {looked}", "Give it with --images FOLDER, or --no-images to do without")
+
+
+def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_images: bool = True) -> Source:
+    """Read a set in REFER layout; what is wrong with single refs is listed in the result, not raised.
+
+    Args:
+        root: the folder that holds the set's folder.
+        set_name: in full, `refcocog_umd`.
+        images: the image folder, where it is not one of the usual ones.
+        need_images: false for counts and annotations alone.
+
+    Raises:
+        InputError: when a file is missing or unreadable, or the set is unknown.
+    """
+    spec = find_set(set_name)
+    refs_path, instances_path = _find_files(Path(root), spec)
+    try:
+        image_root = find_image_folder(root, images)
+    except InputError:
+        if need_images:
+            raise
+        image_root = (Path(images) if images else Path(root) / IMAGE_FOLDERS[0]).absolute()
+    source = Source(set_name=set_name, family=spec.family, image_root=image_root, files=(refs_path, instances_path))
+    raw_refs = _checked_refs(load_plain_pickle(refs_path), refs_path, spec, source.problems)
+    infos, annotations = _read_instances(instances_path, {ref["ann_id"] for ref in raw_refs}, source.problems)
+    source.refs = list(_join(raw_refs, infos, annotations, source.problems))
+    return source
+
+
+def _find_files(root: Path, spec: SetSpec) -> tuple[Path, Path]:
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder", "Give the folder that holds refcoco, refcoco+ or refcocog with --root")
+    folder = root / spec.folder
+    paths = folder / f"refs({spec.split_by}).p", folder / "instances.json"
+    for path in paths:
+        if not path.is_file():
+            there = ", ".join(sorted(entry.name for entry in folder.glob("*"))) if folder.is_dir() else "no such folder"
+            raise InputError(f"{path} is missing", f"{folder} has: {there or 'nothing'}")
+    return paths
+
+
+def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) -> list[dict[str, Any]]:
+    if not isinstance(raw, list | tuple) or not raw:
+        raise InputError(f"{path} holds no list of refs", "Get it from its official source")
+    kept: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    for position, ref in enumerate(raw):
+        where = f"{path.name}[{position}]"
+        try:
+            _check_ref(ref, spec)
+        except ValueError as error:
+            problems.append(Problem(kind="malformed ref", where=where, message=str(error)))
+            continue
+        if ref["ref_id"] in seen:
+            problems.append(Problem(kind="duplicate ref_id", where=where, message=f"ref_id {ref['ref_id']} again"))
+            continue
+        seen.add(ref["ref_id"])
+        kept.append(ref)
+    return kept
+
+
+def _check_ref(ref: Any, spec: SetSpec) -> None:
+    if not isinstance(ref, dict):
+        raise ValueError("is no dictionary")
+    for name in ("ref_id", "ann_id", "image_id"):
+        if not isinstance(ref.get(name), int):
+            raise ValueError(f"{name} is {ref.get(name)!r}, not a number")
+    if ref.get("split") not in spec.splits:
+        raise ValueError(f"split is {ref.get('split')!r}, not one of {', '.join(spec.splits)}")
+    sentences = ref.get("sentences")
+    if not isinstance(sentences, list | tuple) or not sentences:
+        raise ValueError("has no sentences")
+    for sentence in sentences:
+        if not isinstance(sentence, dict) or not isinstance(sentence.get("sent_id"), int):
+            raise ValueError("has a sentence without a sent_id")
+
+
+def _read_instances(
+    path: Path, wanted: set[int], problems: list[Problem]
+) -> tuple[dict[int, ImageInfo], dict[int, _Annotation]]:
+    infos: dict[int, ImageInfo] = {}
+    annotations: dict[int, _Annotation] = {}
+    keys: set[str] = set()
+    for key, element in iterate_members(path):
+        keys.add(key)
+        if key not in ("images", "annotations"):
+            continue
+        name = element.get("id") if isinstance(element, dict) else None
+        if not isinstance(name, int):
+            problems.append(Problem(kind=f"malformed {key}", where=path.name, message=f"an entry of {key} has no id"))
+        elif key == "images":
+            _keep(infos, name, element, _image_info, "image", problems)
+        elif name in wanted:
+            _keep(annotations, name, element, _annotation, "annotation", problems)
+    if missing := {"images", "annotations"} - keys:
+        raise InputError(f"{path} has no {' and no '.join(sorted(missing))}", "It has to be a COCO instances file")
+    return infos, annotations
+
+
+def _keep(kept: dict, name: int, element: dict, build: Any, kind: str, problems: list[Problem]) -> None:
+    where = f"{kind} {name}"
+    if name in kept:
+        problems.append(Problem(kind=f"duplicate {kind} id", where=where, message="occurs again"))
+        return
+    try:
+        kept[name] = build(element)
+    except (KeyError, TypeError, ValueError) as error:
+        text = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        problems.append(Problem(kind=f"malformed {kind}", where=where, message=text))
+
+
+def _image_info(element: dict[str, Any]) -> ImageInfo:
+    height, width = element["height"], element["width"]
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        raise ValueError(f"height and width are {height!r} and {width!r}")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{height} x {width} pixels are more than {MAX_PIXELS}")
+    return ImageInfo(
+        image_id=element["id"], file_name=check_file_name(element["file_name"]), height=height, width=width
+    )
+
+
+def _annotation(element: dict[str, Any]) -> _Annotation:
+    box = element.get("bbox")
+    return _Annotation(
+        image_id=int(element["image_id"]),
+        category_id=int(element.get("category_id", 0)),
+        segmentation=_compact(element.get(_SEGMENTATION, [])),
+        box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
+    )
+
+
+def _compact(segmentation: Any) -> Any:
+    """Hold polygons as arrays, a fifth of the memory; what is malformed stays for the mask's own check."""
+    if not isinstance(segmentation, list):
+        return segmentation
+    try:
+        return [np.asarray(polygon, dtype=np.float64) for polygon in segmentation]
+    except (TypeError, ValueError):
+        return segmentation
+
+
+def _join(
+    raw_refs: Iterable[dict[str, Any]],
+    infos: dict[int, ImageInfo],
+    annotations: dict[int, _Annotation],
+    problems: list[Problem],
+) -> Iterable[SourceRef]:
+    sent_ids: set[int] = set()
+    for ref in raw_refs:
+        where = f"ref {ref['ref_id']}"
+        info, annotation = infos.get(ref["image_id"]), annotations.get(ref["ann_id"])
+        if info is None or annotation is None:
+            lost = f"image {ref['image_id']}" if info is None else f"annotation {ref['ann_id']}"
+            problems.append(Problem(kind="missing annotation", where=where, message=f"instances.json lacks {lost}"))
+            continue
+        if annotation.image_id != info.image_id:
+            text = f"annotation {ref['ann_id']} is of image {annotation.image_id}, the ref of {info.image_id}"
+            problems.append(Problem(kind="mismatched annotation", where=where, message=text))
+            continue
+        yield SourceRef(
+            ref_id=ref["ref_id"],
+            image=info,
+            ann_id=ref["ann_id"],
+            category_id=annotation.category_id,
+            split=ref["split"],
+            **_sentences(ref, where, sent_ids, problems),
+            mask_rle=_mask(annotation, info, where, problems),
+            box=annotation.box,
+        )
+
+
+def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, tuple]:
+    kept: list[tuple[int, str]] = []
+    for sentence in ref["sentences"]:
+        name, text = sentence["sent_id"], clean_expression(sentence.get("sent"))
+        if name in seen:
+            problems.append(Problem(kind="duplicate sent_id", where=where, message=f"sent_id {name} again"))
+        elif not text:
+            problems.append(Problem(kind="no words", where=where, message=f"sentence {name} has no words"))
+        else:
+            kept.append((name, text))
+        seen.add(name)
+    return {"sent_ids": tuple(name for name, _ in kept), "expressions": tuple(text for _, text in kept)}
+
+
+def _mask(annotation: _Annotation, info: ImageInfo, where: str, problems: list[Problem]) -> bytes | None:
+    try:
+        return encode_segmentation(annotation.segmentation, height=info.height, width=info.width)
+    except MaskError as error:
+        kind = "no mask" if "empty" in str(error) else "malformed mask"
+        problems.append(Problem(kind=kind, where=where, message=str(error)))
+        return None

@@ -1,0 +1,31 @@
+"""Has this input been prepared before? A signature of the files as they lie, far cheaper than reading the images."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pipeline.data.manifest import PREPARED_VERSION, REF_SCHEMA
+from pipeline.data.source import Source
+
+
+def source_signature(source: Source, tokenizer: Path | None, *, read_images: bool, embed_images: bool) -> str:
+    """Return 16 hex digits: content of annotations and tokenizer, size and time of each image, options, version."""
+    digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images}".encode())
+    digest.update(f"{source.set_name} {source.image_root}".encode())
+    for path in (*source.files, *([tokenizer] if tokenizer else [])):
+        if Path(path).is_file():
+            with Path(path).open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    if read_images:
+        for name in sorted({ref.image.file_name for ref in source.refs}):
+            digest.update(_stamp(source.image_root / name).encode())
+    return digest.hexdigest()[:16]
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return f"{path.name} absent"
+    return f"{path.name} {status.st_size} {status.st_mtime_ns}"

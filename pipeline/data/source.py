@@ -1,0 +1,104 @@
+"""What every reader of annotations hands to prepare and check: rows with masks, and all the problems that were met."""
+
+from __future__ import annotations
+
+import ntpath
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from sharedris.errors import InputError
+
+SHOWN_PROBLEMS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """An image as the annotations describe it; sizes in pixels, file_name relative to the image root."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRef:
+    """One object with its expressions.
+
+    Attributes:
+        mask_rle: compressed RLE counts at the image's size, None where the annotation has no usable mask.
+        box: x, y, width, height as annotated, None where absent.
+    """
+
+    ref_id: int
+    image: ImageInfo
+    ann_id: int
+    category_id: int
+    split: str
+    sent_ids: tuple[int, ...]
+    expressions: tuple[str, ...]
+    mask_rle: bytes | None
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something wrong with the input: its kind (a key to count by), where, and what."""
+
+    kind: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+@dataclass(kw_only=True)
+class Source:
+    """A whole set as read, before anything is written."""
+
+    set_name: str
+    family: str
+    image_root: Path
+    files: tuple[Path, ...]
+    refs: list[SourceRef] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def raise_problems(problems: Iterable[Problem], *, set_name: str, check_hint: str) -> None:
+    """Raise one clear line for all problems: how many of each kind, and the first few in words.
+
+    Raises:
+        InputError: when there is any problem.
+    """
+    found = list(problems)
+    if not found:
+        return
+    kinds = Counter(problem.kind for problem in found)
+    first = "; ".join(str(problem) for problem in found[:SHOWN_PROBLEMS])
+    counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
+    raise InputError(f"{set_name} cannot be prepared ({counted}): {first}", check_hint)
+
+
+def check_file_name(file_name: object) -> str:
+    """Return a file name that stays below the image root.
+
+    Raises:
+        ValueError: for an absolute path, a drive, "..", a backslash or a control character.
+    """
+    if not isinstance(file_name, str) or not file_name:
+        raise ValueError(f"file_name {file_name!r} is no name")
+    path = PurePosixPath(file_name)
+    bad = path.is_absolute() or ".." in path.parts or "\\" in file_name or ntpath.splitdrive(file_name)[0]
+    if bad or re.search(r"[\x00-\x1f]", file_name):
+        raise ValueError(f"file_name {file_name!r} leaves the image folder")
+    return str(path)
+
+
+def clean_expression(text: object) -> str:
+    """Return an expression with white space made single; empty when there are no words."""
+    words = " ".join(text.split()) if isinstance(text, str) else ""
+    return words if re.search(r"\w", words) else ""

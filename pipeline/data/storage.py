@@ -1,0 +1,96 @@
+"""Where prepared data lies: a local folder or any file system that pyarrow knows by URI (`s3://`, `gs://`, `hdfs://`,
+`file://`, or an fsspec one such as `fsspec+memory://`)."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from sharedris.errors import InputError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder on some file system; `place / "name"` goes below it."""
+
+    filesystem: fs.FileSystem
+    path: str
+    name: str  # as the user wrote it, for messages
+
+    def __truediv__(self, part: str) -> Place:
+        return Place(self.filesystem, f"{self.path.rstrip('/')}/{part}", f"{self.name.rstrip('/')}/{part}")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def exists(self) -> bool:
+        return self._type() != fs.FileType.NotFound
+
+    def _type(self) -> fs.FileType:
+        try:
+            return self.filesystem.get_file_info(self.path).type
+        except OSError as error:
+            raise InputError(f"{self} cannot be reached: {_line(error)}", "Check the address and the access") from None
+
+    def read_bytes(self) -> bytes:
+        """Return the whole content.
+
+        Raises:
+            InputError: when it cannot be read.
+        """
+        try:
+            with self.filesystem.open_input_stream(self.path, compression=None) as stream:
+                return stream.read()
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{self} cannot be read: {_line(error)}", "Prepare the set again") from None
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write in one step: locally through a partial file, elsewhere as one object."""
+        parent = self.path.rsplit("/", 1)[0]
+        self.filesystem.create_dir(parent, recursive=True)
+        target = f"{parent}/.{uuid.uuid4().hex[:8]}.partial" if self.is_local else self.path
+        with self.filesystem.open_output_stream(target, compression=None) as stream:
+            stream.write(content)
+        if self.is_local:
+            self.filesystem.move(target, self.path)
+
+    def delete(self) -> None:
+        """Remove a file or folder if it is there."""
+        kind = self._type()
+        if kind == fs.FileType.Directory:
+            self.filesystem.delete_dir(self.path)
+        elif kind == fs.FileType.File:
+            self.filesystem.delete_file(self.path)
+
+    def children(self) -> list[str]:
+        """Return the names of what lies in this folder, sorted; nothing where there is no folder."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        return sorted(entry.base_name for entry in self.filesystem.get_file_info(selector))
+
+
+def open_place(root: str | Path) -> Place:
+    """Return the place of a local path or a URI.
+
+    Raises:
+        InputError: for a URI of a file system that is not known.
+    """
+    text = str(root)
+    if "://" not in text:
+        return Place(fs.LocalFileSystem(), str(Path(text).absolute()), text)
+    try:
+        filesystem, path = fs.FileSystem.from_uri(text)
+    except (OSError, ValueError, ImportError, pa.ArrowException) as error:
+        raise InputError(f"{text} cannot be used: {_line(error)}", "Write a local path, file://, s3:// or gs://") from None
+    return Place(filesystem, path, text)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

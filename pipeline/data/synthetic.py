@@ -1,0 +1,216 @@
+"""Write a synthetic set in REFER layout, so that it is prepared by the very code that prepares RefCOCO.
+
+The scenes depend on the seed alone, so the three sets of one seed share their images as RefCOCO and RefCOCO+ do; their
+sentences differ, and `toyg_umd` divides the images otherwise than the `unc` sets, as RefCOCOg does: combining them for
+training would leak, and the code that prevents it has something to do.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.catalog import SetSpec, find_set
+from pipeline.data.expressions import describe
+from pipeline.data.outlines import trace_outline
+from pipeline.data.scenes import SHAPES, Scene, SceneObject, make_scene
+from pipeline.data.storage import open_place
+from pipeline.data.truth import is_true_of_one
+from sharedris.errors import InputError
+
+FLAVOUR_OF = {"toy_unc": "location", "toyplus_unc": "appearance", "toyg_umd": "relation"}
+LEAST_EXPRESSIONS, MOST_EXPRESSIONS = 40, 100_000
+IMAGE_FOLDER = "images/train2014"
+
+_REFS_PER_IMAGE = 2
+_IDS_PER_SEED = 1_000_000
+_CYCLE = 25
+"""Scenes are dealt to the splits in rounds of 25: 20 to train, 3 to val, 2 to the tests."""
+_UNC_TURNS = {4: "val", 12: "val", 20: "val", 8: "testA", 16: "testB"}
+_UMD_TURNS = {6: "val", 14: "val", 22: "val", 10: "test", 18: "test"}
+
+
+@dataclass(kw_only=True)
+class Written:
+    """What was written: expressions per split, and where."""
+
+    folder: Path
+    images: int = 0
+    refs: int = 0
+    expressions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneRef:
+    """One object of a scene with its sentences."""
+
+    target: int
+    sentences: list[str]
+
+
+def split_of(spec: SetSpec, index: int) -> str:
+    """Return the split of a scene, by its number alone."""
+    turns = _UMD_TURNS if spec.split_by == "umd" else _UNC_TURNS
+    return turns.get(index % _CYCLE, "train")
+
+
+def iterate_scenes(spec: SetSpec, *, expressions: int, seed: int) -> Iterator[tuple[int, Scene, list[SceneRef]]]:
+    """Yield (scene number, scene, refs) until train has `expressions` sentences and no split is empty."""
+    flavour = FLAVOUR_OF[spec.name]
+    empty = set(spec.splits)
+    left = expressions
+    for index in range(_IDS_PER_SEED):
+        if left <= 0 and not empty:
+            return
+        split = split_of(spec, index)
+        if left <= 0 and split == "train":
+            continue
+        scene = make_scene(np.random.default_rng([seed, index]))
+        words = np.random.default_rng([seed, index, 1 + list(FLAVOUR_OF.values()).index(flavour)])
+        refs = scene_refs(scene, flavour, words)
+        if split == "train":
+            refs = _cut(refs, left)
+            left -= sum(len(ref.sentences) for ref in refs)
+        if refs:
+            empty.discard(split)
+            yield index, scene, refs
+
+
+def _cut(refs: list[SceneRef], most: int) -> list[SceneRef]:
+    """Return refs with at most that many sentences in all."""
+    kept: list[SceneRef] = []
+    for ref in refs:
+        sentences = ref.sentences[:most]
+        most -= len(sentences)
+        kept += [SceneRef(target=ref.target, sentences=sentences)] if sentences else []
+    return kept
+
+
+def scene_refs(scene: Scene, flavour: str, random: np.random.Generator) -> list[SceneRef]:
+    """Return up to two objects with two or three sentences each, every one judged true by `pipeline.data.truth`."""
+    refs: list[SceneRef] = []
+    for target in random.permutation(len(scene.objects)).tolist():
+        sentences = describe(flavour, scene.objects, target, int(random.integers(2, 4)), random)
+        if len(sentences) < 2:
+            continue
+        for sentence in sentences:
+            if not is_true_of_one(sentence, scene.objects, target):
+                raise AssertionError(f"the generator wrote a false sentence: {sentence!r} of {scene.objects[target]}")
+        refs.append(SceneRef(target=target, sentences=sentences))
+        if len(refs) == _REFS_PER_IMAGE:
+            break
+    return refs
+
+
+def write_synthetic(out: Path, set_name: str, *, expressions: int = 4000, seed: int = 0) -> Written:
+    """Write a synthetic set below a REFER root.
+
+    Args:
+        out: the root; the set's folder and `images/train2014` come below it.
+        set_name: `toy_unc`, `toyplus_unc` or `toyg_umd`.
+        expressions: sentences of the training split; val has about 15 % of that, the tests 10 %.
+        seed: scenes, sentences and pixels follow from it.
+
+    Raises:
+        InputError: for another set, or a number out of range.
+    """
+    if set_name not in FLAVOUR_OF:
+        raise InputError(f"{set_name!r} is no synthetic set", f"There are: {', '.join(FLAVOUR_OF)}")
+    if not LEAST_EXPRESSIONS <= expressions <= MOST_EXPRESSIONS:
+        limits = f"{LEAST_EXPRESSIONS} .. {MOST_EXPRESSIONS}"
+        raise InputError(f"--expressions {expressions} is out of range", f"Take {limits}")
+    if not 0 <= seed < 1000:
+        raise InputError(f"--seed {seed} is out of range", "Take 0 .. 999")
+    spec = find_set(set_name)
+    images_folder = Path(out) / IMAGE_FOLDER
+    images_folder.mkdir(parents=True, exist_ok=True)
+    written = Written(folder=Path(out) / spec.folder)
+    writer = _LayoutWriter(spec, images_folder, seed * _IDS_PER_SEED)
+    for index, scene, refs in iterate_scenes(spec, expressions=expressions, seed=seed):
+        writer.add(index, scene, refs)
+        written.refs += len(refs)
+        split = split_of(spec, index)
+        written.expressions[split] = written.expressions.get(split, 0) + sum(len(ref.sentences) for ref in refs)
+    writer.close(written.folder)
+    written.images = len(writer.images)
+    return written
+
+
+class _LayoutWriter:
+    """Collects refs and instances in REFER layout and writes images as they come."""
+
+    def __init__(self, spec: SetSpec, images_folder: Path, first_id: int) -> None:
+        self.spec, self.images_folder, self.first_id = spec, images_folder, first_id
+        self.refs: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.sentences = 0
+
+    def add(self, index: int, scene: Scene, refs: list[SceneRef]) -> None:
+        image_id = self.first_id + index
+        file_name = f"TOY_train2014_{image_id:012d}.jpg"
+        buffer = io.BytesIO()
+        Image.fromarray(scene.image_HWC).save(buffer, format="JPEG", quality=92)
+        open_place(self.images_folder / file_name).write_bytes(buffer.getvalue())
+        self.images.append({"id": image_id, "file_name": file_name, "height": scene.height, "width": scene.width})
+        first = image_id * 10
+        for position, entry in enumerate(scene.objects):
+            self.annotations.append(_annotation(scene, position, entry, image_id, first + position))
+        for ref in refs:
+            self._add_ref(ref, image_id, first + ref.target, scene.objects[ref.target], split_of(self.spec, index))
+
+    def _add_ref(self, ref: SceneRef, image_id: int, ann_id: int, entry: SceneObject, split: str) -> None:
+        sent_ids = list(range(self.sentences, self.sentences + len(ref.sentences)))
+        self.sentences += len(sent_ids)
+        sentences = [
+            {"sent_id": name, "sent": text, "raw": text, "tokens": text.split()}
+            for name, text in zip(sent_ids, ref.sentences, strict=True)
+        ]
+        self.refs.append(
+            {
+                "ref_id": len(self.refs),
+                "ann_id": ann_id,
+                "image_id": image_id,
+                "file_name": f"TOY_train2014_{image_id:012d}_{ann_id}.jpg",
+                "category_id": SHAPES.index(entry.shape) + 1,
+                "split": split,
+                "sent_ids": sent_ids,
+                "sentences": sentences,
+            }
+        )
+
+    def close(self, folder: Path) -> None:
+        categories = [{"id": i + 1, "name": name, "supercategory": "shape"} for i, name in enumerate(SHAPES)]
+        instances = {
+            "info": {"description": f"{self.spec.name}: synthetic scenes"},
+            "images": self.images,
+            "annotations": self.annotations,
+            "categories": categories,
+        }
+        place = open_place(folder)
+        (place / "instances.json").write_bytes(json.dumps(instances).encode())
+        (place / f"refs({self.spec.split_by}).p").write_bytes(pickle.dumps(self.refs, protocol=2))
+
+
+def _annotation(scene: Scene, position: int, entry: SceneObject, image_id: int, ann_id: int) -> dict[str, Any]:
+    mask_HW = scene.masks_HW[position]
+    rows, columns = np.nonzero(mask_HW)
+    whole = not scene.is_occluded(position)
+    box = [columns.min(), rows.min(), columns.max() + 1 - columns.min(), rows.max() + 1 - rows.min()]
+    return {
+        "id": ann_id,
+        "image_id": image_id,
+        "category_id": SHAPES.index(entry.shape) + 1,
+        "segmentation": [list(entry.polygon)] if whole else trace_outline(mask_HW),
+        "bbox": [float(value) for value in box],
+        "area": float(mask_HW.sum()),
+        "iscrowd": 0,
+    }

@@ -1,0 +1,72 @@
+"""Read a pickle from the internet as data: plain containers, strings, numbers; anything else is refused by name.
+
+A pickle is a program. Every way to code goes through a named global (`find_class`), so refusing all of them leaves
+lists, dicts, tuples, sets, strings, bytes, numbers, True, False and None. The memo is bounded too: one opcode may ask
+for gigabytes of it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+from pathlib import Path
+from typing import Any
+
+from sharedris.errors import InputError
+
+MAX_BYTES = 1 << 30
+
+
+class _RefusedGlobal(Exception):
+    """A pickle named something that is not plain data."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise _RefusedGlobal(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _RefusedGlobal("a persistent id")
+
+
+def _refuse_memo_bomb(content: bytes) -> None:
+    """Refuse memo indices beyond what the file could fill: the C unpickler allocates up to the index."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("LONG_BINPUT", "PUT") and argument is not None and argument > len(content):
+            raise pickle.UnpicklingError("memo index out of proportion to the file")
+
+
+def load_plain_pickle(path: Path) -> Any:
+    """Return the plain data of a pickle of protocol 0 to 5; Python 2 strings are read as UTF-8, else Latin-1.
+
+    Raises:
+        InputError: when the file is missing, too large, damaged, or names anything but plain data (of which nothing
+            has been imported or run).
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_BYTES else b""
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
+    if size > MAX_BYTES:
+        raise InputError(f"{path} has {size} bytes; annotation pickles have far less", "Get it from its official source")
+    return parse_plain_pickle(content, name=str(path))
+
+
+def parse_plain_pickle(content: bytes, *, name: str) -> Any:
+    """Return the plain data of a pickle in memory; see `load_plain_pickle`."""
+    try:
+        _refuse_memo_bomb(content)
+        try:
+            return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
+        except UnicodeDecodeError:
+            return _PlainUnpickler(io.BytesIO(content), encoding="latin-1").load()
+    except _RefusedGlobal as refused:
+        raise InputError(
+            f"{name} is refused: it names {refused}, which is not plain data, and nothing of it was run",
+            "Get the annotations from their official source",
+        ) from None
+    except Exception as error:  # a damaged pickle raises nearly any type, by design of the format
+        raise InputError(f"{name} is not a readable pickle: {error}", "Download it again") from None
