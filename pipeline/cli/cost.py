@@ -1,0 +1,129 @@
+"""`sharedris cost`: parameters and GMACs per component, beside the paper's cells; on request seconds and memory."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from typing import Any
+
+import torch
+
+from pipeline.cost import ComponentCost, example_inputs, measure_cost
+from pipeline.cost_cells import CELLS, TABLES, MeasuredCell, measure_cell, total
+from pipeline.cost_memory import peak_memory_mib
+from sharedris.config import SCALES, ModelConfig
+from sharedris.errors import InputError
+from sharedris.model import build_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--model", choices=sorted(SCALES), default="base", help="scale of the component table")
+    parser.add_argument("--table", choices=TABLES, help="one table of the paper; default: all of them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument(
+        "--measure", type=int, nargs="+", metavar="BATCH", help="run these batch sizes: seconds, peak memory"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the costs; exit code 0."""
+    if args.measure and min(args.measure) < 1:
+        raise InputError(f"--measure {min(args.measure)} is no batch size", "Give 1 or more")
+    config: ModelConfig = SCALES[args.model]()
+    costs = measure_cost(config)
+    cells = [measure_cell(cell) for cell in CELLS if args.table in {None, cell.table}]
+    timings = [_measure(config, batch) for batch in args.measure or []]
+    if args.json:
+        print(json.dumps(_as_json(config, costs, cells, timings), indent=1))
+    else:
+        _print_components(config, costs)
+        _print_cells(cells)
+        _print_timings(timings)
+    return 0
+
+
+def _measure(config: ModelConfig, batch: int) -> dict[str, float]:
+    """Return seconds per sample (the best of three) and the peak memory of one forward pass."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_model(config).eval().to(device)
+    inputs = [tensor.to(device) for tensor in example_inputs(config, batch)]
+    seconds = []
+    with torch.inference_mode():
+        model(*inputs)
+        with peak_memory_mib(device) as memory:
+            for _ in range(3):
+                started = time.perf_counter()
+                model(*inputs).sum().item()  # .item() waits for the device
+                seconds.append(time.perf_counter() - started)
+    return {"batch": batch, "seconds_per_sample": min(seconds) / batch, "peak_memory_mib": memory.mib}
+
+
+def _as_json(
+    config: ModelConfig, costs: list[ComponentCost], cells: list[MeasuredCell], timings: list[dict[str, float]]
+) -> dict[str, Any]:
+    return {
+        "unit": "million parameters; GMACs (printed by the paper as GFLOPs)",
+        "scale": config.scale,
+        "variant": config.variant,
+        "image_size": config.encoder.image_size,
+        "text_tokens": config.encoder.text_tokens,
+        "components": [dataclasses.asdict(cost) for cost in costs],
+        "total": total(costs)._asdict(),
+        "cells": [_cell_values(cell) for cell in cells],
+        "timings": timings,
+    }
+
+
+def _cell_values(measured: MeasuredCell) -> dict[str, Any]:
+    cell, (params_round, gmacs_round) = measured.cell, measured.rounds_to_it
+    return {
+        "table": cell.table,
+        "label": cell.label,
+        "meaning": cell.meaning,
+        "scale": cell.config.scale,
+        "published_million_params": cell.published_million_params,
+        "million_params": measured.measured.million_params,
+        "params_round_to_it": params_round,
+        "published_gflops": cell.published_gflops,
+        "gmacs": measured.measured.gmacs,
+        "gmacs_round_to_it": gmacs_round,
+    }
+
+
+def _print_components(config: ModelConfig, costs: list[ComponentCost]) -> None:
+    size, tokens = config.encoder.image_size, config.encoder.text_tokens
+    print(f"{config.scale}: {config.variant}")
+    print(f"{size}x{size} pixels, T {tokens}, batch 1; GMACs are what the paper prints as GFLOPs\n")
+    print(f"{'component':<12}{'M params':>10}{'GMACs':>10}")
+    rows = [(cost.component, cost.million_params, cost.gmacs) for cost in costs] + [("total", *total(costs))]
+    for name, million_params, gmacs in rows:
+        print(f"{name:<12}{million_params:>10.2f}{gmacs:>10.2f}")
+
+
+def _print_cells(cells: list[MeasuredCell]) -> None:
+    header = f"\n{'table':<6}{'cell':<27}{'meaning':<18}{'paper M':>8}{'M params':>10}{'diff':>7}{'rounds':>8}"
+    print(header + f"{'paper G':>9}{'GMACs':>9}{'diff':>7}{'rounds':>8}")
+    for measured in cells:
+        cell, (params_round, gmacs_round) = measured.cell, measured.rounds_to_it
+        million_params, gmacs = measured.measured
+        paper = cell.published_million_params
+        print(
+            f"{cell.table:<6}{cell.label:<27}{cell.meaning:<18}"
+            f"{'-' if paper is None else paper:>8}{million_params:>10.2f}"
+            f"{'-' if paper is None else format(million_params - paper, '+.2f'):>7}{_yes(params_round):>8}"
+            f"{cell.published_gflops:>9}{gmacs:>9.2f}{gmacs - cell.published_gflops:>+7.2f}{_yes(gmacs_round):>8}"
+        )
+
+
+def _yes(answer: bool | None) -> str:
+    return "-" if answer is None else "yes" if answer else "no"
+
+
+def _print_timings(timings: list[dict[str, float]]) -> None:
+    if timings:
+        print(f"\n{'batch':<7}{'seconds per sample':>20}{'peak memory, MiB':>19}   (forward pass, fp32)")
+    for row in timings:
+        print(f"{row['batch']:<7}{row['seconds_per_sample']:>20.4f}{row['peak_memory_mib']:>19.0f}")

@@ -1,0 +1,183 @@
+"""What a model costs: parameters and multiply-accumulates per component, counted by fvcore.
+
+fvcore counts the explicit form of attention alone in full, so that is what is traced. Each component is traced by
+itself, with zeros for weights, and remembered: a table of twelve variants traces the encoder once. An operator that is
+neither counted nor known to be free is an error: an uncounted matrix product would only make the model look cheap.
+
+GMACs are multiply-accumulates / 1e9, which the paper prints as "GFLOPs".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+
+from pipeline import records
+from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
+from sharedris.encoder import Streams
+from sharedris.layers import explicit_attention
+from sharedris.model import SharedRis, build_model
+
+COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
+"""The parts that add up to a model; "encoder" is its layers, without the embedding."""
+
+FREE_OPERATORS = (
+    *("add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "exp", "sum", "mean", "max"),
+    *("sigmoid", "softmax", "relu", "relu_", "gelu", "tanh", "clamp", "where", "masked_fill", "bitwise_not"),
+    *("embedding", "index", "gather", "pad", "clone", "repeat", "expand_as", "unflatten", "ones_like", "zeros_like"),
+)
+"""Uncounted and harmless: elementwise work, reductions and copies, which the paper's numbers leave out as well."""
+
+
+class UncountedOperatorError(RuntimeError):
+    """The traced model runs an operator that the counter leaves out and that is not known to be free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentCost:
+    """Cost of one component of one model, for one image and one sentence."""
+
+    component: str
+    million_params: float
+    gmacs: float
+
+
+def measure_cost(config: ModelConfig) -> list[ComponentCost]:
+    """Return the cost of each component at the config's own image size and T, batch 1.
+
+    Raises:
+        UncountedOperatorError: when an operator is neither counted nor known to be free.
+    """
+    no_fpn, no_decoder = FpnConfig(kind="none", stages=()), DecoderConfig(kind="none", layers=0)
+    bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
+    return [
+        *_measure_encoder(bare),
+        _measure_part("fpn", dataclasses.replace(config, decoder=no_decoder)),
+        _measure_part("decoder", dataclasses.replace(config, fpn=no_fpn)),
+        _measure_part("head", bare),
+    ]
+
+
+class _EncoderTrace(nn.Module):
+    """The encoder with plain tensors in and out, as a trace wants them."""
+
+    def __init__(self, model: SharedRis) -> None:
+        super().__init__()
+        self.part = model.encoder
+
+    def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor) -> Tensor:
+        return self.part(image_BCHW, token_ids_BT)[-1].joined()
+
+
+class _PartTrace(nn.Module):
+    """FPN, decoder or head with plain tensors in and out."""
+
+    def __init__(self, model: SharedRis, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.part = model.get_submodule(name)
+        self.outputs = model.config.encoder.layers + 1
+
+    def forward(self, visual_BVD: Tensor, text_BTD: Tensor) -> Tensor:
+        visual_tokens = int(visual_BVD.shape[1])
+        if self.name == "fpn":
+            return self.part([Streams(visual_BVD, text_BTD)] * self.outputs, None)
+        tokens_BSW = torch.cat([visual_BVD, text_BTD], dim=1)
+        return self.part(tokens_BSW, *([None] if self.name == "decoder" else []), visual_tokens)
+
+
+@functools.lru_cache(maxsize=64)
+def _measure_encoder(config: ModelConfig) -> tuple[ComponentCost, ComponentCost]:
+    model = _unfilled_model(config)
+    macs = count_macs(_EncoderTrace(model), example_inputs(config, 1))
+    embedding = _cost("embedding", model.encoder.embedding, macs["part.embedding"])
+    # The embedding is a component of its own; what else the encoder runs is charged to its layers.
+    return embedding, _cost("encoder", model.encoder.layers, macs["part"] - macs["part.embedding"])
+
+
+@functools.lru_cache(maxsize=256)
+def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
+    model, encoder = _unfilled_model(config), config.encoder
+    width = encoder.width if name == "fpn" else config.width
+    inputs = (torch.zeros(1, encoder.grid**2 + 1, width), torch.zeros(1, encoder.text_tokens, width))
+    return _cost(name, model.get_submodule(name), count_macs(_PartTrace(model, name), inputs)["part"])
+
+
+def _cost(name: str, module: nn.Module, macs: float) -> ComponentCost:
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return ComponentCost(component=name, million_params=parameters / 1e6, gmacs=macs / 1e9)
+
+
+def _unfilled_model(config: ModelConfig) -> SharedRis:
+    """Return the model with all weights zero, which takes no time to draw and no memory until it is read."""
+    with torch.device("meta"):
+        model = build_model(config).eval()
+    zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(zeros, assign=True)
+    return model
+
+
+def example_inputs(config: ModelConfig, batch: int) -> tuple[Tensor, Tensor]:
+    """Return an image and a full sentence (T tokens, nothing padded) of the sizes that the config names."""
+    encoder = config.encoder
+    image_BCHW = torch.zeros(batch, 3, encoder.image_size, encoder.image_size)
+    return image_BCHW, torch.zeros(batch, encoder.text_tokens, dtype=torch.int64)
+
+
+def count_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> Counter[str]:
+    """Return multiply-accumulates by module path ("" is all), with attention as explicit products.
+
+    Raises:
+        UncountedOperatorError: when an operator is neither counted nor known to be free.
+    """
+    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
+    with explicit_attention(model), torch.no_grad():
+        analysis = FlopCountAnalysis(model, inputs).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        by_module = analysis.by_module()
+        uncounted = set(analysis.unsupported_ops()) - {f"aten::{name}" for name in FREE_OPERATORS}
+    if uncounted:
+        raise UncountedOperatorError(f"not counted, so the cost would be too low: {', '.join(sorted(uncounted))}")
+    return by_module
+
+
+def cost_frame(config: ModelConfig, costs: Iterable[ComponentCost]) -> pd.DataFrame:
+    """Return the rows of COST_SCHEMA, one per component."""
+    return pd.DataFrame(
+        [
+            {
+                "variant": config.variant,
+                "scale": config.scale,
+                "image_size": config.encoder.image_size,
+                "text_tokens": config.encoder.text_tokens,
+                "component": cost.component,
+                "million_params": cost.million_params,
+                "gmacs": cost.gmacs,
+            }
+            for cost in costs
+        ]
+    )
+
+
+def write_costs(root: Path, configs: Iterable[ModelConfig]) -> list[Path]:
+    """Measure each config and write `ROOT/costs/SCALE/NAME.parquet`; the same variant twice is measured once.
+
+    Returns:
+        The files, one per distinct (scale, variant), in the order given.
+    """
+    paths: list[Path] = []
+    for config in configs:
+        path = records.cost_path(Path(root), config.scale, config.variant)
+        if path not in paths:
+            records.write_table(path, cost_frame(config, measure_cost(config)), records.COST_SCHEMA)
+            paths.append(path)
+    return paths
