@@ -67,6 +67,7 @@ class TrainConfig:
     max_samples_per_epoch: int | None = None
     nonfinite_loss: Literal["stop", "skip"] = "stop"
     loss: LossConfig = field(default_factory=LossConfig)
+    encoder_weights_sha256: str | None = None  # of the BEiT-3 file it starts from; None starts from random weights
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs", "must be 1 or more")
@@ -77,8 +78,10 @@ class TrainConfig:
 class EvaluationConfig:
     """How masks are scored; the rules themselves are the protocols of `pipeline.protocol`."""
 
-    protocols: tuple[str, ...] = ("paper", "original", "input")
     threshold: float = 0.35
+    # One sample a forward: kernels choose their order of addition by the batch's shape, so that only a fixed shape
+    # gives the same bits however the samples are shared out.
+    batch_size: int = 1
 
     def __post_init__(self) -> None:
         _require(0.0 < self.threshold < 1.0, "evaluation.threshold", "must be in (0, 1)")
@@ -122,6 +125,8 @@ class ExecutionConfig:
     runs_root: str = "runs"
     micro_batch_size: int | None = None  # largest batch of one forward; None takes the worker's whole share
     checkpoint_every_epochs: int = 1
+    checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours
+    encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
     activation_checkpointing: bool = False
     compile: bool = False
 

@@ -1,0 +1,104 @@
+# The two commands that do all the set-up: `make sweep-fpn` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DATA ?= toyplus_unc
+MODEL ?= tiny
+SEEDS ?= 1
+EPOCHS ?=
+WORKERS ?= 1
+RUNS ?= runs
+PREPARED ?= data/prepared
+REFER ?= ../shared/data/mini-refcoco
+PROTOCOL ?= original
+OPTIONS ?=
+
+V := .venv/bin
+READY := .venv/.ready
+export RAY_USAGE_STATS_ENABLED := 0
+export MLFLOW_DISABLE_TELEMETRY := true
+SWEEPS := fpn decoder fusion components compared all
+WHAT = --data $(DATA) --model $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs $(RUNS) --prepared $(PREPARED) \
+       $(if $(EPOCHS),--epochs $(EPOCHS)) $(OPTIONS)
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z%|-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /\1\t/' | \
+		awk -F'\t' '{ printf "  make %-22s %s\n", $$1, $$2 }'
+	@echo "  Settings: DATA=$(DATA) MODEL=$(MODEL) SEEDS=$(SEEDS) EPOCHS= WORKERS=$(WORKERS) RUNS=$(RUNS) RAY_ADDRESS="
+	@echo "  Sweeps:   $(SWEEPS)"
+
+$(READY): pyproject.toml constraints.txt
+	@echo "making .venv (some minutes the first time)"
+	@test -x $(V)/python || $(PYTHON) -m venv .venv
+	@$(V)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+.PHONY: venv
+venv: $(READY) ## Make the virtual environment .venv
+
+.PHONY: data
+data: $(PREPARED)/$(DATA)/dataset.json ## Make or prepare the set DATA= (REFER= names the folder of a real one)
+
+$(PREPARED)/toy%/dataset.json: | $(READY)
+	@$(V)/sharedris synthesize --set toy$* --out data/refer
+	@$(V)/sharedris prepare refer --root data/refer --set toy$* --out $(PREPARED)
+
+$(PREPARED)/refcoco%/dataset.json: | $(READY)
+	@$(V)/sharedris prepare refer --root $(REFER) --set refcoco$* --out $(PREPARED)
+
+TABLES_fpn := VII-a
+TABLES_decoder := VIII-a
+TABLES_fusion := VII-b VIII-b
+TABLES_components := III
+TABLES_compared := IV V
+TABLES_all := III IV V VII VIII
+
+.PHONY: $(addprefix sweep-,$(SWEEPS))
+$(addprefix sweep-,$(SWEEPS)): sweep-%: $(READY) data
+	@$(V)/python -m sweeps run $* $(WHAT)
+	@$(V)/python -m reports $(TABLES_$*) --runs $(RUNS) --data $(DATA) --split val --scale $(MODEL) \
+		--protocol $(PROTOCOL) --out $(RUNS)/report
+sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
+
+.PHONY: plan
+plan: $(READY) data ## Show what every sweep would run, start nothing
+	@$(V)/python -m sweeps plan all $(WHAT)
+
+.PHONY: report
+report: $(READY) ## Write tables, figures and the page from what is recorded
+	@$(V)/python -m reports all --runs $(RUNS) --out $(RUNS)/report
+
+.PHONY: ui
+ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(V)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RUNS))/mlflow.db}"
+
+.PHONY: test
+test: $(READY) ## Run the tests (under 6 minutes on 2 cores)
+	@$(V)/python -m pytest
+
+.PHONY: test-slow
+test-slow: $(READY) ## Run the longer proofs
+	@$(V)/python -m pytest -m slow --timeout 3600
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## Run the proofs over several hosts (root, network namespaces)
+	@$(V)/python -m pytest -m cluster --timeout 1800
+
+.PHONY: lint
+lint: $(READY) ## Check style and types
+	@$(V)/ruff check .
+	@$(V)/ruff format --check .
+	@$(V)/mypy
+
+.PHONY: bench bench-model bench-data bench-report
+bench: bench-model bench-data bench-report ## Run every benchmark
+bench-model bench-data bench-report: bench-%: $(READY)
+	@$(V)/python benchmarks/bench_$*.py
+
+.PHONY: clean
+clean: ## Remove what commands made below runs/ and data/
+	rm -rf runs data

@@ -1,0 +1,81 @@
+"""A run's checkpoints: atomic, verified, pruned.
+
+    RUNS/state/RUN/checkpoint-EPOCH-STEP.pt     all that the next step depends on
+    RUNS/state/RUN/checkpoint-EPOCH-STEP.json   its size and SHA-256, written last: without it the file does not count
+
+They are our own files and not Ray's, so that a run continues the same way under Ray Train, under Tune and in a plain
+process, and so that a damaged one can be told and passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.files import atomic_writer, read_json, remove_partials, write_json
+
+KEPT = 2
+"""The newest, and the one before it for the case that the newest is damaged."""
+
+
+def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
+    """Write a checkpoint in one step and prune older ones.
+
+    Raises:
+        OSError: disk full or read-only; the checkpoints before it are intact.
+    """
+    path = folder / f"checkpoint-{epoch:05d}-{step:09d}.pt"
+    with atomic_writer(path) as stream:
+        torch.save(state, stream)
+    write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "bytes": path.stat().st_size})
+    prune(folder)
+    return path
+
+
+def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the newest checkpoint that is whole and belongs to this content hash, or None.
+
+    What is passed over is said aloud, since it costs the user an epoch.
+    """
+    for path in sorted(folder.glob("checkpoint-*.pt"), reverse=True):
+        manifest = read_json(path.with_suffix(".json"))
+        if manifest is None:
+            say(f"passed over {path.name}: its writer was interrupted")
+        elif manifest["bytes"] != path.stat().st_size or manifest["sha256"] != _sha256(path):
+            say(f"passed over {path.name}: it is damaged (size or SHA-256 differ); trying the one before it")
+        else:
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+                say(f"passed over {path.name}: {str(error).splitlines()[0]}")
+                continue
+            if state["content_hash"] == content_hash:
+                return state
+            say(f"passed over {path.name}: it belongs to another configuration ({state['content_hash']})")
+    return None
+
+
+def prune(folder: Path) -> None:
+    """Remove all but the newest checkpoints, with half-written files and manifests that lost their checkpoint."""
+    whole = sorted(path for path in folder.glob("checkpoint-*.pt") if path.with_suffix(".json").exists())
+    newest = whole[-1] if whole else None
+    for path in whole[:-KEPT]:
+        path.unlink()
+        path.with_suffix(".json").unlink()
+    for path in folder.glob("checkpoint-*.pt"):
+        if newest is not None and path < newest and not path.with_suffix(".json").exists():
+            path.unlink()
+    for manifest in folder.glob("checkpoint-*.json"):
+        if not manifest.with_suffix(".pt").exists():
+            manifest.unlink()
+    remove_partials(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

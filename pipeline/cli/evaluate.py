@@ -1,0 +1,56 @@
+"""`sharedris evaluate`: score the exported model of a run on any split."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from sharedris.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to score and where to write the rows."""
+    parser.add_argument("model", type=Path, help="exported folder of a run: runs/models/RUN")
+    parser.add_argument("split", help="in full: refcocog_umd/val")
+    parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="write the per-sample rows here (parquet)")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate in this process and print the scores of all protocols."""
+    from pipeline.config import EvaluationConfig
+    from pipeline.data.dataset import ReferDataset
+    from pipeline.distributed import Worker
+    from pipeline.evaluate import evaluate_split
+    from pipeline.metrics import score
+    from pipeline.protocol import PROTOCOLS
+    from pipeline.records import SAMPLE_SCHEMA, write_table
+    from sharedris.checkpoint import load_model
+
+    loaded = load_model(args.model)
+    encoder = loaded.config.encoder
+    dataset = ReferDataset(args.prepared, args.split, image_size=encoder.image_size, text_tokens=encoder.text_tokens)
+    if len(dataset) == 0:
+        raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
+    evaluation = EvaluationConfig(threshold=loaded.threshold)
+    rows = evaluate_split(loaded.model, dataset, evaluation=evaluation, precision="fp32", worker=Worker())
+    scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in PROTOCOLS.items()}
+    if args.out is not None:
+        write_table(args.out, rows, SAMPLE_SCHEMA)
+    if args.json:
+        print(json.dumps({name: asdict(values) for name, values in scores.items()}, indent=1))
+        return 0
+    first = scores["original"]
+    print(f"{args.split}: {first.samples} samples, {first.images} images, {first.empty_unions} with both masks empty")
+    print(f"{'protocol':<10}{'oIoU':>8}{'mIoU':>8}" + "".join(f"{f'P@{level}':>8}" for level in first.precision))
+    for name, values in scores.items():
+        shares = [values.oiou, values.miou, *values.precision.values()]
+        print(f"{name:<10}" + "".join(f"{100 * share:8.2f}" for share in shares))
+    print(
+        f"trivial (original): all background mIoU {100 * first.all_background_miou:.2f}, "
+        f"all image mIoU {100 * first.all_image_miou:.2f}"
+    )
+    return 0

@@ -1,0 +1,71 @@
+"""The `sharedris` command: each sub-command is a module with `add_arguments` and `run`, imported when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from sharedris.errors import InputError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize": ("synthesize", "write a synthetic referring data set in the REFER layout"),
+    "prepare": ("prepare", "turn annotations and images into the prepared format"),
+    "check": ("check", "check a prepared or original set before hours are spent on it"),
+    "train": ("train", "train, evaluate and record one run"),
+    "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
+    "runs": ("runs", "list runs with their state and scores"),
+    "cost": ("cost", "measure parameters and GMACs beside the published cells"),
+    "import-beit3": ("import_beit3", "read official BEiT-3 weights and say what fits"),
+    "predict": ("predict", "segment what a sentence names in an image"),
+}
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the named sub-command's arguments are filled in, so that `--help` is quick."""
+    parser = argparse.ArgumentParser(prog="sharedris", description="Prepare, train, measure and use Shared-RIS.")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module_name, help_text) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+        if name == command:
+            module = importlib.import_module(f"pipeline.cli.{module_name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 the command's own "no" (a failed check), 2 bad input, 3 a run failed, 130 interrupted.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in arguments if word in COMMANDS), None)
+    parser = build_parser(command)
+    return run_guarded(lambda: _run(parser, arguments), name=f"sharedris {command or ''}".strip())
+
+
+def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    parsed = parser.parse_args(arguments)
+    return int(parsed.run(parsed))
+
+
+def run_guarded(action: object, *, name: str) -> int:
+    """Run a command's action and turn what the user can mend into one line and an exit code."""
+    try:
+        return int(action())  # type: ignore[operator]
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

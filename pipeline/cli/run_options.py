@@ -1,0 +1,103 @@
+"""The options that say what a run is and where it happens, shared by `sharedris train` and the sweeps."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from pipeline.config import ExecutionConfig, RunConfig, replace_at
+from pipeline.presets import DEFAULT_SET, default_run
+from sharedris.config import SCALES
+from sharedris.errors import InputError
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what decides a run's result."""
+    group = parser.add_argument_group("what is run")
+    group.add_argument("--model", default="tiny", choices=list(SCALES), help="scale (default: %(default)s)")
+    group.add_argument(
+        "--data", default=DEFAULT_SET, help="prepared set, or several joined by commas (default: %(default)s)"
+    )
+    group.add_argument("--evaluate", help="splits in full, joined by commas (default: val of each set)")
+    group.add_argument("--epochs", type=int, help="default: 5 for tiny, 35 else")
+    group.add_argument("--global-batch-size", type=int, help="samples per optimizer step, over all workers")
+    group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
+    group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")
+    group.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any config field: optim.learning_rate=2e-4"
+    )
+
+
+def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what does not decide a run's result."""
+    group = parser.add_argument_group("where and on what")
+    group.add_argument("--workers", type=int, default=1, help="DDP workers of one run, one CPU or GPU each")
+    group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    group.add_argument("--loader-workers", type=int, default=0, help="processes that read data, per worker")
+    group.add_argument("--micro-batch-size", type=int, help="samples of one forward; the rest is accumulated")
+    group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
+    group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
+    group.add_argument("--runs", default="runs", help="root of records, samples, models (default: %(default)s)")
+
+
+def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
+    """Return the run that the options describe.
+
+    Raises:
+        InputError: for a value that a config refuses; names the field.
+    """
+    config = default_run(scale=args.model, train_sets=tuple(args.data.split(",")), seed=seed)
+    changes: dict[str, object] = {
+        "train.epochs": args.epochs,
+        "train.global_batch_size": args.global_batch_size,
+        "train.precision": args.precision,
+        "data.evaluate_splits": tuple(args.evaluate.split(",")) if args.evaluate else None,
+    }
+    try:
+        for path, value in changes.items():
+            if value is not None:
+                config = replace_at(config, path, value)
+        for assignment in args.set:
+            config = _assign(config, assignment)
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error), "See --help for the options") from None
+    if args.encoder_weights is not None:
+        from pipeline.initial import file_sha256
+
+        config = replace_at(config, "train.encoder_weights_sha256", file_sha256(args.encoder_weights))
+    return config
+
+
+def _assign(config: RunConfig, assignment: str) -> RunConfig:
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise InputError(f"--set {assignment} is not FIELD=VALUE", "For example --set optim.learning_rate=2e-4")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    changed: RunConfig = replace_at(config, path, tuple(value) if isinstance(value, list) else value)
+    return changed
+
+
+def execution_config(args: argparse.Namespace) -> ExecutionConfig:
+    """Return where and on what the options say the run happens.
+
+    Raises:
+        InputError: for a value that the config refuses.
+    """
+    names = {field.name for field in dataclasses.fields(ExecutionConfig)} & set(vars(args))
+    weights = getattr(args, "encoder_weights", None)
+    try:
+        return ExecutionConfig(
+            **{
+                **{name: getattr(args, name) for name in names},
+                "prepared_root": args.prepared,
+                "runs_root": args.runs,
+                "encoder_weights": None if weights is None else str(weights.resolve()),
+            }
+        )
+    except ValueError as error:
+        raise InputError(str(error), "See --help for the options") from None

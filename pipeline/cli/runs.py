@@ -1,0 +1,57 @@
+"""`sharedris runs`: what is done, what is under way and what failed, from files alone."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.files import read_json
+from pipeline.progress import read_progress
+from pipeline.records import list_runs, record_path
+
+_STALE_SECONDS = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where to look."""
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="root of the runs (default: %(default)s)")
+    parser.add_argument("--protocol", default="original", choices=["paper", "original", "input"])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line per run: those with a record first, with their scores."""
+    done = set(list_runs(args.runs))
+    states = sorted(path.name for path in (args.runs / "state").glob("*") if path.is_dir())
+    if not done and not states:
+        print(f"no runs below {args.runs}; make sweep-fpn or sharedris train makes some")
+        return 0
+    for run_id in sorted(done):
+        print(_done_line(args.runs, run_id, args.protocol))
+    for run_id in states:
+        if run_id not in done:
+            print(f"{run_id:<44} {_state_words(args.runs / 'state' / run_id)}")
+    return 0
+
+
+def _done_line(root: Path, run_id: str, protocol: str) -> str:
+    record = pd.read_parquet(record_path(root, run_id))
+    rows = record[record["protocol"] == protocol]
+    scores = "  ".join(
+        f"{row['split']} oIoU {100 * row['oiou']:.2f} mIoU {100 * row['miou']:.2f}" for _, row in rows.iterrows()
+    )
+    return f"{run_id:<44} done      {record.iloc[0]['variant']}  {scores}"
+
+
+def _state_words(folder: Path) -> str:
+    failure = read_json(folder / "failure.json")
+    if failure is not None:
+        return f"failed    {failure['cause']}"
+    progress = read_progress(folder)
+    if progress is None:
+        return "not begun"
+    age = time.time() - progress.updated
+    word = "running  " if age < _STALE_SECONDS else "interrupted"
+    return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

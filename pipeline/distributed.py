@@ -1,0 +1,109 @@
+"""Where a worker stands among the others, and the few collectives that a run needs.
+
+With one worker there is no process group and every function here is the identity, so that the same code runs in the
+driver's own process, under Ray Train and in a plain test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One process of a run: its rank, how many there are, and its device."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker writes the run's files."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every worker's value in order of rank, on every worker."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all workers."""
+        if self.world > 1:
+            dist.barrier()
+
+    def sum(self, values: list[float]) -> list[float]:
+        """Return the element-wise sum over workers, added in order of rank so that its bits never change."""
+        return [sum(column) for column in zip(*self.gather(values), strict=True)]
+
+
+def seed_everything(seed: int, rank: int) -> None:
+    """Seed torch's generators; every rank draws its own drop-path masks. Nothing here uses other generators."""
+    torch.manual_seed(seed * 1_000_003 + rank)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the state of this worker's generators, as tensors that load with `weights_only=True`."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def wrap_for_training(model: nn.Module, worker: Worker) -> nn.Module:
+    """Return the model as DistributedDataParallel where there is more than one worker.
+
+    On the CPU gradients are summed in order of rank. Gloo's ring adds in an order that depends on how DDP cut its
+    buckets, which changes after the first step: a resumed run of three workers would differ in the last bit.
+    """
+    if worker.world == 1:
+        return model
+    if worker.device.type == "cuda":
+        # Not static_graph: it forbids no_sync, which gradient accumulation needs.
+        return nn.parallel.DistributedDataParallel(
+            model, device_ids=[worker.device.index], gradient_as_bucket_view=True, broadcast_buffers=False
+        )
+    wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    wrapped.register_comm_hook(worker.world, _mean_in_order_of_rank)
+    return wrapped
+
+
+def _mean_in_order_of_rank(world: int, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    own = bucket.buffer()
+    parts = [torch.empty_like(own) for _ in range(world)]
+    work = dist.all_gather(parts, own, async_op=True)
+
+    def mean(_: Any) -> torch.Tensor:
+        total = parts[0]
+        for part in parts[1:]:
+            total += part
+        return total.div_(world)
+
+    return work.get_future().then(mean)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside DDP: evaluation must not meet a collective, since ranks hold unequal shares."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def share_buffers(model: nn.Module, worker: Worker) -> None:
+    """Give every rank the leader's buffers (running statistics), so that all evaluate the same model."""
+    if worker.world > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)

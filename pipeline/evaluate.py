@@ -1,0 +1,133 @@
+"""Exact evaluation: every sample once, integer counts, all protocols from one forward pass.
+
+Worker `rank` of `world` takes the samples `range(rank, N, world)`. There is no collective inside the loop, since the
+shares differ by one; the rows are gathered afterwards and sorted by index, so that the result has the same bits for
+any number of workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import EvaluationConfig, Precision
+from pipeline.data.loader import Batch, SampleInfo, evaluation_loader
+from pipeline.data.masks import decode_mask, encode_mask
+from pipeline.distributed import Worker
+from pipeline.protocol import PROTOCOLS
+from pipeline.train_step import autocast
+
+_SCORING_BACKLOG = 64
+"""Masks that wait for the scoring thread; bounds memory when scoring is slower than the model."""
+
+
+def evaluate_split(
+    model: nn.Module,
+    dataset: Any,
+    *,
+    evaluation: EvaluationConfig,
+    precision: Precision,
+    worker: Worker,
+    loader_workers: int = 0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Return the per-sample rows (columns of SAMPLE_SCHEMA) of a whole split, on every worker alike.
+
+    Args:
+        model: unwrapped (no DDP); put into evaluation mode here and left in it.
+        dataset: a ReferDataset.
+        on_progress: called with (samples done by this worker, samples of this worker).
+    """
+    model.eval()
+    loader = evaluation_loader(
+        dataset,
+        batch_size=evaluation.batch_size,
+        rank=worker.rank,
+        world=worker.world,
+        workers=loader_workers,
+        pin_memory=worker.device.type == "cuda",
+    )
+    own = len(range(worker.rank, len(dataset), worker.world))
+    rows: list[dict[str, Any]] = []
+    for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker):
+        rows.append(row)
+        on_progress(len(rows), own)
+    gathered = [row for share in worker.gather(rows) for row in share]
+    return pd.DataFrame(gathered).sort_values("index", ignore_index=True)
+
+
+@torch.inference_mode()
+def _rows(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    evaluation: EvaluationConfig,
+    precision: Precision,
+    worker: Worker,
+) -> Iterator[dict[str, Any]]:
+    """Yield a row per sample; masks are compared and encoded on another thread while the model goes on."""
+    waiting: list[Future[dict[str, Any]]] = []
+    with ThreadPoolExecutor(max_workers=1) as scorer:
+        for batch in batches:
+            batch = batch.to(worker.device, non_blocking=True)  # noqa: PLW2901
+            with autocast(precision, worker.device) if worker.device.type == "cuda" else contextlib.nullcontext():
+                logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
+            probability_BHW = torch.sigmoid(logits_BHW.float())
+            for probability_HW, target_HW, sample in zip(probability_BHW, batch.mask_BHW, batch.samples, strict=True):
+                waiting.append(scorer.submit(score_sample, probability_HW, target_HW, sample, evaluation))
+            while waiting and (waiting[0].done() or len(waiting) > _SCORING_BACKLOG):
+                yield waiting.pop(0).result()
+        for pending in waiting:
+            yield pending.result()
+
+
+@torch.inference_mode()
+def score_sample(
+    probability_HW: Tensor, target_input_HW: Tensor, sample: SampleInfo, evaluation: EvaluationConfig
+) -> dict[str, Any]:
+    """Return the row of one sample: integer intersection and union under every protocol, and the predicted mask.
+
+    Args:
+        probability_HW: probabilities at the logit map's size, float32.
+        target_input_HW: mask at the model's input size, uint8 0/1.
+        sample: carries the mask at the image's original size as RLE.
+    """
+    target_original = decode_mask(sample.mask_rle, height=sample.height, width=sample.width).astype(bool)
+    target_input = target_input_HW.cpu().numpy().astype(bool)
+    row: dict[str, Any] = {
+        "index": sample.index,
+        "image_id": sample.image_id,
+        "file_name": sample.file_name,
+        "ref_id": sample.ref_id,
+        "sent_id": sample.sent_id,
+        "expression": sample.expression,
+        "height": sample.height,
+        "width": sample.width,
+        "area_ratio": sample.area_ratio,
+        "target_area_original": int(target_original.sum()),
+        "target_area_input": int(target_input.sum()),
+    }
+    for protocol in PROTOCOLS.values():
+        target = target_original if protocol.scored_at == "original" else target_input
+        size = (target.shape[0], target.shape[1])
+        mask = protocol.binarize(probability_HW, size, evaluation.threshold).cpu().numpy()
+        intersection, union = count_pixels(mask, target)
+        row[f"intersection_{protocol.name}"] = intersection
+        row[f"union_{protocol.name}"] = union
+        row[f"iou_{protocol.name}"] = intersection / union if union else 1.0
+        if protocol.name == "original":
+            row["mask_rle"] = encode_mask(mask)
+    return row
+
+
+def count_pixels(mask: np.ndarray, target: np.ndarray) -> tuple[int, int]:
+    """Return (intersection, union) in pixels of two bool masks of one size."""
+    intersection = int(np.count_nonzero(mask & target))
+    return intersection, int(np.count_nonzero(mask)) + int(np.count_nonzero(target)) - intersection

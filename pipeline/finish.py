@@ -1,0 +1,178 @@
+"""The end of a run: export the model, evaluate every split, write per-sample rows, and last of all the record.
+
+The record is the sign that the run is done, so nothing is written after it but clean-up.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import statistics
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from pipeline import batch_norm
+from pipeline.config import RunConfig
+from pipeline.cost import measure_cost
+from pipeline.data.dataset import ReferDataset
+from pipeline.data.prepare import load_manifest
+from pipeline.distributed import Worker, share_buffers, unwrap
+from pipeline.evaluate import evaluate_split
+from pipeline.job import Job
+from pipeline.metrics import Scores, score
+from pipeline.progress import Progress, ProgressFile
+from pipeline.protocol import PROTOCOLS
+from pipeline.provenance import hardware
+from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
+from pipeline.trainer import TrainState
+from sharedris.checkpoint import save_model
+from sharedris.config import to_dict
+
+
+def finish(job: Job, worker: Worker, state: TrainState) -> None:
+    """Evaluate, record and clean up; collective, and repeated from its start if it is interrupted."""
+    session_started = time.perf_counter()
+    model = unwrap(state.model)
+    share_buffers(model, worker)
+    if worker.leads:
+        manifest = load_manifest(job.execution.prepared_root, job.config.data.train_sets[0])
+        save_model(
+            job.model_folder,
+            model,
+            job.config.model,
+            manifest.tokenizer_path,
+            job.config.evaluation.threshold,
+            job.run_id,
+        )
+    scored: dict[str, dict[str, Scores]] = {}
+    rates: dict[str, float] = {}
+    for split in job.config.data.evaluate_splits:
+        begun = time.perf_counter()
+        rows = evaluate_one(model, split, job, worker, ProgressFile(job.state_folder))
+        rates[split] = len(rows) / (time.perf_counter() - begun)
+        scored[split] = score_all_protocols(rows, job.config)
+        if worker.leads:
+            write_table(samples_path(job.runs_root, job.run_id, split), rows, SAMPLE_SCHEMA)
+    if worker.leads:
+        seconds = state.seconds + time.perf_counter() - session_started
+        common = {**_identity(job), **_measured(job, state, worker, model), "seconds": seconds}
+        rows = [
+            {**common, **_score_columns(split, protocol, scores), "evaluate_samples_per_second": rates[split]}
+            for split, by_protocol in scored.items()
+            for protocol, scores in by_protocol.items()
+        ]
+        write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(rows), RECORD_SCHEMA)
+        remove_checkpoints(job)
+        ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="done"))
+    worker.barrier()
+
+
+def evaluate_one(model: nn.Module, split: str, job: Job, worker: Worker, progress: ProgressFile) -> pd.DataFrame:
+    """Return the per-sample rows of one split, saying how far it is."""
+    encoder = job.config.model.encoder
+    dataset = ReferDataset(
+        job.execution.prepared_root, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens
+    )
+    epochs = job.config.train.epochs
+
+    def on_progress(done: int, total: int) -> None:
+        if worker.leads:
+            progress.write(
+                Progress(
+                    run_id=job.run_id,
+                    phase="evaluating",
+                    epoch=epochs,
+                    epochs=epochs,
+                    step=1,
+                    steps=1,
+                    evaluated=done,
+                    to_evaluate=total,
+                )
+            )
+
+    return evaluate_split(
+        model,
+        dataset,
+        evaluation=job.config.evaluation,
+        precision=job.config.train.precision,
+        worker=worker,
+        loader_workers=job.execution.loader_workers,
+        on_progress=on_progress,
+    )
+
+
+def score_all_protocols(rows: pd.DataFrame, config: RunConfig) -> dict[str, Scores]:
+    """Return the scores of one split under every protocol, by its name."""
+    size = config.model.encoder.image_size
+    return {name: score(rows, protocol, input_size=size) for name, protocol in PROTOCOLS.items()}
+
+
+def remove_checkpoints(job: Job) -> None:
+    """Free the space of a finished run: its weights are in the exported model, its optimizer is of no more use."""
+    for path in job.state_folder.glob("*checkpoint-*"):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(job.runs_root / "ray" / job.run_id, ignore_errors=True)
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    config = job.config
+    return {
+        "run_id": job.run_id,
+        "content_hash": job.content_hash,
+        "recipe": job.recipe,
+        "variant": config.model.variant,
+        "cells": list(job.cells),
+        "scale": config.model.scale,
+        "seed": config.seed,
+        "train_sets": list(config.data.train_sets),
+        "config_json": json.dumps(to_dict(config), sort_keys=True),
+        "data_fingerprint": job.data_fingerprint,
+        "epochs": config.train.epochs,
+        **job.provenance,
+    }
+
+
+def _measured(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> dict[str, Any]:
+    costs = measure_cost(job.config.model)
+    seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else float("nan")
+    return {
+        "skipped": 0,
+        "million_params": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        "gmacs": sum(cost.gmacs for cost in costs),
+        "cost_json": json.dumps({cost.component: asdict(cost) for cost in costs}),
+        "seconds_per_step": seconds_per_step,
+        "train_samples_per_second": job.config.train.global_batch_size / seconds_per_step,
+        "peak_memory_mib": peak_memory_mib(worker.device),
+        "steps": state.step,
+        "final_loss": state.history[-1]["loss"],
+        "world_size": worker.world,
+        "batch_norm": batch_norm.describe(
+            synchronized=job.config.train.synchronize_batch_norm,
+            world=worker.world,
+            micro_batch_size=job.micro_batch_size,
+        ),
+        "hardware_json": json.dumps(hardware(worker.world)),
+        "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _score_columns(split: str, protocol: str, scores: Scores) -> dict[str, Any]:
+    values = asdict(scores)
+    precision = values.pop("precision")
+    levels = {f"precision_at_{round(100 * level)}": share for level, share in precision.items()}
+    version = PROTOCOLS[protocol].version
+    return {"split": split, "protocol": protocol, "protocol_version": version, **values, **levels}
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the peak memory of this process in MiB: on the GPU where there is one, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,160 @@
+"""A run made ready: its configuration with everything derived from it, checked before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.data.prepare import Manifest, data_fingerprint, load_manifest
+from pipeline.records import record_path
+from sharedris.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run as a worker receives it. Paths are absolute: a Ray worker's current directory is a session folder.
+
+    Attributes:
+        cells: the sweep cells that this run was asked for.
+        provenance: what `pipeline.provenance.collect` returned on the driver.
+    """
+
+    run_id: str
+    content_hash: str
+    recipe: str
+    data_fingerprint: str
+    config: RunConfig
+    execution: ExecutionConfig
+    cells: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs_root(self) -> Path:
+        """Root of everything that runs write."""
+        return Path(self.execution.runs_root)
+
+    @property
+    def state_folder(self) -> Path:
+        """Checkpoints, progress and lease of this run; removed from when the run is done."""
+        return self.runs_root / "state" / self.run_id
+
+    @property
+    def model_folder(self) -> Path:
+        """Exported weights, config and tokenizer."""
+        return self.runs_root / "models" / self.run_id
+
+    @property
+    def done(self) -> bool:
+        """Whether the record is on disk: the only sign of a finished run."""
+        return record_path(self.runs_root, self.run_id).exists()
+
+    @property
+    def per_worker_batch_size(self) -> int:
+        """Samples of one worker in one optimizer step."""
+        return self.config.train.global_batch_size // self.execution.workers
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Samples of one forward."""
+        return min(self.execution.micro_batch_size or self.per_worker_batch_size, self.per_worker_batch_size)
+
+    @property
+    def accumulation(self) -> int:
+        """Forwards of one worker in one optimizer step."""
+        return self.per_worker_batch_size // self.micro_batch_size
+
+
+def make_job(
+    config: RunConfig,
+    execution: ExecutionConfig,
+    *,
+    cells: tuple[str, ...] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> Job:
+    """Check a run against the data and the workers, and return it with its identity.
+
+    Raises:
+        InputError: for data that is not prepared, an empty split, a batch that the workers cannot share evenly.
+    """
+    manifests = _manifests(config, execution)
+    _check_vocabulary(config, manifests)
+    _check_batch(config, execution, manifests)
+    fingerprint = data_fingerprint(execution.prepared_root, sorted(manifests))
+    execution = _absolute(execution)
+    return Job(
+        run_id=config.run_id(fingerprint),
+        content_hash=config.content_hash(fingerprint),
+        recipe=config.recipe(fingerprint),
+        data_fingerprint=fingerprint,
+        config=config,
+        execution=execution,
+        cells=cells,
+        provenance=provenance or {},
+    )
+
+
+def _absolute(execution: ExecutionConfig) -> ExecutionConfig:
+    from dataclasses import replace
+
+    return replace(
+        execution,
+        prepared_root=str(Path(execution.prepared_root).resolve()),
+        runs_root=str(Path(execution.runs_root).resolve()),
+    )
+
+
+def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manifest]:
+    evaluated = [split.split("/")[0] for split in config.data.evaluate_splits]
+    manifests = {name: load_manifest(execution.prepared_root, name) for name in {*config.data.train_sets, *evaluated}}
+    for split in [*(f"{name}/train" for name in config.data.train_sets), *config.data.evaluate_splits]:
+        set_name, split_name = split.split("/")
+        counts = manifests[set_name].splits.get(split_name)
+        if counts is None or counts.expressions == 0:
+            there = ", ".join(sorted(manifests[set_name].splits))
+            raise InputError(f"{split} has no samples", f"Prepared splits of {set_name}: {there}")
+    return manifests
+
+
+def _check_vocabulary(config: RunConfig, manifests: Mapping[str, Manifest]) -> None:
+    from sharedris.tokenizer import Tokenizer
+
+    for manifest in manifests.values():
+        tokenizer = Tokenizer(manifest.tokenizer_path, config.model.encoder.text_tokens)
+        if tokenizer.vocabulary_size > config.model.encoder.vocabulary_size:
+            raise InputError(
+                f"the tokenizer of {manifest.set} has {tokenizer.vocabulary_size} ids, "
+                f"the model {config.model.encoder.vocabulary_size}",
+                "Prepare the set with a smaller tokenizer, or raise model.encoder.vocabulary_size",
+            )
+    fingerprints = {manifest.tokenizer_fingerprint for manifest in manifests.values()}
+    if len(fingerprints) > 1:
+        raise InputError(
+            f"the sets {', '.join(sorted(manifests))} were prepared with different tokenizers",
+            "Prepare them all with one: sharedris prepare ... --tokenizer FILE",
+        )
+
+
+def _check_batch(config: RunConfig, execution: ExecutionConfig, manifests: Mapping[str, Manifest]) -> None:
+    batch, workers = config.train.global_batch_size, execution.workers
+    if batch % workers:
+        raise InputError(
+            f"global batch {batch} cannot be shared by {workers} workers", f"Choose a multiple of {workers}"
+        )
+    share = batch // workers
+    micro = execution.micro_batch_size or share
+    if micro < share and share % micro:
+        raise InputError(
+            f"micro batch {micro} does not divide the {share} samples of a worker's step",
+            f"Choose a divisor of {share}",
+        )
+    available = sum(manifests[name].splits["train"].expressions for name in config.data.train_sets)
+    if config.train.max_samples_per_epoch is not None:
+        available = min(available, config.train.max_samples_per_epoch)
+    if available < batch:
+        raise InputError(
+            f"{available} training samples do not fill one global batch of {batch}",
+            f"Set --global-batch-size to {available} or less",
+        )

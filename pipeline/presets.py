@@ -1,0 +1,31 @@
+"""The two recipes: the paper's, and the one that a laptop finishes. Everything else is a change of one of them."""
+
+from __future__ import annotations
+
+from pipeline.config import DataConfig, OptimConfig, RunConfig, TrainConfig
+from sharedris.config import SCALES
+from sharedris.errors import InputError
+
+DEFAULT_SET = "toyplus_unc"
+"""The paper's ablations run on RefCOCO+ val; this is its synthetic counterpart."""
+
+
+def default_run(*, scale: str = "tiny", train_sets: tuple[str, ...] = (DEFAULT_SET,), seed: int = 0) -> RunConfig:
+    """Return the recipe of a scale on the given sets, evaluated on the val split of each.
+
+    Raises:
+        InputError: for a scale that does not exist.
+    """
+    if scale not in SCALES:
+        raise InputError(f"no model scale {scale!r}", f"Choose one of {', '.join(SCALES)}")
+    model = SCALES[scale]()
+    data = DataConfig(train_sets=train_sets, evaluate_splits=tuple(f"{name}/val" for name in train_sets))
+    if scale == "tiny":
+        return RunConfig(
+            model=model,
+            data=data,
+            optim=OptimConfig(learning_rate=1e-3, warmup_steps=50),
+            train=TrainConfig(epochs=5, global_batch_size=16, precision="fp32"),
+            seed=seed,
+        )
+    return RunConfig(model=model, data=data, seed=seed)

@@ -1,0 +1,75 @@
+"""How far a run is, as a small file that its leading worker keeps writing and anybody may read.
+
+    RUNS/state/RUN/progress.json
+
+It serves the driver's lines and estimates and `status` from another terminal or machine. Nothing is decided by it:
+done is decided by records alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.files import read_json, write_json
+
+Phase = Literal["starting", "training", "evaluating", "done", "failed"]
+_SECONDS_BETWEEN_WRITES = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One reading. `updated` is seconds since 1970; `message` is the cause of a failure in one line."""
+
+    run_id: str
+    phase: Phase
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    samples_per_second: float | None = None
+    evaluated: int = 0
+    to_evaluate: int = 0
+    message: str = ""
+    updated: float = 0.0
+    host: str = ""
+    process: int = 0
+
+    @property
+    def share(self) -> float:
+        """Finished share of the run, 0 .. 1; evaluation counts as the last twentieth."""
+        if self.phase == "done":
+            return 1.0
+        trained = self.step / self.steps if self.steps else 0.0
+        scored = self.evaluated / self.to_evaluate if self.to_evaluate else 0.0
+        return 0.95 * trained + 0.05 * scored
+
+
+class ProgressFile:
+    """The writer's side: at most one write in two seconds unless the phase or the epoch changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "progress.json"
+        self._last: tuple[object, ...] = ()
+        self._written = 0.0
+
+    def write(self, progress: Progress) -> None:
+        """Write the reading, or skip it if the last one is fresh and of the same phase and epoch."""
+        now = time.time()
+        key = (progress.phase, progress.epoch)
+        if key == self._last and now - self._written < _SECONDS_BETWEEN_WRITES:
+            return
+        stamp = {"updated": now, "host": socket.gethostname(), "process": os.getpid()}
+        write_json(self._path, {**asdict(progress), **stamp})
+        self._last, self._written = key, now
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """Return the last reading of a run, or None where there is none."""
+    values = read_json(folder / "progress.json")
+    return None if values is None else Progress(**values)

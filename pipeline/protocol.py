@@ -1,0 +1,72 @@
+"""How a predicted mask is scored: the named, versioned protocols.
+
+All of them start from the same logits of one forward pass; every record names its own, and a table never mixes two.
+
+Shapes: H, W logit map; h, w the size at which the protocol scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A scoring rule.
+
+    Attributes:
+        name: as records and captions print it.
+        version: raised when the rule changes, so that old and new numbers never share a table.
+        rule: the rule in words.
+        scored_at: whether predictions are compared at the image's original size or at the model's input size.
+        binarize: (probabilities [H, W], (h, w), threshold) -> bool mask [h, w].
+    """
+
+    name: str
+    version: int
+    rule: str
+    scored_at: Literal["original", "input"]
+    binarize: Callable[[Tensor, Size, float], Tensor]
+
+
+def _threshold_then_resize(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
+    mask_HW = (probability_HW > threshold).float()
+    return F.interpolate(mask_HW[None, None], size=size, mode="nearest-exact")[0, 0] > 0.5
+
+
+def _resize_then_threshold(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
+    resized = F.interpolate(probability_HW[None, None], size=size, mode="bilinear", align_corners=False)
+    return resized[0, 0] > threshold
+
+
+PAPER = Protocol(
+    name="paper",
+    version=1,
+    rule="sigmoid, threshold at the logit map's size, nearest resize to the original image size",
+    scored_at="original",
+    binarize=_threshold_then_resize,
+)
+ORIGINAL = Protocol(
+    name="original",
+    version=1,
+    rule="sigmoid, bilinear resize of probabilities to the original image size, threshold",
+    scored_at="original",
+    binarize=_resize_then_threshold,
+)
+INPUT = Protocol(
+    name="input",
+    version=1,
+    rule="sigmoid, bilinear resize of probabilities to the model's input size, threshold; "
+    "compared with the mask resized nearest",
+    scored_at="input",
+    binarize=_resize_then_threshold,
+)
+
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, ORIGINAL, INPUT)}

@@ -1,0 +1,148 @@
+"""The door to MLflow for runs: one experiment per sweep, a parent run, a child per run, nothing twice.
+
+Everything is written by the driver through `MlflowClient` with explicit run ids: no worker touches the store, so that
+sqlite serves a sweep over many nodes. A run is found again by its content hash, never created a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from pipeline.job import Job
+from sharedris.config import to_dict
+
+_EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
+_SCORES = ("oiou", "miou", "samples", "empty_unions", "all_background_miou", "all_image_miou")
+_TAG = "sharedris."
+
+
+def tracking_uri(runs_root: Path) -> str:
+    """Return `MLFLOW_TRACKING_URI`, or the sqlite store below the runs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(runs_root).resolve() / 'mlflow.db'}"
+
+
+class Tracker:
+    """Writes one experiment.
+
+    Args:
+        runs_root: root of everything that runs write.
+        experiment: its name; created where it is missing, with an absolute artifact location.
+    """
+
+    def __init__(self, runs_root: Path, experiment: str) -> None:
+        runs_root.mkdir(parents=True, exist_ok=True)
+        self.client = MlflowClient(tracking_uri(runs_root))
+        found = self.client.get_experiment_by_name(experiment)
+        location = None
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            location = (Path(runs_root).resolve() / "mlartifacts" / experiment).as_uri()
+        self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
+
+    def parent(self, key: str, tags: Mapping[str, str]) -> str:
+        """Return the parent run of a sweep, found by its key or created; set to running."""
+        return self._find_or_create(f"{_TAG}sweep", key, key, tags)
+
+    def child(self, job: Job, parent: str | None, label: str) -> str:
+        """Return the run of a job, found by its content hash or created; set to running."""
+        tags = {
+            f"{_TAG}run_id": job.run_id,
+            f"{_TAG}label": label,
+            f"{_TAG}cells": "; ".join(job.cells),
+            f"{_TAG}variant": job.config.model.variant,
+            f"{_TAG}seed": str(job.config.seed),
+            f"{_TAG}git_commit": str(job.provenance.get("git_commit", "unknown")),
+            f"{_TAG}state": "running",
+        }
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        run_id = self._find_or_create(f"{_TAG}content_hash", job.content_hash, f"{label} s{job.config.seed}", tags)
+        if not self.client.get_run(run_id).data.params:
+            params = [Param(name, str(value)[:6000]) for name, value in _flatten(to_dict(job.config))]
+            self.client.log_batch(run_id, params=params)
+        return run_id
+
+    def epochs(self, run_id: str, history: pd.DataFrame) -> None:
+        """Log the epochs that are not logged yet: a repeated epoch would add a second value at its step."""
+        logged = {metric.step for metric in self.client.get_metric_history(run_id, "train/loss")}
+        now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+        metrics = [
+            Metric(f"train/{name}", float(row[name]), now, int(row["epoch"]))
+            for _, row in history.iterrows()
+            for name in _EPOCH_METRICS
+            if int(row["epoch"]) not in logged
+        ]
+        if metrics:
+            self.client.log_batch(run_id, metrics=metrics)
+
+    def record(self, run_id: str, record: pd.DataFrame, artifacts: Iterable[Path] = ()) -> None:
+        """Log the final scores per split and protocol and the record itself, and end the run as finished."""
+        if self.client.get_run(run_id).info.status != "FINISHED":
+            now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+            metrics = [Metric(name, value, now, 0) for name, value in _final_metrics(record)]
+            self.client.log_batch(run_id, metrics=metrics)
+            for path in artifacts:
+                self.client.log_artifact(run_id, str(path))
+        self._end(run_id, "FINISHED", "done")
+
+    def failed(self, run_id: str, cause: str) -> None:
+        """End a run as failed, with its cause in one line."""
+        self.client.set_tag(run_id, f"{_TAG}cause", cause[:5000])
+        self._end(run_id, "FAILED", "failed")
+
+    def interrupted(self, run_id: str) -> None:
+        """End a run as killed; the same command finds it again and goes on."""
+        self._end(run_id, "KILLED", "interrupted")
+
+    def finish_parent(self, run_id: str, *, complete: bool) -> None:
+        """End the parent run."""
+        self._end(run_id, "FINISHED" if complete else "FAILED", "done" if complete else "incomplete")
+
+    def _end(self, run_id: str, status: str, state: str) -> None:
+        self.client.set_tag(run_id, f"{_TAG}state", state)
+        self.client.set_terminated(run_id, status)
+
+    def _find_or_create(self, tag: str, value: str, name: str, tags: Mapping[str, str]) -> str:
+        query = f"tags.`{tag}` = '{value}'"
+        found: list[Run] = self.client.search_runs([self.experiment_id], query, max_results=1)
+        if found:
+            run_id = str(found[0].info.run_id)
+            self.client.log_batch(run_id, tags=[RunTag(key, text) for key, text in tags.items()])
+            self.client.update_run(run_id, "RUNNING")
+        else:
+            created = self.client.create_run(self.experiment_id, tags={tag: value, **tags}, run_name=name)
+            run_id = str(created.info.run_id)
+        return run_id
+
+
+def metric_name(text: str) -> str:
+    """Return a name that MLflow accepts: it refuses `@` and `+`."""
+    return text.replace("+", "plus").replace("@", "_at_")
+
+
+def _final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
+    precision = [name for name in record.columns if name.startswith("precision_at_")]
+    metrics = [
+        (metric_name(f"{row['split']}/{row['protocol']}/{name}"), float(row[name]))
+        for _, row in record.iterrows()
+        for name in (*_SCORES, *precision)
+    ]
+    once = ("million_params", "gmacs", "seconds_per_step", "peak_memory_mib", "final_loss", "seconds")
+    return metrics + [(f"run/{name}", float(record.iloc[0][name])) for name in once]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)

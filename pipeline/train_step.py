@@ -1,0 +1,115 @@
+"""One optimizer step: forward and backward over the micro-batches, reduce, clip, update.
+
+Shapes: B samples of one worker's micro-batch; all micro-batches of a step hold equally many, so that the mean of their
+gradients is the gradient of the global batch's mean loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pipeline.config import OptimConfig, Precision, TrainConfig
+from pipeline.data.loader import Batch
+from pipeline.distributed import Worker
+from sharedris.loss import segmentation_loss
+
+_AUTOCAST_DTYPE: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or its gradient is NaN or infinite; the message names the step and the samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one step did on this worker, and where its time went.
+
+    Attributes:
+        terms: total loss, BCE and Dice [3], means over this worker's samples; left on the device, since reading them
+            every step would stall a GPU.
+        gradient_norm: of the reduced gradient before clipping, the same on all workers.
+    """
+
+    terms: torch.Tensor
+    gradient_norm: float
+    skipped: bool
+    forward_seconds: float
+    backward_seconds: float
+    optimizer_seconds: float
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which forward runs; nothing for fp32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=_AUTOCAST_DTYPE[precision])
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    micro_batches: Sequence[Batch],
+    *,
+    train: TrainConfig,
+    optim: OptimConfig,
+    worker: Worker,
+    step: int,
+) -> StepResult:
+    """Take one optimizer step over this worker's share of the global batch.
+
+    Raises:
+        NonFiniteLossError: on every worker alike, when any loss or gradient is not finite and the recipe says "stop".
+    """
+    forward_seconds = backward_seconds = 0.0
+    terms = torch.zeros(3, device=worker.device)
+    for position, batch in enumerate(micro_batches):
+        last = position == len(micro_batches) - 1
+        with contextlib.nullcontext() if last or worker.world == 1 else model.no_sync():  # type: ignore[operator]
+            started = time.perf_counter()
+            with autocast(train.precision, worker.device):
+                logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
+            loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
+            middle = time.perf_counter()
+            scaler.scale(loss.total / len(micro_batches)).backward()
+            terms += torch.stack([loss.total, loss.bce, loss.dice]).detach() / len(micro_batches)
+            forward_seconds += middle - started
+            backward_seconds += time.perf_counter() - middle
+    started = time.perf_counter()
+    scaler.unscale_(optimizer)
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm))
+    # The norm is of the reduced gradient, the same on all workers, so all of them decide alike.
+    finite = math.isfinite(norm)
+    if not finite and not scaler.is_enabled():
+        _refuse_or_skip(micro_batches, terms, train, worker, step)
+    else:
+        scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(
+        terms=terms,
+        gradient_norm=norm,
+        skipped=not finite,
+        forward_seconds=forward_seconds,
+        backward_seconds=backward_seconds,
+        optimizer_seconds=time.perf_counter() - started,
+    )
+
+
+def _refuse_or_skip(
+    micro_batches: Sequence[Batch], terms: torch.Tensor, train: TrainConfig, worker: Worker, step: int
+) -> None:
+    own = [f"{sample.split}#{sample.index}" for batch in micro_batches for sample in batch.samples]
+    guilty = [] if bool(torch.isfinite(terms).all()) else own
+    gathered = [name for share in worker.gather(guilty) for name in share]
+    if train.nonfinite_loss == "stop":
+        what = "loss" if gathered else "gradient (the loss was finite)"
+        names = ", ".join(gathered[:20] or own[:20])
+        raise NonFiniteLossError(f"{what} is not finite at step {step}; samples of the batch: {names}")

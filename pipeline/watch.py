@@ -1,0 +1,169 @@
+"""Follows runs from their files: a line per epoch, an estimate of the time left, epochs into MLflow.
+
+Works the same for runs in this process, under Ray on this machine and on other nodes, since it reads nothing but the
+progress and history files.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipeline.job import Job
+from pipeline.progress import Progress, read_progress
+from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
+
+if TYPE_CHECKING:
+    from pipeline.tracking import Tracker
+
+_POLL_SECONDS = 1.0
+
+
+class Watcher(threading.Thread):
+    """Follows jobs until it is stopped.
+
+    Args:
+        jobs: the runs that are to be done.
+        labels: run id -> how to name it in a line.
+        say: takes each line.
+        tracker: MLflow, or None.
+        mlflow_runs: run id -> MLflow run.
+        at_once: how many runs go on together; for the estimate.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        labels: Mapping[str, str],
+        say: Callable[[str], None],
+        tracker: Tracker | None = None,
+        mlflow_runs: Mapping[str, str] | None = None,
+        at_once: int = 1,
+    ) -> None:
+        super().__init__(daemon=True, name="watcher")
+        self._jobs = {job.run_id: job for job in jobs}
+        self._labels = labels
+        self._say = say
+        self._tracker = tracker
+        self._mlflow_runs = mlflow_runs or {}
+        self._at_once = max(1, at_once)
+        self._ended = threading.Event()
+        self._started = time.time()
+        self._epochs_said = {job.run_id: _epochs_in(job) for job in jobs}
+        self._history_times: dict[str, int] = {}
+        self._evaluating: set[str] = set()
+        self._done: set[str] = set()
+
+    def run(self) -> None:
+        """Poll until `finish`."""
+        while not self._ended.wait(_POLL_SECONDS):
+            self.poll()
+
+    def finish(self) -> None:
+        """Stop, after one last look."""
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+        self.poll()
+
+    def poll(self) -> None:
+        """Look at all runs once."""
+        for run_id, job in self._jobs.items():
+            if run_id in self._done:
+                continue
+            self._say_new_epochs(job)
+            self._say_phase(job)
+
+    def _say_new_epochs(self, job: Job) -> None:
+        path = history_path(job.runs_root, job.run_id)
+        try:
+            changed = path.stat().st_mtime_ns
+            if self._history_times.get(job.run_id) == changed:
+                return
+            history = read_table(path, HISTORY_SCHEMA)
+        except (FileNotFoundError, RecordError):
+            return
+        self._history_times[job.run_id] = changed
+        said = self._epochs_said[job.run_id]
+        for _, row in history[history["epoch"] > said].iterrows():
+            self._say(self._epoch_line(job, row))
+        self._epochs_said[job.run_id] = max(said, int(history["epoch"].max()))
+        if self._tracker is not None:
+            self._tracker.epochs(self._mlflow_runs[job.run_id], history)
+
+    def _epoch_line(self, job: Job, row: pd.Series) -> str:
+        rate = row["samples"] / row["seconds"] if row["seconds"] > 0 else 0.0
+        return (
+            f"{self._labels[job.run_id]:<24} epoch {int(row['epoch']):>3}/{job.config.train.epochs}"
+            f"  loss {row['loss']:.4f}  {rate:6.1f} samples/s  {row['seconds']:6.1f} s   left {self.time_left()}"
+        )
+
+    def _say_phase(self, job: Job) -> None:
+        label = self._labels[job.run_id]
+        progress = read_progress(job.state_folder)
+        if progress is None or progress.updated < self._started:
+            return
+        if progress.phase == "evaluating" and job.run_id not in self._evaluating:
+            self._evaluating.add(job.run_id)
+            self._say(f"{label:<24} evaluating {', '.join(job.config.data.evaluate_splits)}")
+        if job.done:
+            self._done.add(job.run_id)
+            self._say(f"{label:<24} done: {_scores_line(job)}")
+        elif progress.phase == "failed":
+            self._done.add(job.run_id)
+            self._say(f"{label:<24} FAILED: {progress.message}")
+
+    def time_left(self) -> str:
+        """Return the estimate for all runs together, as minutes and seconds."""
+        readings = {run_id: read_progress(job.state_folder) for run_id, job in self._jobs.items()}
+        fresh = {run_id: r for run_id, r in readings.items() if r is not None and r.updated >= self._started}
+        whole = [seconds for run_id, r in fresh.items() if (seconds := _whole_seconds(self._jobs[run_id], r))]
+        if not whole:
+            return "?"
+        typical = sum(whole) / len(whole)
+        shares = [1.0 if job.done else _share(fresh.get(run_id)) for run_id, job in self._jobs.items()]
+        return format_seconds(sum(1.0 - share for share in shares) * typical / self._at_once)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _share(progress: Progress | None) -> float:
+    return 0.0 if progress is None else progress.share
+
+
+def _whole_seconds(job: Job, progress: Progress) -> float | None:
+    """Return how long the whole run takes at its present rate; evaluation is reckoned as a twentieth."""
+    if not progress.samples_per_second:
+        return None
+    return progress.steps * job.config.train.global_batch_size / progress.samples_per_second / 0.95
+
+
+def _epochs_in(job: Job) -> int:
+    path: Path = history_path(job.runs_root, job.run_id)
+    try:
+        return int(read_table(path, HISTORY_SCHEMA)["epoch"].max())
+    except RecordError:
+        return 0
+
+
+def _scores_line(job: Job) -> str:
+    record = pd.read_parquet(record_path(job.runs_root, job.run_id))
+    row = record[record["protocol"] == "original"].iloc[0]
+    return (
+        f"{row['split']} oIoU {100 * row['oiou']:.2f}  mIoU {100 * row['miou']:.2f} "
+        f"(original, {row['samples']} samples) in {format_seconds(row['seconds'])}"
+    )

@@ -1,0 +1,28 @@
+"""Tables IV and V: modules of other papers in the place of ours.
+
+Command:   make sweep-compared
+Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.
+Time:      the rows that are built: about 7 minutes at the default tiny scale on 2 cores.
+Expected:  the paper's oIoU on RefCOCO+ val: 66.25, 66.91, 67.49, 68.42 (IV) and 67.31, 67.40, 67.70, 68.42 (V).
+"""
+
+from sweeps.spec import NO_FPN, NO_FUSION, Row, Sweep
+
+FPN_METHODS = (
+    Row(label="No FPN", changes=(NO_FPN,)),
+    Row(label="FPN in CRIS", built=False),
+    Row(label="PWAM in LAVT", built=False),
+    Row(label="Shared FPN (Ours)"),
+)
+DECODER_METHODS = (
+    Row(label="No Fusion", changes=(NO_FUSION,)),
+    Row(label="CGFormer", built=False),
+    Row(label="DMMI", built=False),
+    Row(label="Shared Decoder (Ours)"),
+)
+
+SWEEP = Sweep(
+    name="compared",
+    title="tables IV and V: modules of other papers",
+    tables={"IV": FPN_METHODS, "V": DECODER_METHODS},
+)

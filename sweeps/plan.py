@@ -1,0 +1,70 @@
+"""From a sweep to jobs: which cells there are, which are done, which are shared. Starts nothing, imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.job import Job, make_job
+from sharedris.errors import InputError
+from sweeps.spec import Cell, Sweep, cells_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell with its job; no job where the row is not built."""
+
+    cell: Cell
+    job: Job | None
+
+    @property
+    def state(self) -> str:
+        """`done`, `missing` or `not built`."""
+        if self.job is None:
+            return "not built"
+        return "done" if self.job.done else "missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """All cells of a sweep with their states."""
+
+    sweep: Sweep
+    cells: tuple[PlannedCell, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the tables times seeds, built or not."""
+        return sum(len(planned.cell.names) for planned in self.cells)
+
+    def in_state(self, state: str) -> list[PlannedCell]:
+        """Return the cells in one state."""
+        return [planned for planned in self.cells if planned.state == state]
+
+
+def make_plan(
+    sweep: Sweep,
+    make_default: Callable[[int, str | None], RunConfig],
+    execution: ExecutionConfig,
+    *,
+    seeds: range | tuple[int, ...],
+    provenance: Mapping[str, Any] | None = None,
+) -> SweepPlan:
+    """Return the plan; every configuration is validated and every model's shape is known to be possible.
+
+    Raises:
+        InputError: for a cell that cannot be configured, or data that is not there.
+    """
+    try:
+        cells = cells_of(sweep, make_default, seeds)
+    except ValueError as error:
+        raise InputError(str(error), "Correct the sweep's file") from None
+    planned = []
+    for cell in cells:
+        job = None
+        if cell.config is not None:
+            job = make_job(cell.config, execution, cells=cell.names, provenance=provenance)
+        planned.append(PlannedCell(cell=cell, job=job))
+    return SweepPlan(sweep=sweep, cells=tuple(planned))

@@ -1,0 +1,234 @@
+"""Runs the missing cells of a sweep: Ray Tune fans out, each trial builds and fits a Ray Train TorchTrainer.
+
+Done is decided by records on disk and never by Tune's state: each start makes a fresh Tuner over what has no record,
+and an interrupted run goes on from its own checkpoint. One cell's failure does not stop the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+
+from pipeline import launch
+from pipeline.job import Job
+from pipeline.lease import RunHeldError, driver_lease
+from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
+from pipeline.tracking import Tracker, tracking_uri
+from pipeline.watch import Watcher
+from pipeline.worker import RunError, clear_failure, failure
+from sweeps.plan import PlannedCell, SweepPlan
+
+Say = Callable[[str], None]
+SOME_FAILED = 3
+_HEAD_SHARE = 0.001
+
+
+class TerminatedError(BaseException):
+    """SIGTERM: leave a resumable state and go."""
+
+
+def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
+    """Run all missing cells and return the exit code: 0, or 3 when a cell failed.
+
+    Raises:
+        InputError: when the cluster holds no trial, or storage is not shared.
+        KeyboardInterrupt: Ctrl-C; what is done is recorded, the rest goes on from its checkpoints.
+        TerminatedError: SIGTERM, likewise.
+    """
+    missing = plan.in_state("missing")
+    with contextlib.ExitStack() as leases:
+        own = _lease(missing, leases, say)
+        if not own:
+            return SOME_FAILED if missing else 0
+        execution = own[0].execution
+        with launch.ray_cluster():
+            held = launch.capacity(execution)
+            launch.check_shared_storage(own[0].runs_root)
+            say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
+            tracker = Tracker(own[0].runs_root, experiment)
+            parent = tracker.parent(_sweep_key(plan), {"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)})
+            labels = {planned.job.run_id: planned.cell.label for planned in plan.cells if planned.job is not None}
+            children = {job.run_id: tracker.child(job, parent, labels[job.run_id]) for job in own}
+            watcher = Watcher(
+                own,
+                labels=labels,
+                say=say,
+                tracker=tracker,
+                mlflow_runs=children,
+                at_once=min(held.trials, len(own)),
+            )
+            watcher.start()
+            try:
+                with _sigterm_raises():
+                    _fan_out(own, at_once=held.trials)
+            finally:
+                watcher.finish()
+                _close_children(own, children, tracker)
+                complete = all(planned.state != "missing" for planned in plan.cells)
+                tracker.finish_parent(parent, complete=complete)
+    say(f"MLflow: {tracking_uri(own[0].runs_root)}, experiment {experiment}; make ui shows it")
+    return _report_failures(own, labels, say)
+
+
+def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Say) -> list[Job]:
+    """Return the jobs that this driver holds now; those that another driver holds are named and left to it."""
+    own = []
+    for planned in missing:
+        job = planned.job
+        assert job is not None
+        try:
+            leases.enter_context(driver_lease(job.state_folder))
+        except RunHeldError as error:
+            say(f"{planned.cell.label}: left out, {error.message}")
+            continue
+        if not job.done:  # another driver may have finished it while we waited
+            clear_failure(job)
+            own.append(job)
+    return own
+
+
+def _fan_out(jobs: Sequence[Job], *, at_once: int) -> None:
+    """Fit every job, `at_once` at a time.
+
+    A trial holds a sliver of the head node and no CPU: one that held a CPU while its trainer waits for CPUs would
+    wait for ever. The trials sit with the driver, next to the runs' files.
+    """
+    storage = jobs[0].runs_root / "ray"
+    name = f"tune-{uuid.uuid4().hex[:8]}"
+    by_run = {job.run_id: job for job in jobs}
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_head_resource(): _HEAD_SHARE}),
+        param_space={"run_id": tune.grid_search([job.run_id for job in jobs])},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=at_once, trial_dirname_creator=_directory_of, trial_name_creator=_directory_of
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[FreePlacementGroups({run_id: str(job.state_folder) for run_id, job in by_run.items()})],
+        ),
+    )
+    interrupted = threading.Event()
+    with _notes_interrupt(interrupted):
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(storage / name, ignore_errors=True)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def _trial(config: Mapping[str, str], jobs: Mapping[str, Job]) -> None:
+    """Fit one job; its cause of failure lies in the run's own files."""
+    job = jobs[config["run_id"]]
+    with contextlib.suppress(RunError):
+        launch.fit(job)
+    # Without a last report Tune takes a trial that orphans finished for a broken one.
+    tune.report({"done": float(job.done)})
+
+
+def _directory_of(trial: Any) -> str:
+    return str(trial.config["run_id"])
+
+
+def _head_resource() -> str:
+    return "node:__internal_head__"
+
+
+@contextlib.contextmanager
+def _notes_interrupt(interrupted: threading.Event) -> Iterator[None]:
+    """Note Ctrl-C on its way to Tune, whose `fit` returns normally after one with partial results."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        interrupted.set()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that runs are closed and leases given back."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def unwind(number: int, frame: Any) -> None:
+        raise TerminatedError
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _close_children(jobs: Sequence[Job], children: Mapping[str, str], tracker: Tracker) -> None:
+    """Bring every MLflow run to an end that says what happened."""
+    for job in jobs:
+        child = children[job.run_id]
+        cause = failure(job)
+        if job.done:
+            close_done(job, child, tracker)
+        elif cause is not None:
+            tracker.failed(child, cause)
+        else:
+            tracker.interrupted(child)
+
+
+def close_done(job: Job, child: str, tracker: Tracker) -> None:
+    """Log the record of a finished run and its files as artifacts."""
+    record = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
+    files: list[Path] = [
+        record_path(job.runs_root, job.run_id),
+        history_path(job.runs_root, job.run_id),
+        *(samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits),
+    ]
+    tracker.record(child, record, [path for path in files if path.exists()])
+
+
+def _report_failures(jobs: Sequence[Job], labels: Mapping[str, str], say: Say) -> int:
+    failed = [job for job in jobs if not job.done]
+    for job in failed:
+        say(f"{labels[job.run_id]}: {failure(job) or 'ended without a record'}  [{job.state_folder / 'failure.json'}]")
+    return SOME_FAILED if failed else 0
+
+
+def _sweep_key(plan: SweepPlan) -> str:
+    """Name of a sweep in MLflow: what is swept, at which scale, on which data."""
+    config = next(planned.cell.config for planned in plan.cells if planned.cell.config is not None)
+    return f"{plan.sweep.name} {config.model.scale} {'+'.join(config.data.train_sets)}"
+
+
+class FreePlacementGroups(Callback):
+    """Frees what a trial's worker group held when the trial has ended, whatever ended it."""
+
+    def __init__(self, state_folders: Mapping[str, str]) -> None:
+        self._state_folders = dict(state_folders)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Free after a trial that ended by itself."""
+        self._free(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Free after a trial that broke."""
+        self._free(trial)
+
+    def _free(self, trial: Any) -> None:
+        launch.free_placement_group(Path(self._state_folders[trial.config["run_id"]]))

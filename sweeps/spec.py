@@ -1,0 +1,152 @@
+"""What a sweep is: rows of a paper's table, each a label and a change of the default configuration.
+
+    Sweep("fpn", rows=(Row(label="{6, 12}", changes=(fpn(stages=(6, 12)),)), ...))
+
+A row whose module is not built yet is declared all the same and shown as "not built", never dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import RunConfig, replace_at
+
+_PAPER_LAYERS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """New values for fields of one part of a RunConfig, set together so that no half-changed part is ever validated.
+
+    Attributes:
+        part: dotted path of a config dataclass (`model.fpn`).
+        fields: field name -> value; `stages` are those of a 12-layer encoder and scale with the layers.
+    """
+
+    part: str
+    fields: Mapping[str, Any]
+
+    def apply(self, config: RunConfig) -> RunConfig:
+        """Return the changed config.
+
+        Raises:
+            ValueError: for a field that is not there or a value that is refused; the message names it.
+        """
+        current = operator.attrgetter(self.part)(config)
+        unknown = sorted(set(self.fields) - {entry.name for entry in dataclasses.fields(current)})
+        if unknown:
+            raise ValueError(f"{self.part} has no field {', '.join(unknown)}")
+        values = dict(self.fields)
+        if "stages" in values:
+            factor = config.model.encoder.layers // _PAPER_LAYERS
+            values["stages"] = tuple(stage * max(1, factor) for stage in values["stages"])
+        changed: RunConfig = replace_at(config, self.part, dataclasses.replace(current, **values))
+        return changed
+
+
+def fpn(**fields: Any) -> Change:
+    """Change the FPN (equations 6 and 7)."""
+    return Change(part="model.fpn", fields=fields)
+
+
+def decoder(**fields: Any) -> Change:
+    """Change the mask decoder (equations 8 to 11)."""
+    return Change(part="model.decoder", fields=fields)
+
+
+NO_FPN = fpn(kind="none", stages=())
+NO_FUSION = decoder(kind="none", layers=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a paper table.
+
+    Attributes:
+        label: as the paper prints it.
+        changes: what it changes of the default configuration.
+        built: False while the module that it needs does not exist.
+        scale: a scale of its own (`base`, `large`) where the paper names one, else the sweep's.
+    """
+
+    label: str
+    changes: tuple[Change, ...] = ()
+    built: bool = True
+    scale: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The rows of one or more tables that are run by one command.
+
+    Attributes:
+        name: as in `make sweep-NAME`.
+        tables: table of the paper -> its rows.
+        title: one line for `list`.
+        default_run: makes the default configuration that rows change, from (scale, sets, seed); None takes the preset.
+    """
+
+    name: str
+    title: str
+    tables: Mapping[str, tuple[Row, ...]]
+    default_run: Callable[..., RunConfig] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One row with one seed: a labelled configuration.
+
+    Attributes:
+        names: every `TABLE/LABEL` that this configuration serves.
+        config: None where the row is not built.
+    """
+
+    names: tuple[str, ...]
+    seed: int
+    config: RunConfig | None
+
+    @property
+    def label(self) -> str:
+        """Name for lines and MLflow: the first row it serves, with the seed where it is not 0."""
+        return self.names[0] + (f" s{self.seed}" if self.seed else "")
+
+
+def cells_of(
+    sweep: Sweep, make_default: Callable[[int, str | None], RunConfig], seeds: range | tuple[int, ...]
+) -> list[Cell]:
+    """Return the distinct cells of a sweep: rows of several tables with the same configuration are one cell.
+
+    Args:
+        make_default: (seed, the row's own scale or None) -> the default configuration.
+        seeds: each row is run once with each.
+
+    Raises:
+        ValueError: when a row cannot be applied; names the row.
+    """
+    merged: dict[tuple[int, Any], list[str]] = {}
+    for seed in seeds:
+        for table, rows in sweep.tables.items():
+            for row in rows:
+                config = _configure(row, make_default(seed, row.scale), f"{table}/{row.label}")
+                # Rows that are not built are kept apart by their names.
+                key = (seed, config if config is not None else f"{table}/{row.label}")
+                merged.setdefault(key, []).append(f"{table}/{row.label}")
+    return [
+        Cell(names=tuple(names), seed=seed, config=key if isinstance(key, RunConfig) else None)
+        for (seed, key), names in merged.items()
+    ]
+
+
+def _configure(row: Row, config: RunConfig, name: str) -> RunConfig | None:
+    if not row.built:
+        return None
+    try:
+        for change in row.changes:
+            config = change.apply(config)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return config
