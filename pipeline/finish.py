@@ -63,12 +63,12 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
     if worker.leads:
         seconds = state.seconds + time.perf_counter() - session_started
         common = {**_identity(job), **_measured(job, state, worker, model), "seconds": seconds}
-        rows = [
+        records = [
             {**common, **_score_columns(split, protocol, scores), "evaluate_samples_per_second": rates[split]}
             for split, by_protocol in scored.items()
             for protocol, scores in by_protocol.items()
         ]
-        write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(rows), RECORD_SCHEMA)
+        write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(records), RECORD_SCHEMA)
         remove_checkpoints(job)
         ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="done"))
     worker.barrier()

@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from pipeline.job import Job
-from sharedris.checkpoint import load_beit3
 from sharedris.errors import InputError
 
 
@@ -26,6 +25,8 @@ def load_initial_weights(model: nn.Module, job: Job, say: Callable[[str], None])
     path = job.execution.encoder_weights
     if path is None or file_sha256(Path(path)) != expected:
         raise InputError(f"encoder weights {path} are not the file with SHA-256 {expected[:12]}", "Give that file")
+    from sharedris.beit3 import load_beit3
+
     load_beit3(model, path)
 
 

@@ -144,7 +144,7 @@ def start(job: Job, worker: Worker, say: Say = print) -> TrainState:
     if chosen is not None and not worker.leads:
         saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash, say=lambda _: None)
     seed_everything(job.config.seed, rank=0)  # all ranks start from the same weights
-    model = build_model(job.config.model)
+    model: nn.Module = build_model(job.config.model)
     if saved is None:
         load_initial_weights(model, job, say=say if worker.leads else lambda _: None)
     model.to(worker.device)

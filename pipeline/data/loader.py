@@ -1,0 +1,155 @@
+"""Batches: collate samples, and one loader for training and one for exact evaluation.
+
+Shapes: B batch, C 3 colours, H = W the input size, T text tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
+
+from pipeline.data.dataset import CombinedDataset, ReferDataset, Sample, SampleInfo
+from pipeline.data.transforms import normalise
+from sharedris.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a step works on.
+
+    Attributes:
+        image_BCHW: float32, -1 .. 1.
+        token_ids_BT: int64.
+        padding_BT: bool, True = padding.
+        mask_BHW: uint8, 0 or 1, at the input size.
+        samples: what each is, in order.
+    """
+
+    image_BCHW: torch.Tensor
+    token_ids_BT: torch.Tensor
+    padding_BT: torch.Tensor
+    mask_BHW: torch.Tensor
+    samples: tuple[SampleInfo, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def _map(self, change: Any) -> Batch:
+        names = ("image_BCHW", "token_ids_BT", "padding_BT", "mask_BHW")
+        return dataclasses.replace(self, **{name: change(getattr(self, name)) for name in names})
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (the loader calls this)."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Return samples as a batch."""
+    return Batch(
+        image_BCHW=normalise(torch.stack([sample.image_CSS for sample in samples])),
+        token_ids_BT=torch.from_numpy(np.stack([sample.token_ids_T for sample in samples])),
+        padding_BT=torch.from_numpy(np.stack([sample.padding_T for sample in samples])),
+        mask_BHW=torch.from_numpy(np.stack([sample.mask_SS for sample in samples])),
+        samples=tuple(sample.info for sample in samples),
+    )
+
+
+class ExactSampler(Sampler[int]):
+    """Exactly `range(rank, N, world)`: over all ranks every sample once, none padded, none dropped."""
+
+    def __init__(self, samples: int, *, rank: int, world: int) -> None:
+        self.indices = range(rank, samples, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+class RestOf(Sampler[int]):
+    """Another sampler without its first `skip` indices."""
+
+    def __init__(self, sampler: DistributedSampler, *, skip: int) -> None:
+        self.sampler, self.skip = sampler, skip
+
+    def __len__(self) -> int:
+        return max(0, len(self.sampler) - self.skip)
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(iter(self.sampler), self.skip, None)
+
+
+def train_loader(
+    dataset: ReferDataset | CombinedDataset,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world: int = 1,
+    seed: int = 0,
+    epoch: int = 0,
+    workers: int = 0,
+    pin_memory: bool = False,
+    skip_batches: int = 0,
+) -> DataLoader:
+    """Return the batches of one epoch for one rank; their order depends on seed and epoch alone.
+
+    Args:
+        batch_size: samples per rank and step; the last, incomplete batch is dropped.
+        skip_batches: leave out the first ones, unread: where a resumed epoch goes on.
+
+    Raises:
+        InputError: when there are fewer samples than one step takes.
+    """
+    if len(dataset) < batch_size * world:
+        raise InputError(
+            f"the training set has {len(dataset)} samples, one step takes {batch_size * world}",
+            "Lower the global batch size",
+        )
+    dataset.set_epoch(epoch)
+    sampler: DistributedSampler = DistributedSampler(
+        dataset, num_replicas=world, rank=rank, shuffle=True, seed=seed, drop_last=True
+    )
+    sampler.set_epoch(epoch)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=RestOf(sampler, skip=skip_batches * batch_size),
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        collate_fn=collate,
+        generator=torch.Generator().manual_seed(seed),  # its own: the model's random numbers stay untouched
+    )
+
+
+def evaluation_loader(
+    dataset: ReferDataset,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Return the batches of one rank's share, `range(rank, N, world)`, in order."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=ExactSampler(len(dataset), rank=rank, world=world),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        collate_fn=collate,
+        generator=torch.Generator().manual_seed(0),
+    )
