@@ -9,7 +9,7 @@ is offered only where it is true of its object by a clear margin and false of ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _ordinal(
     if side not in ("left", "right") or len(group) > len(_ORDINALS):
         return
     order = sorted(group, key=lambda i: -_OFFSETS[side](objects[i]))
-    gaps = [abs(objects[a].x - objects[b].x) for a, b in zip(order, order[1:], strict=False)]
+    gaps = [abs(objects[a].x - objects[b].x) for a, b in pairwise(order)]
     if min(gaps) >= CLEAR_PIXELS:
         yield 2.0, f"{_ORDINALS[order.index(target)]} {phrase} from the {side}"
 
@@ -111,9 +111,7 @@ def _appearance(objects: tuple[SceneObject, ...], target: int, random: np.random
     yield from _same_as(objects, target, random)
 
 
-def _superlative(
-    objects: tuple[SceneObject, ...], target: int, group: list[int], phrase: str
-) -> Iterator[_Offer]:
+def _superlative(objects: tuple[SceneObject, ...], target: int, group: list[int], phrase: str) -> Iterator[_Offer]:
     larger = [objects[target].radius - objects[i].radius for i in group if i != target]
     if min(larger) >= CLEAR_RADIUS:
         yield 1.0, f"biggest {phrase}"

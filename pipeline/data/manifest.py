@@ -1,9 +1,9 @@
 """What a prepared set is: `SET/dataset.json` beside the parquet files, and the schemas of both.
 
-    ROOT/SET/dataset.json       this manifest; written last, so a set without it is not prepared
-    ROOT/SET/SPLIT.parquet      a row per ref (REF_SCHEMA)
-    ROOT/SET/tokenizer.model    the sentencepiece model the set's sentences are read with
-    ROOT/SET/images.arrow       with --embed-images: a row per image (IMAGE_SCHEMA)
+ROOT/SET/dataset.json       this manifest; written last, so a set without it is not prepared
+ROOT/SET/SPLIT.parquet      a row per ref (REF_SCHEMA)
+ROOT/SET/tokenizer.model    the sentencepiece model the set's sentences are read with
+ROOT/SET/images.arrow       with --embed-images: a row per image (IMAGE_SCHEMA)
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def load_manifest(prepared_root: str | Path, set_name: str) -> Manifest:
                 f"{place} has schema version {version}, this code reads {PREPARED_VERSION}", "Prepare the set again"
             )
         splits = {part: SplitCounts(**counts) for part, counts in values.pop("splits").items()}
-        lists = {name: tuple(values.pop(name)) for name in ("tokenizer_training", "source")}
-        return Manifest(**values, **lists, splits=splits, prepared_root=str(prepared_root))
+        values["tokenizer_training"] = tuple(values["tokenizer_training"])
+        values["source"] = tuple(values["source"])
+        return Manifest(**values, splits=splits, prepared_root=str(prepared_root))
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
         raise InputError(f"{place} is damaged", f"Delete {place} and prepare the set again") from None
 

@@ -50,7 +50,7 @@ def _check_polygon(polygon: Any) -> np.ndarray:
 
 def _encode_rle(segmentation: dict[str, Any], height: int, width: int) -> bytes:
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if size != [height, width] and size != (height, width):
+    if size not in ([height, width], (height, width)):
         raise MaskError(f"RLE is for {size}, its image is {[height, width]} (height, width)")
     if isinstance(counts, list):
         lengths = _check_lengths(counts, height * width)

@@ -79,7 +79,9 @@ def prepare_source(
             return Prepared(manifest=earlier, written=False)
     if embed_images and not read_images:
         raise InputError("--embed-images needs the images", "Leave out --no-images")
-    digests, problems = inspect_images((ref.image for ref in source.refs), source.image_root) if read_images else ({}, [])
+    digests, problems = (
+        inspect_images((ref.image for ref in source.refs), source.image_root) if read_images else ({}, [])
+    )
     problems = source.problems + problems + [_no_words(ref) for ref in source.refs if not ref.expressions]
     hint = "List all with: sharedris check SET --root ROOT"
     raise_problems(problems, set_name=source.set_name, check_hint=hint)
@@ -150,9 +152,7 @@ def ref_table(refs: list[SourceRef], digests: dict[str, str]) -> pa.Table:
         "width": [ref.image.width for ref in refs],
         "mask_rle": [ref.mask_rle for ref in refs],
         "area": areas,
-        "area_ratio": [
-            area / (ref.image.height * ref.image.width) for area, ref in zip(areas, refs, strict=True)
-        ],
+        "area_ratio": [area / (ref.image.height * ref.image.width) for area, ref in zip(areas, refs, strict=True)],
         "sent_ids": [ref.sent_ids for ref in refs],
         "expressions": [ref.expressions for ref in refs],
     }
@@ -167,7 +167,9 @@ def _area(ref: SourceRef) -> int:
 def count_table(table: pa.Table) -> SplitCounts:
     """Return images, refs and expressions of a split's rows."""
     images = len(table["image_id"].unique())
-    return SplitCounts(images=images, refs=table.num_rows, expressions=len(table["expressions"].combine_chunks().flatten()))
+    return SplitCounts(
+        images=images, refs=table.num_rows, expressions=len(table["expressions"].combine_chunks().flatten())
+    )
 
 
 def table_digest(table: pa.Table) -> bytes:
@@ -200,10 +202,11 @@ def _write_tokenizer(path: Path, source: Source, given: Path | None) -> tuple[st
 def _write_images(path: Path, source: Source) -> None:
     """Write one record batch per image, uncompressed: any one is then read alone, locally without a copy."""
     names = sorted({ref.image.file_name for ref in source.refs})
-    with pa.ipc.new_file(str(path), IMAGE_SCHEMA) as writer:
+    schema = IMAGE_SCHEMA.with_metadata({"file_names": "\n".join(names)})
+    with pa.ipc.new_file(str(path), schema) as writer:
         for name in names:
             content = (source.image_root / name).read_bytes()
-            writer.write_batch(pa.record_batch([[name], [content]], schema=IMAGE_SCHEMA))
+            writer.write_batch(pa.record_batch([[name], [content]], schema=schema))
 
 
 def _publish(folder: Path, place: Place) -> None:

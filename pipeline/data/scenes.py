@@ -24,7 +24,7 @@ COLORS = {
     "purple": (150, 50, 180),
     "white": (245, 245, 245),
 }
-RADII = {"small": (7.0, 8.5), "large": (12.5, 15.5)}
+RADII = {"small": (8.0, 9.5), "large": (13.5, 16.0)}
 _GROUNDS = ((70, 70, 70), (95, 85, 75), (75, 90, 100), (105, 105, 100))
 _LEAST_VISIBLE = 0.7
 _ATTEMPTS = 60
@@ -88,7 +88,8 @@ def make_scene(random: np.random.Generator) -> Scene:
         full_HW = _full_mask(candidate)
         reduced = [mask_HW & ~full_HW for mask_HW in masks]
         if all(
-            _still_visible(left_HW, mask_HW, area) for left_HW, mask_HW, area in zip(reduced, masks, areas, strict=True)
+            _still_visible(left_HW, mask_HW, area, alike=entry.color == candidate.color)
+            for left_HW, mask_HW, area, entry in zip(reduced, masks, areas, objects, strict=True)
         ):
             objects.append(candidate)
             masks = [*reduced, full_HW]
@@ -120,11 +121,12 @@ def _full_mask(entry: SceneObject) -> np.ndarray:
     return decode_mask(counts, height=HEIGHT, width=WIDTH).astype(bool)
 
 
-def _still_visible(left_HW: np.ndarray, before_HW: np.ndarray, whole_area: int) -> bool:
+def _still_visible(left_HW: np.ndarray, before_HW: np.ndarray, whole_area: int, *, alike: bool) -> bool:
+    """Return whether an object may be covered this far; never by one of its own colour, for no edge would show."""
     left_area = left_HW.sum()
     if left_area == before_HW.sum():
         return True
-    return bool(left_area >= _LEAST_VISIBLE * whole_area) and not has_hole(left_HW)
+    return not alike and bool(left_area >= _LEAST_VISIBLE * whole_area) and not has_hole(left_HW)
 
 
 def has_hole(mask_HW: np.ndarray) -> bool:

@@ -88,7 +88,9 @@ def open_place(root: str | Path) -> Place:
     try:
         filesystem, path = fs.FileSystem.from_uri(text)
     except (OSError, ValueError, ImportError, pa.ArrowException) as error:
-        raise InputError(f"{text} cannot be used: {_line(error)}", "Write a local path, file://, s3:// or gs://") from None
+        raise InputError(
+            f"{text} cannot be used: {_line(error)}", "Write a local path, file://, s3:// or gs://"
+        ) from None
     return Place(filesystem, path, text)
 
 

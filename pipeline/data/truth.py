@@ -7,6 +7,7 @@ single object, so that no doubtful case is ever a label.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ def _side(reading: _Reading, side: str, phrase: str) -> set[int]:
 
 def _ordinal(reading: _Reading, ordinal: str, phrase: str, side: str) -> set[int]:
     places = sorted((_AXES[side](reading.facts[i]), i) for i in _named(reading, phrase))
-    crowded = any(b[0] - a[0] < reading.pixels for a, b in zip(places, places[1:], strict=False))
+    crowded = any(b[0] - a[0] < reading.pixels for a, b in itertools.pairwise(places))
     rank = _ORDINALS[ordinal]
     return set() if crowded or rank >= len(places) else {places[rank][1]}
 

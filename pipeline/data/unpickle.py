@@ -51,7 +51,9 @@ def load_plain_pickle(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
     if size > MAX_BYTES:
-        raise InputError(f"{path} has {size} bytes; annotation pickles have far less", "Get it from its official source")
+        raise InputError(
+            f"{path} has {size} bytes; annotation pickles have far less", "Get it from its official source"
+        )
     return parse_plain_pickle(content, name=str(path))
 
 

@@ -1,0 +1,60 @@
+"""From files to arrays of the model's input size: decode, resize, normalise.
+
+Shapes: H, W the original size, S the input size; C 3 colours. Images are uint8 RGB until `normalise`.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.data.masks import MAX_PIXELS
+from sharedris.errors import InputError
+
+
+def decode_image(content: bytes, *, name: str) -> np.ndarray:
+    """Return image_HWC, uint8 RGB, of an image file's bytes (grey and palette images become RGB).
+
+    Raises:
+        InputError: when the bytes do not decode, or to more pixels than any image of a set has.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content))
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels are too many")
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
+        raise InputError(f"{name} does not decode: {error}", "Replace the file and prepare the set again") from None
+
+
+def resize_image(image_HWC: np.ndarray, size: int) -> torch.Tensor:
+    """Return image_CSS, uint8, resized bicubic with antialias to a square, the aspect not kept.
+
+    Same filter as Pillow's BICUBIC (within 1/255), in integers, at about a third of its time.
+    """
+    if image_HWC.shape[:2] == (size, size):
+        return torch.from_numpy(image_HWC).permute(2, 0, 1)
+    image_1CHW = torch.from_numpy(image_HWC).permute(2, 0, 1)[None]  # channels last, as torch's fast path wants it
+    return torch.nn.functional.interpolate(
+        image_1CHW, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    )[0]
+
+
+def resize_mask(mask_HW: np.ndarray, size: int) -> np.ndarray:
+    """Return mask_SS, resized to the nearest pixel centre, as Pillow's NEAREST does."""
+    height, width = mask_HW.shape
+    rows = (np.arange(size) * 2 + 1) * height // (2 * size)
+    columns = (np.arange(size) * 2 + 1) * width // (2 * size)
+    return mask_HW[rows[:, None], columns]
+
+
+def normalise(images_BCSS: torch.Tensor) -> torch.Tensor:
+    """Return float32 images of mean 0.5 and standard deviation 0.5 removed: 0 .. 255 becomes -1 .. 1."""
+    result = images_BCSS.to(torch.float32, memory_format=torch.contiguous_format)
+    return result.mul_(1 / 127.5).sub_(1.0)
