@@ -34,7 +34,7 @@ class SavedModel(NamedTuple):
     run_id: str
 
 
-def save_model(  # noqa: PLR0917 - the trainer's interface
+def save_model(
     folder: Path, model: nn.Module, config: ModelConfig, tokenizer_path: Path, threshold: float, run_id: str
 ) -> None:
     """Write a model folder in one step, in place of one that is there.

@@ -1,0 +1,46 @@
+"""`sharedris import-beit3`: check Microsoft's BEiT-3 weights against the model and write them at another image size."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from sharedris.beit3 import load_beit3, to_official
+from sharedris.config import SCALES
+from sharedris.encoder import Encoder
+from sharedris.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("checkpoint", type=Path, help="beit3_base_patch16_224.pth, or safetensors with the same names")
+    parser.add_argument("--model", choices=("base", "large"), default="base")
+    parser.add_argument("--image-size", type=int, default=480, help="pixels; position table resized to it (480)")
+    parser.add_argument("--out", type=Path, help="safetensors file to write, official names; default: check only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what matched and write the resized weights; any missing or unexpected parameter is an error."""
+    config = SCALES[args.model]().encoder
+    try:
+        config = dataclasses.replace(config, image_size=args.image_size)
+    except ValueError as error:
+        raise InputError(f"--image-size {args.image_size}: {error}", "Give a multiple of 16, such as 480") from None
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    encoder.to_empty(device="cpu")
+    report = load_beit3(encoder, args.checkpoint)
+    for name, values in dataclasses.asdict(report).items():
+        examples = f"  ({', '.join(values[:3])}{', ...' if len(values) > 3 else ''})" if values else ""
+        print(f"{name:<11}{len(values):>5}{examples}")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        partial = args.out.with_name(f".{args.out.name}.partial")
+        save_file(to_official(encoder), partial)
+        partial.replace(args.out)
+        print(f"wrote {args.out}: BEiT-3 {args.model} at {args.image_size}x{args.image_size}")
+    return 0
