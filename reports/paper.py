@@ -18,6 +18,9 @@ from pipeline.records import RecordError
 
 FOLDER = Path(__file__).parent / "published"
 KEY_COLUMNS = ("part", "method", "citation", "marks", "restored", "variant", "scale", "trained_on")
+PROPOSED = "beit3|fpn=self_attention(3,6,9,12)|decoder=self_attention(1)"
+"""The paper's own model."""
+
 NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 
 FULL_SPLITS = {

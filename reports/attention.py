@@ -1,0 +1,158 @@
+"""Panels of attention maps per component (figures 7, 8, 10, 11), from what evaluation stored for a few samples.
+
+The format: `RUNS/attention/RUN/NAME.npz`, one file per sample, no pickles, NAME free (sorted by it). Arrays:
+
+    image       uint8 (H, W, 3)   the image as the model saw it (square, not normalised)
+    expression  str, 0-d          the sentence
+    split       str, 0-d          in full, `toyplus_unc/val`
+    index       int, 0-d          position in the split
+    encoder     float (g, g)      weights of the text class token on the patches, mean over heads: last layer
+    fpn         float (g, g)      the same, mean over the FPN's stages; left out where the variant has none
+    decoder     float (g, g)      the same, last decoder layer; left out where the variant has none
+    prediction  bool (H, W)       optional: the predicted mask
+    mask        bool (H, W)       optional: the ground truth
+
+as the paper's supplement describes ("the row of the textual [CLS] token"). Each map is shown between its own least and
+largest weight: colours compare places inside a map, not maps with each other.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.gallery import RUN_COLOUR, TRUTH_COLOUR, tint
+from reports.style import styled
+
+COMPONENTS = ("encoder", "fpn", "decoder")
+NEEDED = ("image", "expression", "split", "index")
+ROWS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSample:
+    """What one file holds."""
+
+    image: np.ndarray
+    expression: str
+    split: str
+    index: int
+    maps: dict[str, np.ndarray]
+    prediction: np.ndarray | None
+    mask: np.ndarray | None
+
+
+def read_attention(root: Path, run_id: str) -> tuple[list[AttentionSample], list[str]]:
+    """Return the attention maps stored for a run, sorted by file name, and the problems met."""
+    samples, problems = [], []
+    for path in sorted((Path(root) / "attention" / run_id).glob("*.npz")):
+        try:
+            samples.append(_read(path))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            problems.append(f"attention maps left out: {path}: {str(error).splitlines()[0]}")
+    return samples, problems
+
+
+def _read(path: Path) -> AttentionSample:
+    with np.load(path, allow_pickle=False) as arrays:
+        if missing := [name for name in NEEDED if name not in arrays]:
+            raise KeyError(f"lacks {', '.join(missing)}")
+        return AttentionSample(
+            image=arrays["image"],
+            expression=str(arrays["expression"]),
+            split=str(arrays["split"]),
+            index=int(arrays["index"]),
+            maps={name: arrays[name] for name in COMPONENTS if name in arrays},
+            prediction=arrays["prediction"].astype(bool) if "prediction" in arrays else None,
+            mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
+        )
+
+
+@styled
+def draw_components(samples: list[AttentionSample], title: str) -> Figure | None:
+    """Draw image, a map per component, prediction and ground truth, a row per sample (figures 7 and 10)."""
+    shown = samples[:ROWS]
+    if not shown:
+        return None
+    names = ["image", *COMPONENTS, "prediction", "ground truth"]
+    figure = Figure(figsize=(1.95 * len(names), 2.15 * len(shown) + 0.5), layout="constrained")
+    for line, sample in zip(figure.subplots(len(shown), len(names), squeeze=False), shown, strict=True):
+        _image(line[0], sample.image)
+        _sentence(line[0], sample.expression)
+        for axes, component in zip(line[1:], COMPONENTS, strict=False):
+            _map(axes, sample, component)
+        _overlay(line[-2], sample.image, sample.prediction, RUN_COLOUR)
+        _overlay(line[-1], sample.image, sample.mask, TRUTH_COLOUR)
+    _head(figure, names, title)
+    return figure
+
+
+@styled
+def draw_runs(by_run: dict[str, list[AttentionSample]], title: str) -> Figure | None:
+    """Draw the last component's map of several runs for the samples that all of them stored (figures 8 and 11)."""
+    keyed = {label: {(s.split, s.index): s for s in samples} for label, samples in by_run.items() if samples}
+    common = sorted(set.intersection(*(set(samples) for samples in keyed.values()))) if len(keyed) > 1 else []
+    if not common:
+        return None
+    names = ["image", *keyed]
+    shown = common[:ROWS]
+    figure = Figure(figsize=(1.95 * len(names), 2.15 * len(shown) + 0.5), layout="constrained")
+    for line, key in zip(figure.subplots(len(shown), len(names), squeeze=False), shown, strict=True):
+        first = next(iter(keyed.values()))[key]
+        _image(line[0], first.image)
+        _sentence(line[0], first.expression)
+        for axes, samples in zip(line[1:], keyed.values(), strict=True):
+            maps = samples[key].maps
+            _map(axes, samples[key], next((name for name in reversed(COMPONENTS) if name in maps), ""))
+    _head(figure, names, title)
+    return figure
+
+
+def _image(axes: Axes, pixels: np.ndarray) -> None:
+    axes.imshow(pixels, interpolation="nearest" if max(pixels.shape) < 150 else "antialiased")
+    axes.set_axis_off()
+
+
+def _sentence(axes: Axes, sentence: str) -> None:
+    text = f"“{' '.join(sentence.split())[:90]}”"
+    axes.annotate(
+        text, (0, 1), xytext=(0, 4), textcoords="offset points", xycoords="axes fraction", fontsize=9, parse_math=False
+    )
+
+
+def _map(axes: Axes, sample: AttentionSample, component: str) -> None:
+    height, width = sample.image.shape[:2]
+    grey = sample.image.mean(axis=2)
+    axes.imshow(grey, cmap="gray", vmin=-60, vmax=315)
+    if component in sample.maps:
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        axes.imshow(sample.maps[component], cmap="inferno", alpha=0.62, extent=extent, interpolation="bilinear")
+    else:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center")
+    axes.set_axis_off()
+
+
+def _overlay(axes: Axes, image: np.ndarray, mask: np.ndarray | None, colour: np.ndarray) -> None:
+    _image(axes, image if mask is None else tint(image, mask, colour))
+    if mask is None:
+        axes.text(0.5, 0.5, "not stored", transform=axes.transAxes, ha="center", va="center")
+
+
+def _head(figure: Figure, names: list[str], title: str) -> None:
+    for axes, name in zip(figure.axes, names, strict=False):
+        axes.annotate(
+            name,
+            (0.5, 1),
+            xytext=(0, 19),
+            textcoords="offset points",
+            xycoords="axes fraction",
+            ha="center",
+            fontweight="bold",
+            fontsize=9.5,
+        )
+    figure.suptitle(title, fontsize=10.5)

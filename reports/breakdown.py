@@ -1,0 +1,173 @@
+"""IoU by object size (figure 6), by sentence length and by kind of expression, with intervals and counts.
+
+The kind of an expression is found by its words, in this order: a location word, a relation, a comparison, else
+appearance. It is a rule of thumb for English, good for seeing where a model fails, not an annotation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.records import RecordError
+from reports.choice import Choice
+from reports.labels import in_order, variant_label
+from reports.load import Runs
+from reports.plots import line_style, where
+from reports.stats import cluster_sums, ratio_scores
+from reports.style import MUTED, light_grid, new_figure, styled
+
+SIZE_EDGES_PERCENT = (0, 1, 2, 4, 8, 16, 32, 100)
+LENGTH_EDGES_WORDS = (1, 2, 3, 4, 5, 7, 10, 15, 1000)
+KIND_WORDS = {
+    "location": "left right top bottom middle center centre corner upper lower front back far near first second third "
+    "last leftmost rightmost row side edge",
+    "relation": "above below under beside behind between next on with of inside near holding wearing around than",
+    "comparison": "biggest largest smallest tallest shortest bigger larger smaller small big large tiny huge tall "
+    "short darker lighter brightest",
+}
+_PATTERNS = {kind: re.compile(rf"\b(?:{'|'.join(words.split())})\b") for kind, words in KIND_WORDS.items()}
+MOST_LINES = 4
+DRAWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bins:
+    """Scores of one variant per bin: shares, nan where a bin is empty."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    count: np.ndarray
+
+
+def kind_of(expression: str) -> str:
+    """Return "location", "relation", "comparison" or "appearance"."""
+    text = expression.lower()
+    return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(text)), "appearance")
+
+
+def binned(bin_N: np.ndarray, bins: int, image_N: np.ndarray, iou_N: np.ndarray) -> Bins:
+    """Return mean IoU, 95 % interval (images drawn with replacement) and count of samples per bin.
+
+    Args:
+        bin_N: bin of each sample, 0 .. bins - 1.
+        bins: number of bins.
+        image_N: image of each sample.
+        iou_N: IoU of each sample.
+    """
+    member_NB = (bin_N[:, None] == np.arange(bins)).astype(np.float64)
+    above_CB = cluster_sums(image_N, member_NB * iou_N[:, None])
+    below_CB = cluster_sums(image_N, member_NB)
+    scores = ratio_scores(above_CB, below_CB, draws=DRAWS)
+    count = member_NB.sum(axis=0)
+    low, high = np.quantile(scores.draws_DR, [0.025, 0.975], axis=0)
+    empty = count == 0
+    mean, low, high = (np.where(empty, np.nan, values) for values in (scores.observed_R, low, high))
+    return Bins(mean=mean, low=low, high=high, count=count)
+
+
+def shown_variants(choice: Choice) -> list[str]:
+    """Return the variants drawn: all where they are few, else the best ones by mIoU."""
+    means = choice.rows.groupby("variant")["miou"].mean().sort_values(ascending=False)
+    return in_order(means.index[:MOST_LINES])
+
+
+def read_variants(runs: Runs, choice: Choice) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the per-sample rows of each shown variant, IoU averaged over its seeds, and the problems met."""
+    frames: dict[str, pd.DataFrame] = {}
+    problems: list[str] = []
+    iou = f"iou_{choice.protocol}"
+    for variant in shown_variants(choice):
+        found = []
+        for run_id in choice.rows.loc[choice.rows["variant"] == variant, "run_id"]:
+            try:
+                found.append(runs.samples(run_id, choice.split, ["image_id", "expression", "area_ratio", iou]))
+            except RecordError as error:
+                problems.append(f"figures without {run_id}: {error}")
+        if found and len({len(frame) for frame in found}) == 1:
+            mean = np.mean([frame[iou].to_numpy() for frame in found], axis=0)
+            frames[variant] = found[0].assign(iou=mean)
+    return frames, problems
+
+
+def by_size(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
+    """Draw IoU by the object's share of the image (figure 6 of the paper)."""
+    names = [f"{low}–{high}" for low, high in itertools.pairwise(SIZE_EDGES_PERCENT)]
+    edges = np.array(SIZE_EDGES_PERCENT[1:-1])
+    binner = {v: np.digitize(100 * frame["area_ratio"].to_numpy(), edges) for v, frame in frames.items()}
+    return _draw(frames, binner, names, choice, "object size (% of the image)", "IoU by object size")
+
+
+def by_length(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
+    """Draw IoU by the number of words of the expression."""
+    lows, highs = LENGTH_EDGES_WORDS[:-1], LENGTH_EDGES_WORDS[1:]
+    names = [str(low) if high == low + 1 else f"{low}–{high - 1}" for low, high in zip(lows, highs, strict=True)]
+    names[-1] = f"≥{LENGTH_EDGES_WORDS[-2]}"
+    edges = np.array(LENGTH_EDGES_WORDS[1:-1])
+    binner = {v: np.digitize([len(text.split()) for text in frame["expression"]], edges) for v, frame in frames.items()}
+    return _draw(frames, binner, names, choice, "words in the expression", "IoU by sentence length")
+
+
+def by_kind(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
+    """Draw IoU by the kind of the expression, found by its words."""
+    names = [*KIND_WORDS, "appearance"]
+    binner = {
+        v: np.array([names.index(kind_of(text)) for text in frame["expression"]], dtype=np.int64)
+        for v, frame in frames.items()
+    }
+    return _draw(frames, binner, names, choice, "kind of expression (by its words)", "IoU by kind", joined=False)
+
+
+@styled
+def _draw(
+    frames: dict[str, pd.DataFrame],
+    binner: dict[str, np.ndarray],
+    names: list[str],
+    choice: Choice,
+    label: str,
+    title: str,
+    joined: bool = True,
+) -> Figure | None:
+    if not frames:
+        return None
+    figure = new_figure(7.6, 4.6)
+    axes = figure.axes[0]
+    results = {
+        variant: binned(binner[variant], len(names), frame["image_id"].to_numpy(), frame["iou"].to_numpy())
+        for variant, frame in frames.items()
+    }
+    count = next(iter(results.values())).count
+    kept = np.flatnonzero(count)
+    dodge = np.linspace(-0.18, 0.18, len(frames)) if len(frames) > 1 else [0.0]
+    for series, (variant, bins) in enumerate(results.items()):
+        style = line_style(series) | ({} if joined else {"linestyle": ""})
+        x = np.arange(len(kept)) + dodge[series]
+        error = 100 * np.stack([bins.mean - bins.low, bins.high - bins.mean])[:, kept]
+        axes.errorbar(
+            x, 100 * bins.mean[kept], yerr=error, label=variant_label(variant), capsize=3, elinewidth=1, **style
+        )
+    ticks = [f"{names[position]}\nn={int(count[position]):,}" for position in kept]
+    axes.set_xticks(np.arange(len(kept)), ticks, fontsize=9)
+    light_grid(axes, "y")
+    axes.set_xlabel(label)
+    axes.set_ylabel("mean IoU (%), 95 % interval")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"{title}: {where(choice)}")
+    axes.legend(ncols=2)
+    axes.annotate(
+        "n: samples",
+        (1, 0),
+        xycoords="axes fraction",
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8.5,
+        color=MUTED,
+    )
+    return figure

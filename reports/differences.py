@@ -1,0 +1,198 @@
+"""Two tables beside each ablation: the differences with their statistics, and the effect of the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.records import PROTOCOLS
+from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
+from reports.load import Runs
+from reports.paired import Paired, pair_runs
+from reports.paper import PROPOSED, SPECS, number
+from reports.scores import deviation, score_cell
+from reports.stats import DRAWS, Difference, Scores, difference, holm
+from reports.tables import Built, method_label
+
+METRICS = {"oIoU": "oiou", "mIoU": "miou"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One difference that a table makes: the rows of the published table, by position."""
+
+    this: int
+    that: int
+
+
+def comparisons(published: pd.DataFrame) -> list[Comparison]:
+    """Return what each part of a table compares: every row with the first, and the proposed row with the others."""
+    found: list[Comparison] = []
+    for _, part in published.groupby("part", sort=False):
+        positions = list(part.index)
+        first = positions[0]
+        proposed = next((line for line in positions if part["variant"][line] == PROPOSED), first)
+        found += [Comparison(this=line, that=first) for line in positions[1:]]
+        found += [Comparison(this=proposed, that=line) for line in positions[1:] if line != proposed != first]
+    return found
+
+
+def build_differences(built: Built, runs: Runs, draws: int = DRAWS) -> tuple[Table, list[str]]:
+    """Return the table of differences of an ablation, and the problems met on the way."""
+    choice = built.choice
+    run_ids = list(dict.fromkeys(choice.rows["run_id"]))
+    paired = pair_runs(runs, run_ids, choice.split, choice.protocol) if run_ids else None
+    problems = list(paired.problems) if paired else []
+    scores = {metric: paired.scores(metric, draws=draws) for metric in METRICS.values()} if paired else {}
+    pairs = comparisons(built.published)
+    measured = {
+        (pair, heading): _measure(built, pair, scores[metric], paired)
+        for pair in pairs
+        for heading, metric in METRICS.items()
+        if paired is not None and paired.run_ids
+    }
+    known = [key for key, value in measured.items() if value is not None]
+    adjusted = dict(zip(known, holm([measured[key].p_value for key in known]), strict=True))  # type: ignore[union-attr]
+    rows = []
+    for pair in pairs:
+        cells = [text_cell(f"{_name(built, pair.this)} − {_name(built, pair.that)}")]
+        for heading in METRICS:
+            cells += _cells(built, pair, heading, measured.get((pair, heading)), adjusted.get((pair, heading)))
+        rows.append(Row(cells=tuple(cells)))
+    columns = [Column(heading="Difference", numeric=False)]
+    for group in METRICS:
+        columns += [Column(heading=heading, group=group) for heading in ("paper", "here", "95 % interval", "p", "Holm")]
+    table = Table(
+        name=f"{built.table.name}-differences",
+        title=f"{built.table.title}: differences",
+        caption=_caption(built, len(known), draws),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        notes=_notes(built),
+    )
+    return table, problems
+
+
+def _name(built: Built, line: int) -> str:
+    row = built.published.loc[line]
+    backbone = f" on {row['Backbones']}" if "Backbones" in row and row["method"] in ("CGFormer", "DMMI") else ""
+    return f"{row['method']}{backbone}"
+
+
+def _seeds(built: Built, line: int, paired: Paired) -> dict[int, int]:
+    """Return the column of each seed of a row's runs."""
+    rows = built.choice.rows
+    mine = rows[(rows["variant"] == built.published.loc[line, "variant"]) & rows["run_id"].isin(paired.run_ids)]
+    return {int(seed): paired.run_ids.index(run) for seed, run in zip(mine["seed"], mine["run_id"], strict=True)}
+
+
+def common_seeds(these: dict[int, int], those: dict[int, int]) -> tuple[list[int], list[int]]:
+    """Return the columns of the seeds that both have, or of all seeds where they have none in common."""
+    common = sorted(set(these) & set(those))
+    if common:
+        return [these[seed] for seed in common], [those[seed] for seed in common]
+    return list(these.values()), list(those.values())
+
+
+def _measure(built: Built, pair: Comparison, scores: Scores, paired: Paired | None) -> Difference | None:
+    assert paired is not None
+    these, those = common_seeds(_seeds(built, pair.this, paired), _seeds(built, pair.that, paired))
+    return difference(scores, these, those) if these and those else None
+
+
+def _cells(
+    built: Built, pair: Comparison, heading: str, found: Difference | None, adjusted: float | None
+) -> list[Cell]:
+    this, that = built.published.loc[pair.this], built.published.loc[pair.that]
+    ours, theirs = number(str(this[heading])), number(str(that[heading]))
+    printed = ours - theirs if ours is not None and theirs is not None else None
+    paper = Cell(text=signed(printed), value=printed) if printed is not None else text_cell("")
+    if found is None or adjusted is None:
+        return [paper, missing_cell("not run"), text_cell(""), text_cell(""), text_cell("")]
+    rows = built.choice.rows
+    run_ids = tuple(rows[rows["variant"].isin([this["variant"], that["variant"]])]["run_id"])
+    shown = 100 * found.observed
+    return [
+        paper,
+        Cell(text=signed(shown), value=shown, run_ids=run_ids, detail=_seed_detail(built, pair, heading)),
+        Cell(text=f"[{signed(100 * found.low)}, {signed(100 * found.high)}]", value=100 * found.low),
+        Cell(text=p_text(found.p_value), value=found.p_value),
+        Cell(text=p_text(adjusted), value=adjusted, rank=1 if adjusted < 0.05 else 0),
+    ]
+
+
+def signed(percent: float) -> str:
+    """Return a difference in percent points with its sign."""
+    return f"{percent:+.2f}".replace("-", "−")
+
+
+def p_text(value: float) -> str:
+    """Return a p value with three decimals, and what is below the resolution of the draws as such."""
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def _seed_detail(built: Built, pair: Comparison, heading: str) -> str:
+    rows = built.choice.rows.set_index("seed")
+    these = rows[rows["variant"] == built.published.loc[pair.this, "variant"]][METRICS[heading]]
+    those = rows[rows["variant"] == built.published.loc[pair.that, "variant"]][METRICS[heading]]
+    by_seed = (100 * (these - those)).dropna()
+    if len(by_seed) < 2:
+        return "one seed: how much training itself varies is not known"
+    spread = deviation(by_seed.to_numpy())
+    return f"over {len(by_seed)} common seeds: mean {signed(by_seed.mean())}, deviation {spread:.2f}"
+
+
+def _caption(built: Built, family: int, draws: int) -> str:
+    choice = built.choice
+    where = f"{choice.split}, protocol {choice.protocol}, scale {choice.scale}" if choice.split else "nothing run"
+    return (
+        f"Differences of {built.table.title} in percent points ({where}). Paired bootstrap over images, {draws} draws; "
+        f"Holm over the {family} differences of this table; bold: below 0.05."
+    )
+
+
+def _notes(built: Built) -> tuple[str, ...]:
+    single = built.choice.rows.groupby("variant")["seed"].nunique().max() if len(built.choice.rows) else 0
+    notes = [
+        "The intervals are over the samples of this split for the runs as trained; they do not hold the variation "
+        "between trainings (docs/results.md)."
+    ]
+    if single == 1:
+        notes.append("One seed each: a difference between two rows may be one between two trainings.")
+    notes.append("The paper gives no seeds and no intervals: its differences cannot be tested.")
+    return tuple(notes)
+
+
+def build_protocols(built: Built, runs: Runs) -> Table:
+    """Return the scores of an ablation's rows under the three protocols side by side, from the same logits."""
+    choice = built.choice
+    records = runs.records[runs.records["run_id"].isin(choice.rows["run_id"]) & (runs.records["split"] == choice.split)]
+    columns = [Column(heading=SPECS[built.table.name.partition("-")[0]].first_heading, numeric=False)]
+    for group in METRICS:
+        columns += [Column(heading=protocol, group=group) for protocol in PROTOCOLS]
+        columns.append(Column(heading="span", group=group))
+    rows: list[Row] = []
+    for _, line in built.published.drop_duplicates("variant").iterrows():
+        cells = [text_cell(method_label(line))]
+        for metric in METRICS.values():
+            cells += _protocol_cells(records[records["variant"] == line["variant"]], metric)
+        rows.append(Row(cells=tuple(cells)))
+    return Table(
+        name=f"{built.table.name}-protocols",
+        title=f"{built.table.title}: protocols",
+        caption=f"Scores of {built.table.title} under the three protocols, {choice.split or 'nothing run'}; span: "
+        "highest minus lowest, in percent points.",
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
+
+
+def _protocol_cells(rows: pd.DataFrame, metric: str) -> list[Cell]:
+    cells = []
+    for protocol in PROTOCOLS:
+        mine = rows[rows["protocol"] == protocol]
+        cells.append(score_cell(mine, metric) if len(mine) else missing_cell("not run"))
+    values = [cell.value for cell in cells if cell.value is not None]
+    span = max(values) - min(values) if len(values) > 1 else None
+    return [*cells, Cell(text=f"{span:.2f}", value=span) if span is not None else text_cell("")]

@@ -1,0 +1,58 @@
+"""Short names of variants for legends: what a variant changes against the paper's model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from reports.paper import NUMERALS, PROPOSED, read_published
+
+KINDS = {
+    "self_attention": "self-attention",
+    "cross_attention": "cross-attention",
+    "bi_direction": "bi-direction",
+    "cris": "of CRIS",
+    "pwam": "PWAM",
+    "cgformer": "of CGFormer",
+    "dmmi": "of DMMI",
+}
+
+
+def variant_label(variant: str) -> str:
+    """Return a variant's name for a legend: "Shared-RIS", "no FPN", "FPN {6, 12}", "decoder cross-attention"."""
+    if variant == PROPOSED:
+        return "Shared-RIS"
+    found = re.fullmatch(r"(.+?)\|fpn=(\w+)\(([\d,]*)\)\|decoder=(\w+)\((\d+)\)", variant)
+    if found is None:
+        encoder, _, rest = variant.partition("|")
+        return f"{rest.removeprefix('whole=')} ({encoder})"
+    encoder, fpn, stages, decoder, layers = found.groups()
+    parts = [] if encoder == "beit3" else [encoder]
+    if fpn == "none":
+        parts.append("no FPN")
+    elif fpn != "self_attention":
+        parts.append(f"FPN {KINDS.get(fpn, fpn)}")
+    elif stages not in ("3,6,9,12", "6,12,18,24"):
+        parts.append(f"FPN {{{stages.replace(',', ', ')}}}")
+    if decoder == "none":
+        parts.append("no fusion")
+    elif decoder != "self_attention":
+        parts.append(f"decoder {KINDS.get(decoder, decoder)}")
+    elif layers != "1":
+        parts.append(f"{layers} decoder layers")
+    return ", ".join(parts) or "Shared-RIS"
+
+
+@cache
+def _places() -> dict[str, int]:
+    places: dict[str, int] = {}
+    for numeral in ("VII", "VIII", *NUMERALS):
+        for variant in read_published(numeral)["variant"]:
+            places.setdefault(variant, len(places))
+    return places
+
+
+def in_order(variants: Iterable[str]) -> list[str]:
+    """Return each variant once, in the order of the paper's ablations, unknown ones last by name."""
+    return sorted(set(variants), key=lambda variant: (_places().get(variant, len(_places())), variant))

@@ -1,0 +1,137 @@
+"""How the report's plots look: one drawing, three uses (light file, dark file, inline in the page).
+
+Colours are told apart with the common colour-vision deficiencies (after Okabe and Ito) and every series has its own
+marker and dash too. A plot is drawn once, in light colours; the dark file and the page's variant only swap them.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+INK, MUTED, GRID, PAPER = "#1a1f26", "#5b6470", "#d9dee5", "#fffffe"
+SERIES = ("#0068a8", "#c94f00", "#008163", "#a8478f", "#7a5c00", "#3d8fc7", "#b3261e", "#556270")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1)), "-", (0, (5, 2)), (0, (1, 1.5)))
+DARK = {
+    INK: "#e8ecf1",
+    MUTED: "#a3adba",
+    GRID: "#363d47",
+    PAPER: "#14181d",
+    **dict(
+        zip(
+            SERIES,
+            ("#5cb8f2", "#ff9a52", "#3ecfa5", "#e79ad0", "#e3c04f", "#a5d8ff", "#ff8a80", "#b4bfcc"),
+            strict=True,
+        )
+    ),
+}
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    PAPER: "--card",
+    **{colour: f"--series-{number}" for number, colour in enumerate(SERIES)},
+}
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": PAPER,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.8,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "shared-ris",
+}
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a drawing function under the report's settings, which stay out of everybody else's plots."""
+
+    @functools.wraps(draw)
+    def inner(*args: P.args, **options: P.kwargs) -> R:
+        with matplotlib.rc_context(SETTINGS):
+            return draw(*args, **options)
+
+    return inner
+
+
+def new_figure(width_inches: float = 7.2, height_inches: float = 4.0, columns: int = 1, sharey: bool = False) -> Figure:
+    """Return an empty figure with `columns` axes side by side."""
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    figure.subplots(1, columns, sharey=sharey)
+    return figure
+
+
+def light_grid(axes: Axes, axis: str) -> None:
+    """Keep the grid lines of one axis only ("x" or "y")."""
+    axes.grid(visible=False, axis="y" if axis == "x" else "x")
+
+
+@styled
+def to_svg(figure: Figure) -> str:
+    """Return the figure as SVG in the light colours; the same figure gives the same bytes."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def dark(svg: str) -> str:
+    """Return the same SVG in the colours for a dark page."""
+    return _swap(svg, DARK)
+
+
+def themed(svg: str) -> str:
+    """Return the SVG for inlining: colours are the page's variables, the size follows the page."""
+    svg = _swap(svg, {colour: f"var({name})" for colour, name in VARIABLES.items()})
+    head, end, rest = svg.partition(">")
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    return f'{head} class="plot"{end}{rest}'
+
+
+def _swap(svg: str, colours: dict[str, str]) -> str:
+    return re.sub("|".join(colours), lambda match: colours[match[0]], svg)
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write NAME.svg and NAME-dark.svg and return the text of the light one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svg = to_svg(figure)
+    header = '<?xml version="1.0" encoding="utf-8"?>\n'
+    (folder / f"{name}.svg").write_text(header + svg, encoding="utf-8")
+    (folder / f"{name}-dark.svg").write_text(header + dark(svg), encoding="utf-8")
+    return svg

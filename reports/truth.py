@@ -1,0 +1,84 @@
+"""Images and ground-truth masks of prepared sets, read from the files that `sharedris prepare` wrote.
+
+PREPARED/SET/dataset.json     image_root, embedded
+PREPARED/SET/SPLIT.parquet    a row per ref: ref_id, file_name, height, width, mask_rle
+PREPARED/SET/images.arrow     file_name, content; where images are embedded
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.records import RecordError
+from reports.rle import decode_mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Refs of one prepared split, by ref id."""
+
+    folder: Path
+    refs: pd.DataFrame
+    image_root: Path
+    embedded: bool
+
+    def mask(self, ref_id: int) -> np.ndarray:
+        """Return the ground-truth mask (H, W) of a ref as bool."""
+        row = self.refs.loc[ref_id]
+        return decode_mask(bytes(row["mask_rle"]), int(row["height"]), int(row["width"]))
+
+    def image(self, file_name: str) -> np.ndarray | None:
+        """Return an image (H, W, 3) as uint8, or None where the file is not there or does not decode."""
+        try:
+            if self.embedded:
+                source: Path | io.BytesIO = io.BytesIO(self._contents[file_name])
+            else:
+                source = self.image_root / file_name
+            suffix = Path(file_name).suffix.lstrip(".") or "jpg"
+            pixels = np.asarray(matplotlib.image.imread(source, format=suffix))
+        except (OSError, KeyError, ValueError, SyntaxError):
+            return None
+        if pixels.dtype != np.uint8:  # PNG comes as shares
+            pixels = np.round(pixels * 255).astype(np.uint8)
+        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
+
+    @cached_property
+    def _contents(self) -> dict[str, bytes]:
+        with pa.memory_map(str(self.folder / "images.arrow")) as source:
+            rows = pa.ipc.open_file(source).read_all().to_pydict()
+        return dict(zip(rows["file_name"], rows["content"], strict=True))
+
+
+def load_truth(prepared: Path, split: str) -> Truth:
+    """Read a prepared split (`SET/SPLIT`).
+
+    Raises:
+        RecordError: when the set is not prepared there.
+    """
+    data_set, _, name = split.partition("/")
+    folder = Path(prepared) / data_set
+    try:
+        manifest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        columns = ["ref_id", "file_name", "height", "width", "mask_rle"]
+        refs = pq.read_table(folder / f"{name}.parquet", columns=columns).to_pandas().set_index("ref_id")
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecordError(
+            f"no images and masks of {split}: {reason}", "Name the folder of the prepared sets with --prepared"
+        ) from None
+    return Truth(
+        folder=folder,
+        refs=refs,
+        image_root=Path(manifest["image_root"]),
+        embedded=bool(manifest["embedded"]),
+    )
