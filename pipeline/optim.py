@@ -10,8 +10,8 @@ from torch import nn
 from pipeline.config import OptimConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.AdamW:
-    """Return AdamW over all trainable parameters; fused on CUDA, where it is one kernel instead of hundreds.
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Return AdamW over all trainable parameters; fused: one kernel instead of hundreds, on CUDA and on the CPU.
 
     With `decay_norms_and_biases=False` vectors (norms, biases, class tokens) are left out of weight decay.
     """
@@ -24,7 +24,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device)
             {"params": matrices, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=device.type == "cuda")
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def learning_rate_at(step: int, total_steps: int, config: OptimConfig) -> float:

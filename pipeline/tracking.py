@@ -7,6 +7,7 @@ sqlite serves a sweep over many nodes. A run is found again by its content hash,
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ class Tracker:
 
     def __init__(self, runs_root: Path, experiment: str) -> None:
         runs_root.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         self.client = MlflowClient(tracking_uri(runs_root))
         found = self.client.get_experiment_by_name(experiment)
         location = None

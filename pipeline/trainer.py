@@ -153,7 +153,7 @@ def start(job: Job, worker: Worker, say: Say = print) -> TrainState:
     _apply_execution_options(model, job)
     state = TrainState(
         model=wrap_for_training(model, worker),
-        optimizer=build_optimizer(model, job.config.optim, worker.device),
+        optimizer=build_optimizer(model, job.config.optim),
         scaler=torch.amp.GradScaler(worker.device.type, enabled=job.config.train.precision == "fp16"),
     )
     seed_everything(job.config.seed, rank=worker.rank + 1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 1.0
 
 
-class Watcher(threading.Thread):
+class Watcher:
     """Follows jobs until it is stopped.
 
     Args:
@@ -46,7 +46,7 @@ class Watcher(threading.Thread):
         mlflow_runs: Mapping[str, str] | None = None,
         at_once: int = 1,
     ) -> None:
-        super().__init__(daemon=True, name="watcher")
+        self._thread = threading.Thread(target=self._follow, daemon=True, name="watcher")
         self._jobs = {job.run_id: job for job in jobs}
         self._labels = labels
         self._say = say
@@ -59,17 +59,21 @@ class Watcher(threading.Thread):
         self._history_times: dict[str, int] = {}
         self._evaluating: set[str] = set()
         self._done: set[str] = set()
+        self._whole_seconds: dict[str, float] = {}  # run id -> how long the whole run takes, as last seen
 
-    def run(self) -> None:
-        """Poll until `finish`."""
+    def start(self) -> None:
+        """Follow from now on."""
+        self._thread.start()
+
+    def _follow(self) -> None:
         while not self._ended.wait(_POLL_SECONDS):
             self.poll()
 
     def finish(self) -> None:
         """Stop, after one last look."""
         self._ended.set()
-        if self.is_alive():
-            self.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self.poll()
 
     def poll(self) -> None:
@@ -79,6 +83,7 @@ class Watcher(threading.Thread):
                 continue
             self._say_new_epochs(job)
             self._say_phase(job)
+        self.time_left()  # keeps the rates of runs that are evaluating by now
 
     def _say_new_epochs(self, job: Job) -> None:
         path = history_path(job.runs_root, job.run_id)
@@ -123,10 +128,12 @@ class Watcher(threading.Thread):
         """Return the estimate for all runs together, as minutes and seconds."""
         readings = {run_id: read_progress(job.state_folder) for run_id, job in self._jobs.items()}
         fresh = {run_id: r for run_id, r in readings.items() if r is not None and r.updated >= self._started}
-        whole = [seconds for run_id, r in fresh.items() if (seconds := _whole_seconds(self._jobs[run_id], r))]
-        if not whole:
+        for run_id, reading in fresh.items():
+            if reading.samples_per_second:
+                self._whole_seconds[run_id] = _whole_seconds(self._jobs[run_id], reading)
+        if not self._whole_seconds:
             return "?"
-        typical = sum(whole) / len(whole)
+        typical = sum(self._whole_seconds.values()) / len(self._whole_seconds)
         shares = [1.0 if job.done else _share(fresh.get(run_id)) for run_id, job in self._jobs.items()]
         return format_seconds(sum(1.0 - share for share in shares) * typical / self._at_once)
 
@@ -145,10 +152,9 @@ def _share(progress: Progress | None) -> float:
     return 0.0 if progress is None else progress.share
 
 
-def _whole_seconds(job: Job, progress: Progress) -> float | None:
+def _whole_seconds(job: Job, progress: Progress) -> float:
     """Return how long the whole run takes at its present rate; evaluation is reckoned as a twentieth."""
-    if not progress.samples_per_second:
-        return None
+    assert progress.samples_per_second
     return progress.steps * job.config.train.global_batch_size / progress.samples_per_second / 0.95
 
 

@@ -1,0 +1,87 @@
+"""What tests of several folders share: a small prepared set, a run that takes seconds, the given data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, RunConfig, TrainConfig
+from pipeline.data.prepare import prepare_source
+from pipeline.data.refer import read_refer
+from pipeline.data.synthetic import write_synthetic
+from sharedris.config import DecoderConfig, EncoderConfig, FpnConfig, FusionConfig, HeadConfig, ModelConfig
+
+torch.set_num_threads(1)
+
+SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+TOY = "toyplus_unc"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data that lies beside the project; absent on a machine that has only the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no ../shared/data beside the project")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared root with the smallest synthetic set, made by the code that prepares RefCOCO."""
+    root = tmp_path_factory.mktemp("toy")
+    write_synthetic(root / "refer", TOY, expressions=40, seed=0)
+    prepare_source(read_refer(root / "refer", TOY), str(root / "prepared"))
+    return root / "prepared"
+
+
+@pytest.fixture(scope="session")
+def micro_model() -> ModelConfig:
+    """A model of two layers at 32x32 pixels: everything of the real one, in milliseconds."""
+    fusion = FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
+    return ModelConfig(
+        scale="micro",
+        width=16,
+        encoder=EncoderConfig(
+            width=16,
+            layers=2,
+            heads=2,
+            mlp_width=32,
+            patch_size=8,
+            image_size=32,
+            vocabulary_size=1024,
+            text_positions=32,
+        ),
+        fpn=FpnConfig(stages=(1, 2), fusion=fusion),
+        decoder=DecoderConfig(fusion=fusion),
+        head=HeadConfig(class_token_hidden=16),
+    )
+
+
+@pytest.fixture(scope="session")
+def micro_run(micro_model: ModelConfig) -> RunConfig:
+    """Two epochs of four steps on the smallest synthetic set."""
+    return RunConfig(
+        model=micro_model,
+        data=DataConfig(train_sets=(TOY,), evaluate_splits=(f"{TOY}/val",)),
+        optim=OptimConfig(learning_rate=1e-3),
+        train=TrainConfig(epochs=2, global_batch_size=6, precision="fp32", max_samples_per_epoch=24),
+    )
+
+
+@pytest.fixture
+def execution(toy_root: Path, tmp_path: Path) -> ExecutionConfig:
+    """One worker in this process, with runs of the test's own."""
+    return ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def two_workers(execution: ExecutionConfig) -> ExecutionConfig:
+    """The same with two workers."""
+    return replace(execution, workers=2)

@@ -1,0 +1,82 @@
+"""Checkpoints: whole or passed over, never another configuration's, pruned."""
+
+import errno
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from pipeline import checkpoints
+
+
+def state(epoch: int, content_hash: str = "abc") -> dict:
+    return {"content_hash": content_hash, "epoch": epoch, "weights": torch.full((8,), float(epoch))}
+
+
+def save(folder: Path, *epochs: int) -> None:
+    for epoch in epochs:
+        checkpoints.save(folder, state(epoch), epoch=epoch, step=epoch * 10)
+
+
+def load(folder: Path, said: list[str] | None = None) -> dict | None:
+    said = [] if said is None else said
+    return checkpoints.load_newest(folder, content_hash="abc", say=said.append)
+
+
+def test_the_newest_is_loaded_and_only_two_are_kept(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2, 3)
+    loaded = load(tmp_path)
+    assert loaded is not None
+    assert loaded["epoch"] == 3
+    assert torch.equal(loaded["weights"], torch.full((8,), 3.0))
+    assert len(list(tmp_path.glob("*.pt"))) == checkpoints.KEPT
+    assert len(list(tmp_path.glob("*.json"))) == checkpoints.KEPT
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped byte", "no manifest"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, 1, 2)
+    newest = max(tmp_path.glob("*.pt"))
+    content = bytearray(newest.read_bytes())
+    if damage == "truncated":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped byte":
+        content[len(content) // 2] ^= 0xFF
+        newest.write_bytes(content)
+    else:
+        newest.with_suffix(".json").unlink()
+    said: list[str] = []
+    loaded = load(tmp_path, said)
+    assert loaded is not None
+    assert loaded["epoch"] == 1
+    assert newest.name in said[0]
+
+
+def test_another_configurations_checkpoint_is_never_continued(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, state(4, content_hash="other"), epoch=4, step=40)
+    said: list[str] = []
+    assert load(tmp_path, said) is None
+    assert "another configuration (other)" in said[0]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it_intact(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("pipeline.files.os.fsync", side_effect=full), pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 2)
+    loaded = load(tmp_path)
+    assert loaded is not None
+    assert loaded["epoch"] == 1
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_save(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    orphan = tmp_path / ".checkpoint-00002-000000020.pt.deadbeef.partial"
+    orphan.write_bytes(b"half")
+    unlisted = tmp_path / "checkpoint-00000-000000005.pt"
+    unlisted.write_bytes(b"no manifest")
+    save(tmp_path, 2)
+    assert not orphan.exists()
+    assert not unlisted.exists()
