@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ from pipeline.distributed import Worker
 from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.network import interface_of
-from pipeline.worker import RunError, failure, run_job
+from pipeline.worker import RunError, failure, run_job, write_failure
 from sharedris.errors import InputError
 
 RESTARTS = 3
@@ -44,7 +45,6 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
@@ -141,6 +141,8 @@ def fit(job: Job) -> None:
     try:
         trainer.fit()
     except Exception as error:
+        if failure(job) is None:
+            write_failure(job, _one_line(error), str(error))
         raise RunError(failure(job) or _one_line(error)) from error
     finally:
         shutil.rmtree(storage / name, ignore_errors=True)
@@ -218,10 +220,14 @@ def _read_text(path: str) -> str | None:
 def _one_line(error: BaseException) -> str:
     """Return the innermost cause of Ray's nested errors; their text is a page of traces."""
     cause: BaseException = error
+    workers = getattr(error, "worker_failures", None)  # of ray.train's WorkerGroupError: rank -> exception
+    if workers:
+        cause = next(iter(workers.values()))
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    lines = [line for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[-1] if lines else ''}"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (named or [f"{type(cause).__name__}: {lines[-1] if lines else ''}"])[-1]
 
 
 class PlacementGroupNote(WorkerGroupCallback):

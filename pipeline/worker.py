@@ -6,15 +6,14 @@ import traceback
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from pipeline.distributed import Worker
 from pipeline.files import read_json, write_json
 from pipeline.finish import finish
 from pipeline.job import Job
 from pipeline.progress import Progress, ProgressFile
-from pipeline.train_step import NonFiniteLossError
 from pipeline.trainer import Say, train
-from sharedris.errors import InputError
 
 
 class RunError(RuntimeError):
@@ -25,7 +24,7 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
     """Train, evaluate and record one run.
 
     A cause that another try would meet again is written to the run's `failure.json` before it is raised, so that a
-    launcher that restarts lost workers does not train into the same wall three times.
+    launcher that restarts lost workers does not train into the same wall three times. A lost peer is no such cause.
 
     Raises:
         RunError: with the cause in one line.
@@ -48,9 +47,15 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
         raise RunError(cause) from error
 
 
+def _peer_was_lost(error: Exception) -> bool:
+    """Whether a collective failed because another worker ended; gloo says so in a plain RuntimeError."""
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error).lower())
+
+
 def describe_failure(error: BaseException, job: Job) -> str:
     """Return one line with the cause, the remedy where one is known, and what is left to continue from."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         text = (
             f"out of memory with {job.micro_batch_size} samples a forward; lower --micro-batch-size "

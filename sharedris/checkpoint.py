@@ -51,7 +51,8 @@ def save_model(
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     try:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        # A copy each: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
+        weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id}
         (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")

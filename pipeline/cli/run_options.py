@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import operator
 from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.presets import DEFAULT_SET, default_run
-from sharedris.config import SCALES
+from sharedris.config import SCALES, from_dict, to_dict
 from sharedris.errors import InputError
 
 
@@ -26,7 +27,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")
     group.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any config field: optim.learning_rate=2e-4"
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help='any config field: optim.learning_rate=2e-4, model.fpn={"stages":[6,12]}',
     )
 
 
@@ -61,7 +66,7 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
                 config = replace_at(config, path, value)
         for assignment in args.set:
             config = _assign(config, assignment)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(str(error), "See --help for the options") from None
     if args.encoder_weights is not None:
         from pipeline.initial import file_sha256
@@ -78,6 +83,9 @@ def _assign(config: RunConfig, assignment: str) -> RunConfig:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
+    if isinstance(value, dict):  # several fields of one part, set together
+        part = operator.attrgetter(path)(config)
+        value = from_dict(type(part), {**to_dict(part), **value}, f"{path}.")
     changed: RunConfig = replace_at(config, path, tuple(value) if isinstance(value, list) else value)
     return changed
 
