@@ -45,6 +45,8 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
@@ -275,7 +277,7 @@ class NodeTorchConfig(TorchConfig):
 
 
 class _NodeTorchBackend(_TorchBackend):
-    """Where a hostname resolves to 127.0.0.1 gloo binds to it and two hosts never meet (Gloo connectFullMesh failed)."""
+    """Where a hostname resolves to 127.0.0.1 gloo binds to it and two hosts never meet (`connectFullMesh failed`)."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(_bind_gloo)

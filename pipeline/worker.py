@@ -33,15 +33,9 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
         raise RunError(str(failure(job)))
     try:
         finish(job, worker, train(job, worker, say))
-    except (
-        InputError,
-        NonFiniteLossError,
-        torch.OutOfMemoryError,
-        MemoryError,
-        OSError,
-        ValueError,
-        TypeError,
-    ) as error:
+    except Exception as error:
+        if worker.world > 1 and _peer_was_lost(error):
+            raise
         cause = describe_failure(error, job)
         write_failure(job, cause, traceback.format_exc())
         raise RunError(cause) from error

@@ -18,6 +18,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import Callback
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from pipeline import launch
 from pipeline.job import Job
@@ -117,7 +118,10 @@ def _fan_out(jobs: Sequence[Job], *, at_once: int) -> None:
             name=name,
             storage_path=str(storage),
             verbose=0,
-            callbacks=[FreePlacementGroups({run_id: str(job.state_folder) for run_id, job in by_run.items()})],
+            callbacks=[
+                FreePlacementGroups({run_id: str(job.state_folder) for run_id, job in by_run.items()}),
+                NoTrialLines(),
+            ],
         ),
     )
     interrupted = threading.Event()
@@ -214,6 +218,15 @@ def _sweep_key(plan: SweepPlan) -> str:
     """Name of a sweep in MLflow: what is swept, at which scale, on which data."""
     config = next(planned.cell.config for planned in plan.cells if planned.cell.config is not None)
     return f"{plan.sweep.name} {config.model.scale} {'+'.join(config.data.train_sets)}"
+
+
+class NoTrialLines(TrialProgressCallback):
+    """Takes the place of Tune's own lines, which print even at verbose=0; ours come from the watcher."""
+
+    def on_trial_result(self, *args: Any, **kwargs: Any) -> None:
+        """Print nothing."""
+
+    on_trial_error = on_trial_complete = on_trial_result
 
 
 class FreePlacementGroups(Callback):
