@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from pipeline.data.custom import read_custom
 from pipeline.data.prepare import Prepared, counts_text, prepare_source
 from pipeline.data.refer import read_refer
 
@@ -21,6 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", required=True, metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, ..."
     )
     _add_common(refer)
+    custom = layouts.add_parser("custom", help="your own data: JSON Lines or CSV (docs/data.md)")
+    custom.add_argument("--annotations", required=True, metavar="FILE", help=".jsonl or .csv, a ref per line")
+    custom.add_argument("--set", required=True, metavar="SET", help="a name of your choice")
+    _add_common(custom)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the set and print its counts."""
     started = time.perf_counter()
     images = Path(args.images) if args.images else None
-    source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
+    if args.layout == "custom":
+        source = read_custom(Path(args.annotations), args.set, images=images)
+    else:
+        source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
     prepared = prepare_source(
         source,
         args.out,

@@ -83,8 +83,7 @@ def prepare_source(
         inspect_images((ref.image for ref in source.refs), source.image_root) if read_images else ({}, [])
     )
     problems = source.problems + problems + [_no_words(ref) for ref in source.refs if not ref.expressions]
-    hint = "List all with: sharedris check SET --root ROOT"
-    raise_problems(problems, set_name=source.set_name, check_hint=hint)
+    raise_problems(problems, set_name=source.set_name, check_hint=f"All are listed by: {source.check_command}")
     parts = ordered_splits({ref.split for ref in source.refs})
     if not parts:
         raise InputError(f"{source.set_name} has no refs", "Check the annotation file")

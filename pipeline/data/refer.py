@@ -62,7 +62,13 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
         if need_images:
             raise
         image_root = (Path(images) if images else Path(root) / IMAGE_FOLDERS[0]).absolute()
-    source = Source(set_name=set_name, family=spec.family, image_root=image_root, files=(refs_path, instances_path))
+    source = Source(
+        set_name=set_name,
+        family=spec.family,
+        image_root=image_root,
+        files=(refs_path, instances_path),
+        check_command=f"sharedris check {set_name} --root {root}",
+    )
     raw_refs = _checked_refs(load_plain_pickle(refs_path), refs_path, spec, source.problems)
     infos, annotations = _read_instances(instances_path, {ref["ann_id"] for ref in raw_refs}, source.problems)
     source.refs = list(_join(raw_refs, infos, annotations, source.problems))

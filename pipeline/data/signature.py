@@ -17,6 +17,8 @@ def source_signature(source: Source, tokenizer: Path | None, *, read_images: boo
         if Path(path).is_file():
             with Path(path).open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for ref in source.refs:  # masks may come from files of their own
+        digest.update(ref.mask_rle or b"-")
     if read_images:
         for name in sorted({ref.image.file_name for ref in source.refs}):
             digest.update(_stamp(source.image_root / name).encode())

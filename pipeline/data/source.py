@@ -64,6 +64,7 @@ class Source:
     family: str
     image_root: Path
     files: tuple[Path, ...]
+    check_command: str = "sharedris check"
     refs: list[SourceRef] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 

@@ -7,12 +7,15 @@ for gigabytes of it.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import pickle
-import pickletools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.pickle_scan import check_memo
 from sharedris.errors import InputError
 
 MAX_BYTES = 1 << 30
@@ -30,11 +33,16 @@ class _PlainUnpickler(pickle.Unpickler):
         raise _RefusedGlobal("a persistent id")
 
 
-def _refuse_memo_bomb(content: bytes) -> None:
-    """Refuse memo indices beyond what the file could fill: the C unpickler allocates up to the index."""
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("LONG_BINPUT", "PUT") and argument is not None and argument > len(content):
-            raise pickle.UnpicklingError("memo index out of proportion to the file")
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the cycle collector: hundreds of thousands of small containers would wake it again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def load_plain_pickle(path: Path) -> Any:
@@ -60,11 +68,9 @@ def load_plain_pickle(path: Path) -> Any:
 def parse_plain_pickle(content: bytes, *, name: str) -> Any:
     """Return the plain data of a pickle in memory; see `load_plain_pickle`."""
     try:
-        _refuse_memo_bomb(content)
-        try:
-            return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
-        except UnicodeDecodeError:
-            return _PlainUnpickler(io.BytesIO(content), encoding="latin-1").load()
+        check_memo(content)
+        with _without_collector():
+            return _load(content)
     except _RefusedGlobal as refused:
         raise InputError(
             f"{name} is refused: it names {refused}, which is not plain data, and nothing of it was run",
@@ -72,3 +78,10 @@ def parse_plain_pickle(content: bytes, *, name: str) -> Any:
         ) from None
     except Exception as error:  # a damaged pickle raises nearly any type, by design of the format
         raise InputError(f"{name} is not a readable pickle: {error}", "Download it again") from None
+
+
+def _load(content: bytes) -> Any:
+    try:
+        return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
+    except UnicodeDecodeError:  # strings that Python 2 wrote
+        return _PlainUnpickler(io.BytesIO(content), encoding="latin-1").load()

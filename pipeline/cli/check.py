@@ -1,0 +1,79 @@
+"""`sharedris check`: look at a set before hours are spent on it; exit code 1 when something would change results."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.data.check_input import image_reader, look_at_images, neighbour_findings, source_of_prepared
+from pipeline.data.check_report import report_json, report_text
+from pipeline.data.checks import CheckResult, check_source
+from pipeline.data.custom import read_custom
+from pipeline.data.datasheet import write_datasheet
+from pipeline.data.manifest import Manifest, load_manifest
+from pipeline.data.refer import read_refer
+from pipeline.data.source import Source
+from pipeline.data.storage import open_place
+from sharedris.tokenizer import Tokenizer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("set", metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, or your own")
+    parser.add_argument(
+        "--prepared", default="data/prepared", metavar="ROOT", help="prepared data (default: %(default)s)"
+    )
+    parser.add_argument("--root", metavar="ROOT", help="check the REFER layout below this folder instead")
+    parser.add_argument("--annotations", metavar="FILE", help="check your own .jsonl or .csv instead")
+    parser.add_argument("--images", metavar="FOLDER", help="image folder, where it is not one of the usual ones")
+    parser.add_argument("--no-images", action="store_true", help="do not look at the images")
+    parser.add_argument("--tokenizer", metavar="FILE", help="count pieces with this sentencepiece model")
+    parser.add_argument(
+        "--text-tokens", type=int, default=20, metavar="T", help="sequence length (default: %(default)s)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write everything found as JSON")
+    parser.add_argument("--sheet", metavar="FILE", help="write a data sheet (HTML) to look at")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the set, print what was found, write what was asked for."""
+    source, manifest, origin = _read(args)
+    tokenizer = _tokenizer(args, manifest)
+    result = check_source(
+        source,
+        origin=origin,
+        image_problems=None if args.no_images else look_at_images(source, manifest),
+        pieces=(lambda text: len(tokenizer.pieces(text))) if tokenizer else None,
+        text_tokens=args.text_tokens,
+    )
+    if manifest is not None:
+        result.findings += neighbour_findings(manifest, args.prepared)
+    print(report_text(result), end="")
+    _write(args, source, manifest, result)
+    return 0 if result.ok else 1
+
+
+def _read(args: argparse.Namespace) -> tuple[Source, Manifest | None, str]:
+    images = Path(args.images) if args.images else None
+    if args.annotations:
+        return read_custom(Path(args.annotations), args.set, images=images), None, args.annotations
+    if args.root:
+        return read_refer(Path(args.root), args.set, images=images, need_images=False), None, args.root
+    manifest = load_manifest(args.prepared, args.set)
+    return source_of_prepared(manifest), manifest, str(manifest.place)
+
+
+def _tokenizer(args: argparse.Namespace, manifest: Manifest | None) -> Tokenizer | None:
+    if args.tokenizer:
+        return Tokenizer(Path(args.tokenizer), args.text_tokens)
+    return Tokenizer(manifest.tokenizer_path, args.text_tokens) if manifest else None
+
+
+def _write(args: argparse.Namespace, source: Source, manifest: Manifest | None, result: CheckResult) -> None:
+    if args.json:
+        open_place(args.json).write_bytes(report_json(result).encode())
+        print(f"Everything found: {args.json}")
+    if args.sheet:
+        read = None if args.no_images else image_reader(source, manifest)
+        open_place(args.sheet).write_bytes(write_datasheet(source, result, read).encode())
+        print(f"Data sheet: {args.sheet}")

@@ -1,0 +1,245 @@
+"""Read your own data: JSON Lines or CSV, a ref per line, with the mask as PNG, polygons or RLE (docs/data.md)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.catalog import SETS, check_set_name, check_split_name
+from pipeline.data.masks import MAX_PIXELS, MaskError, encode_mask, encode_segmentation
+from pipeline.data.source import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from sharedris.errors import InputError
+
+MASK_FIELDS = ("mask", "polygons", "rle")
+FIELDS = ("image", "split", "expressions", "expression", "ref_id", "category_id", *MASK_FIELDS)
+EXPRESSION_SEPARATOR = "|"
+
+
+def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Source:
+    """Read a `.jsonl` or `.csv` file; what is wrong with single lines is listed in the result, not raised.
+
+    Args:
+        path: the annotation file; image and mask names in it are relative to `images`.
+        set_name: a name of your choice that is none of the known sets.
+        images: folder of images and masks; the annotation file's own folder by default.
+
+    Raises:
+        InputError: when the file cannot be read at all.
+    """
+    path = Path(path)
+    check_set_name(set_name)
+    if set_name in SETS:
+        raise InputError(f"{set_name!r} is the name of a known set", "Choose another name for your own data")
+    root = (Path(images) if images else path.parent).absolute()
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder", "Give the folder of the images with --images")
+    source = Source(
+        set_name=set_name,
+        family=set_name,
+        image_root=root,
+        files=(path,),
+        check_command=f"sharedris check {set_name} --annotations {path}",
+    )
+    reader = _Reader(root, set_name)
+    for number, row in _rows(path):
+        where = f"{path.name} line {number}"
+        try:
+            source.refs.append(reader.ref(row))
+        except _RowError as error:
+            source.problems.append(Problem(kind=error.kind, where=where, message=str(error)))
+    return source
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason}", "Save it as UTF-8") from None
+    if path.suffix.lower() == ".csv":
+        yield from _csv_rows(path, text)
+    elif path.suffix.lower() in (".jsonl", ".ndjson"):
+        yield from _json_rows(path, text)
+    else:
+        raise InputError(f"{path} is neither .jsonl nor .csv", "Write one of the two; docs/data.md has examples")
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"{path} line {number} is not JSON: {error}", "Write one JSON object per line") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path} line {number} is no JSON object", "Write one JSON object per line")
+        yield number, row
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(min(sys.maxsize, 1 << 26))  # polygons are longer than the default of 128 KiB allows
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise InputError(f"{path} line {reader.line_num} has too many columns", "Quote fields that hold commas")
+            yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
+    except csv.Error as error:
+        raise InputError(
+            f"{path} line {reader.line_num} is not CSV: {error}", "Quote fields that hold commas"
+        ) from None
+
+
+class _RowError(ValueError):
+    """A line that is no ref; the kind counts it among its like."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+class _Reader:
+    """Turns rows into refs; remembers the images it has met."""
+
+    def __init__(self, root: Path, set_name: str) -> None:
+        self.root, self.set_name = root, set_name
+        self.infos: dict[str, ImageInfo] = {}
+        self.ref_ids: set[int] = set()
+        self.sentences = 0
+
+    def ref(self, row: dict[str, Any]) -> SourceRef:
+        if unknown := sorted(set(row) - set(FIELDS)):
+            raise _RowError("malformed line", f"unknown field(s) {', '.join(unknown)}; known are {', '.join(FIELDS)}")
+        split = row.get("split")
+        try:
+            check_split_name(self.set_name, split if isinstance(split, str) else "")
+        except InputError as error:
+            raise _RowError("malformed line", error.message) from None
+        info = self._image(row.get("image"))
+        mask_rle = self._mask(row, info)
+        expressions = self._expressions(row)
+        ref_id = self._ref_id(row)
+        sent_ids = tuple(range(self.sentences, self.sentences + len(expressions)))
+        self.sentences += len(expressions)
+        return SourceRef(
+            ref_id=ref_id,
+            image=info,
+            ann_id=ref_id,
+            category_id=_number(row.get("category_id", 0), "category_id"),
+            split=str(split),
+            sent_ids=sent_ids,
+            expressions=expressions,
+            mask_rle=mask_rle,
+        )
+
+    def _ref_id(self, row: dict[str, Any]) -> int:
+        ref_id = _number(row["ref_id"], "ref_id") if "ref_id" in row else max(self.ref_ids, default=-1) + 1
+        if ref_id in self.ref_ids:
+            raise _RowError("duplicate ref_id", f"ref_id {ref_id} again")
+        self.ref_ids.add(ref_id)
+        return ref_id
+
+    def _image(self, name: Any) -> ImageInfo:
+        name = _file_name(name, "image")
+        if name not in self.infos:
+            size = _image_size(self.root / name, "image")
+            self.infos[name] = ImageInfo(image_id=len(self.infos), file_name=name, height=size[0], width=size[1])
+        return self.infos[name]
+
+    def _mask(self, row: dict[str, Any], info: ImageInfo) -> bytes:
+        given = [name for name in MASK_FIELDS if name in row]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise _RowError("no mask", f"needs one of {', '.join(MASK_FIELDS)}; found {found}")
+        value = row[given[0]]
+        if given[0] == "mask":
+            return _png_mask(self.root / _file_name(value, "mask"), info)
+        if isinstance(value, str):
+            value = _from_json(value, given[0])
+        if isinstance(value, dict) != (given[0] == "rle"):
+            raise _RowError("malformed mask", f"{given[0]} is {type(value).__name__}")
+        try:
+            return encode_segmentation(value, height=info.height, width=info.width)
+        except MaskError as error:
+            raise _RowError("malformed mask", str(error)) from None
+
+    def _expressions(self, row: dict[str, Any]) -> tuple[str, ...]:
+        if ("expressions" in row) == ("expression" in row):
+            raise _RowError("no words", "needs either expressions or expression")
+        value = row.get("expressions", row.get("expression"))
+        if isinstance(value, str):
+            value = value.split(EXPRESSION_SEPARATOR) if "expressions" in row else [value]
+        if not isinstance(value, list) or not value:
+            raise _RowError("no words", "expressions is no list of sentences")
+        cleaned = tuple(clean_expression(text) for text in value)
+        if not all(cleaned):
+            raise _RowError("no words", "an expression has no words")
+        return cleaned
+
+
+def _number(value: Any, name: str) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise _RowError("malformed line", f"{name} is {value!r}, no whole number") from None
+    if (isinstance(value, float) and number != value) or not -(2**63) <= number < 2**63:
+        raise _RowError("malformed line", f"{name} is {value!r}, no whole number of 64 bits")
+    return number
+
+
+def _from_json(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise _RowError("malformed mask", f"{name} is not JSON") from None
+
+
+def _file_name(name: Any, field: str) -> str:
+    try:
+        return check_file_name(name)
+    except ValueError as error:
+        raise _RowError("malformed line", f"{field}: {error}") from None
+
+
+def _image_size(path: Path, field: str) -> tuple[int, int]:
+    """Return height and width from an image's header."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                height, width = image.height, image.width
+    except FileNotFoundError:
+        raise _RowError(f"missing {field}", f"{path} does not exist") from None
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
+        raise _RowError(f"undecodable {field}", f"{path}: {error}") from None
+    if height * width > MAX_PIXELS:
+        raise _RowError(f"undecodable {field}", f"{path} has {height} x {width} pixels, too many")
+    return height, width
+
+
+def _png_mask(path: Path, info: ImageInfo) -> bytes:
+    size = _image_size(path, "mask")
+    if size != (info.height, info.width):
+        raise _RowError(
+            "malformed mask", f"{path.name} is {size[0]} x {size[1]}, its image {info.height} x {info.width} pixels"
+        )
+    try:
+        with Image.open(path) as image:
+            if image.format != "PNG":
+                raise _RowError("malformed mask", f"{path.name} is {image.format}; a mask has to be lossless PNG")
+            return encode_mask(np.array(image if image.mode in ("1", "L", "I;16") else image.convert("L")))
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, _RowError):
+            raise
+        raise _RowError("undecodable mask", f"{path}: {error}") from None
