@@ -11,73 +11,97 @@ import sys
 from pathlib import Path
 
 from pipeline.records import PROTOCOLS, RecordError
+from reports.build import Report, build_tables, write_report, write_tables
 from reports.choice import Wanted
-from reports.cost_cells import CostBook
-from reports.latex import to_document, to_latex
-from reports.layout import Table
-from reports.load import Runs, load_costs, load_runs
-from reports.methods import build_methods
-from reports.paper import SPECS, all_names, split_name
-from reports.render import to_csv, to_markdown, to_text
-from reports.tables import Built, build_ablation
+from reports.compare import compare_runs
+from reports.load import load_runs
+from reports.paper import NUMERALS, all_names, split_name
+from reports.render import to_text
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m reports", description="Tables, statistics, figures from records.")
-    parser.add_argument("tables", nargs="+", help=f"all, or tables of the paper: {', '.join(all_names())}")
+    parser.add_argument(
+        "what",
+        nargs="+",
+        help=f"`all` (the whole report), tables of the paper ({', '.join(all_names())}, also VII and VIII), "
+        "or `compare RUN RUN ..`",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with records/, samples/, costs/")
     parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
+    parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="prepared sets, for the pictures")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="original", help="how masks are scored")
     parser.add_argument("--data", default="", help="data set in full (refcoco+_unc); default: the one with most runs")
     parser.add_argument("--split", default="", help="split of the set (val)")
     parser.add_argument("--scale", default="", help="scale of the runs (tiny, base, large)")
     parser.add_argument("--recipe", default="", help="recipe of the runs, where there are several")
+    parser.add_argument(
+        "--mlflow-run",
+        default="",
+        help="log the report to this MLflow run, or to the parent run "
+        "that has the tag sweep=NAME, when given as sweep:NAME",
+    )
+    parser.add_argument("--mlflow-uri", default="", help="MLflow's tracking address (default: sqlite in RUNS)")
     return parser.parse_args(arguments)
 
 
-def build(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
-    """Build one table of the paper by name."""
-    numeral, _ = split_name(name)
-    return (build_methods if SPECS[numeral].metric else build_ablation)(name, runs, costs, wanted)
-
-
-def write_tables(tables: list[Table], out: Path) -> None:
-    """Write each table as Markdown, LaTeX and CSV, and one LaTeX document of all."""
-    folder = out / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    for table in tables:
-        (folder / f"{table.name}.md").write_text(to_markdown(table), encoding="utf-8")
-        (folder / f"{table.name}.tex").write_text(to_latex(table), encoding="utf-8")
-        (folder / f"{table.name}.csv").write_text(to_csv(table), encoding="utf-8")
-    (folder / "document.tex").write_text(to_document(tables), encoding="utf-8")
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code: 0, 1 where files could not be used, 2 for wrong arguments."""
     args = parse(arguments)
-    wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
-    names = all_names() if args.tables == ["all"] else args.tables
+    out = args.out or args.runs / "report"
     try:
-        for name in names:
-            split_name(name)
+        if args.what[0] == "compare":
+            return _compare(args, out)
+        return _tables(args, out)
     except RecordError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    runs = load_runs(args.runs)
-    costs, cost_problems = load_costs(args.runs)
-    built = [build(name, runs, CostBook(costs), wanted) for name in names]
-    out = args.out or args.runs / "report"
-    write_tables([each.table for each in built], out)
-    for each in built:
+
+
+def _tables(args: argparse.Namespace, out: Path) -> int:
+    whole = args.what == ["all"]
+    names = list(NUMERALS) if whole else args.what
+    for name in names:
+        split_name(name)
+    wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
+    report = build_tables(args.runs, names, wanted, statistics=whole)
+    if whole:
+        page = write_report(report, out, args.prepared, wanted)
+        print(f"{page}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
+    else:
+        write_tables(report.tables, out)
+        _print(report)
+    print(f"tables as .md, .tex, .csv, .html in {out / 'tables'}")
+    if args.mlflow_run:
+        _publish(args, out)
+    for problem in report.problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    return 1 if report.problems else 0
+
+
+def _print(report: Report) -> None:
+    for each in report.built:
         print(to_text(each.table))
         for other in each.choice.others:
             print(f"  {other}")
-    print(f"written to {out / 'tables'}: {len(built)} table(s) as .md, .tex, .csv")
-    problems = [*runs.problems, *cost_problems]
-    for problem in problems:
-        print(f"problem: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+
+
+def _compare(args: argparse.Namespace, out: Path) -> int:
+    table = compare_runs(load_runs(args.runs), args.what[1:])
+    write_tables([table], out)
+    print(to_text(table))
+    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .html")
+    return 0
+
+
+def _publish(args: argparse.Namespace, out: Path) -> None:
+    from reports.publish import publish  # MLflow takes seconds to import: only where it is asked for
+
+    run_id, count = publish(
+        out, args.mlflow_run, args.mlflow_uri or f"sqlite:///{(args.runs / 'mlflow.db').absolute()}"
+    )
+    print(f"{count} files logged to MLflow run {run_id}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.gallery import RUN_COLOUR, TRUTH_COLOUR, tint
-from reports.style import styled
+from reports.grid import aspect_of, image_grid, show_pixels, show_sentence
+from reports.style import PAPER, styled
 
 COMPONENTS = ("encoder", "fpn", "decoder")
 NEEDED = ("image", "expression", "split", "index")
@@ -80,15 +81,14 @@ def draw_components(samples: list[AttentionSample], title: str) -> Figure | None
     if not shown:
         return None
     names = ["image", *COMPONENTS, "prediction", "ground truth"]
-    figure = Figure(figsize=(1.95 * len(names), 2.15 * len(shown) + 0.5), layout="constrained")
-    for line, sample in zip(figure.subplots(len(shown), len(names), squeeze=False), shown, strict=True):
-        _image(line[0], sample.image)
-        _sentence(line[0], sample.expression)
+    figure, grid = image_grid(names, len(shown), title, aspect_of([sample.image.shape[:2] for sample in shown]))
+    for line, sample in zip(grid, shown, strict=True):
+        show_pixels(line[0], sample.image)
+        show_sentence(line[0], sample.expression, len(names))
         for axes, component in zip(line[1:], COMPONENTS, strict=False):
             _map(axes, sample, component)
         _overlay(line[-2], sample.image, sample.prediction, RUN_COLOUR)
         _overlay(line[-1], sample.image, sample.mask, TRUTH_COLOUR)
-    _head(figure, names, title)
     return figure
 
 
@@ -100,29 +100,15 @@ def draw_runs(by_run: dict[str, list[AttentionSample]], title: str) -> Figure | 
     if not common:
         return None
     names = ["image", *keyed]
-    shown = common[:ROWS]
-    figure = Figure(figsize=(1.95 * len(names), 2.15 * len(shown) + 0.5), layout="constrained")
-    for line, key in zip(figure.subplots(len(shown), len(names), squeeze=False), shown, strict=True):
-        first = next(iter(keyed.values()))[key]
-        _image(line[0], first.image)
-        _sentence(line[0], first.expression)
+    first = [next(iter(keyed.values()))[key] for key in common[:ROWS]]
+    figure, grid = image_grid(names, len(first), title, aspect_of([sample.image.shape[:2] for sample in first]))
+    for line, sample in zip(grid, first, strict=True):
+        show_pixels(line[0], sample.image)
+        show_sentence(line[0], sample.expression, len(names))
         for axes, samples in zip(line[1:], keyed.values(), strict=True):
-            maps = samples[key].maps
-            _map(axes, samples[key], next((name for name in reversed(COMPONENTS) if name in maps), ""))
-    _head(figure, names, title)
+            mine = samples[sample.split, sample.index]
+            _map(axes, mine, next((name for name in reversed(COMPONENTS) if name in mine.maps), ""))
     return figure
-
-
-def _image(axes: Axes, pixels: np.ndarray) -> None:
-    axes.imshow(pixels, interpolation="nearest" if max(pixels.shape) < 150 else "antialiased")
-    axes.set_axis_off()
-
-
-def _sentence(axes: Axes, sentence: str) -> None:
-    text = f"“{' '.join(sentence.split())[:90]}”"
-    axes.annotate(
-        text, (0, 1), xytext=(0, 4), textcoords="offset points", xycoords="axes fraction", fontsize=9, parse_math=False
-    )
 
 
 def _map(axes: Axes, sample: AttentionSample, component: str) -> None:
@@ -133,26 +119,10 @@ def _map(axes: Axes, sample: AttentionSample, component: str) -> None:
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axes.imshow(sample.maps[component], cmap="inferno", alpha=0.62, extent=extent, interpolation="bilinear")
     else:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center")
-    axes.set_axis_off()
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", bbox={"facecolor": PAPER})
 
 
 def _overlay(axes: Axes, image: np.ndarray, mask: np.ndarray | None, colour: np.ndarray) -> None:
-    _image(axes, image if mask is None else tint(image, mask, colour))
+    show_pixels(axes, image if mask is None else tint(image, mask, colour))
     if mask is None:
-        axes.text(0.5, 0.5, "not stored", transform=axes.transAxes, ha="center", va="center")
-
-
-def _head(figure: Figure, names: list[str], title: str) -> None:
-    for axes, name in zip(figure.axes, names, strict=False):
-        axes.annotate(
-            name,
-            (0.5, 1),
-            xytext=(0, 19),
-            textcoords="offset points",
-            xycoords="axes fraction",
-            ha="center",
-            fontweight="bold",
-            fontsize=9.5,
-        )
-    figure.suptitle(title, fontsize=10.5)
+        axes.text(0.5, 0.5, "not stored", transform=axes.transAxes, ha="center", va="center", bbox={"facecolor": PAPER})

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
 from reports.choice import Choice
+from reports.grid import aspect_of, image_grid, show_pixels, show_sentence
 from reports.labels import in_order, variant_label
 from reports.load import Runs
 from reports.paper import PROPOSED
 from reports.rle import decode_mask, outline
-from reports.style import INK, MUTED, PAPER, styled
+from reports.style import styled
 from reports.truth import Truth
 
 ROWS = 5
@@ -78,24 +78,13 @@ def draw_gallery(predictions: Predictions, truth: Truth, selection: str, choice:
     chosen = select(predictions, selection)
     if not chosen:
         return None
-    variants = list(predictions.iou)
-    columns = 2 + len(variants)
-    figure = Figure(figsize=(1.95 * columns, 2.2 * len(chosen) + 0.6), layout="constrained")
-    grid = figure.subplots(len(chosen), columns, squeeze=False)
+    names = ["image", "ground truth", *(variant_label(str(variant)) for variant in predictions.iou)]
+    meaning = SELECTIONS[selection]
+    title = f"{meaning[0].upper()}{meaning[1:]}: {choice.split}, protocol {choice.protocol}, scale {choice.scale}"
+    shapes = predictions.shared.iloc[chosen][["height", "width"]].to_numpy().tolist()
+    figure, grid = image_grid(names, len(chosen), title, aspect_of(shapes))
     for line, position in zip(grid, chosen, strict=True):
         _draw_sample(line, predictions, position, truth)
-    for axes, name in zip(grid[0], ["image", "ground truth", *map(variant_label, variants)], strict=True):
-        axes.annotate(
-            name,
-            (0.5, 1),
-            xytext=(0, 20),
-            textcoords="offset points",
-            xycoords="axes fraction",
-            ha="center",
-            fontweight="bold",
-            fontsize=9.5,
-        )
-    figure.suptitle(f"{SELECTIONS[selection].capitalize()}: {choice.split}, protocol {choice.protocol}", fontsize=10.5)
     return figure
 
 
@@ -105,29 +94,21 @@ def _draw_sample(line: np.ndarray, predictions: Predictions, position: int, trut
     image = truth.image(sample["file_name"])
     known = image is not None and image.shape[:2] == (height, width)
     shown = image if known and image is not None else np.full((height, width, 3), 128, np.uint8)
-    _show(line[0], shown, "" if known else "image file not found")
-    line[0].annotate(
-        f"“{_clip(sample['expression'])}”",
-        (0, 1),
-        xytext=(0, 5),
-        textcoords="offset points",
-        xycoords="axes fraction",
-        fontsize=9,
-        color=INK,
-        parse_math=False,
-        annotation_clip=False,
-    )
+    show_pixels(line[0], shown, "" if known else "image file not found")
+    show_sentence(line[0], sample["expression"], len(line))
     try:
-        _show(line[1], tint(shown, truth.mask(int(sample["ref_id"])), TRUTH_COLOUR), "")
+        show_pixels(line[1], tint(shown, truth.mask(int(sample["ref_id"])), TRUTH_COLOUR))
     except (KeyError, ValueError):
-        _show(line[1], shown, "no ground truth")
+        show_pixels(line[1], shown, "no ground truth")
     for axes, variant in zip(line[2:], predictions.iou, strict=True):
         iou = predictions.iou[variant].iloc[position]
         try:
             mask = decode_mask(bytes(predictions.mask[variant].iloc[position]), height, width)
-            _show(axes, tint(shown, mask, RUN_COLOUR), f"IoU {100 * iou:.1f}")
+            show_pixels(
+                axes, tint(shown, mask, RUN_COLOUR), f"IoU {100 * iou:.1f} %" + ("" if mask.any() else ", empty")
+            )
         except ValueError:
-            _show(axes, shown, "mask unreadable")
+            show_pixels(axes, shown, "mask unreadable")
 
 
 def tint(image_HW3: np.ndarray, mask_HW: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -137,19 +118,3 @@ def tint(image_HW3: np.ndarray, mask_HW: np.ndarray, colour: np.ndarray) -> np.n
     result[mask_HW] = 0.5 * result[mask_HW] + 0.5 * colour
     result[outline(mask_HW, max(1, min(mask_HW.shape) // 120))] = colour
     return result.round().astype(np.uint8)
-
-
-def _show(axes: Axes, pixels: np.ndarray, below: str) -> None:
-    axes.imshow(pixels, interpolation="nearest" if max(pixels.shape) < 150 else "antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    if below:
-        axes.set_xlabel(below, fontsize=9, color=MUTED if "IoU" in below else INK, backgroundcolor=PAPER)
-
-
-def _clip(sentence: str, letters: int = 110) -> str:
-    text = " ".join(sentence.split())
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"

@@ -75,6 +75,7 @@ class TableSpec:
     """
 
     numeral: str
+    short: str  # for the contents
     caption: str
     labels: tuple[str, ...] = ()  # columns of text beside the method
     first_heading: str = "Methods"
@@ -88,12 +89,14 @@ SPECS = {
     for spec in (
         TableSpec(
             numeral="I",
+            short="Methods, oIoU",
             caption="oIoU comparison with other RIS methods on RefCOCO, RefCOCO+ and RefCOCOg",
             labels=("Visual", "Textual"),
             metric="oiou",
         ),
         TableSpec(
             numeral="II",
+            short="With LLM or SAM",
             caption="oIoU comparison with RIS methods that use additional pre-trained models (LLM or SAM)",
             labels=("Encoders",),
             component="total",
@@ -101,47 +104,60 @@ SPECS = {
         ),
         TableSpec(
             numeral="III",
+            short="Components",
             caption="Ablation study with different components",
             labels=("Shared FPN", "Shared Decoder"),
             first_heading="Components",
         ),
         TableSpec(
             numeral="IV",
+            short="Other FPNs",
             caption="Comparison with other FPN methods within the framework, with the shared decoder",
             first_heading="FPN methods",
             component="fpn",
         ),
         TableSpec(
             numeral="V",
+            short="Other decoders",
             caption="Comparison with other fusion decoders within Shared-RIS, with the shared FPN",
             first_heading="Decoder",
             component="decoder",
         ),
         TableSpec(
             numeral="VI",
+            short="Efficiency",
             caption="Efficiency and performance against recent methods with a single backbone or not",
             labels=("Backbones",),
             component="total",
         ),
         TableSpec(
             numeral="VII",
+            short="Shared FPN",
             caption="Ablation on the Shared FPN, with a shared decoder",
             first_heading="Ablations",
             component="fpn",
         ),
         TableSpec(
             numeral="VIII",
+            short="Shared decoder",
             caption="Ablation on the Shared Decoder, with a shared FPN",
             first_heading="Ablations",
             component="decoder",
         ),
         TableSpec(
             numeral="IX",
+            short="Methods, mIoU",
             caption="mIoU comparison with other RIS methods on RefCOCO, RefCOCO+ and RefCOCOg",
             labels=("Visual", "Textual"),
             metric="miou",
         ),
-        TableSpec(numeral="X", caption="Ablation on the framework", labels=("Backbone",), first_heading="Framework"),
+        TableSpec(
+            numeral="X",
+            short="Framework",
+            caption="Ablation on the framework",
+            labels=("Backbone",),
+            first_heading="Framework",
+        ),
     )
 }
 

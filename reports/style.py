@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import matplotlib
-
-matplotlib.use("Agg")
+import matplotlib.image
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,6 +128,31 @@ def themed(svg: str) -> str:
 
 def _swap(svg: str, colours: dict[str, str]) -> str:
     return re.sub("|".join(colours), lambda match: colours[match[0]], svg)
+
+
+@styled
+def save_pixels(figure: Figure, folder: Path, name: str, dpi: int = 110) -> dict[str, bytes]:
+    """Write NAME.png and NAME-dark.png and return both as WebP (a tenth of the bytes) for the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small: dict[str, bytes] = {}
+    for theme, suffix in (("light", ""), ("dark", "-dark")):
+        if theme == "dark":
+            _darken(figure)
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+        matplotlib.image.imsave(folder / f"{name}{suffix}.png", pixels, pil_kwargs={"compress_level": 6})
+        out = io.BytesIO()
+        matplotlib.image.imsave(out, pixels, format="webp", pil_kwargs={"quality": 82})
+        small[theme] = out.getvalue()
+    return small
+
+
+def _darken(figure: Figure) -> None:
+    figure.set_facecolor(DARK[PAPER])
+    for text in figure.findobj(Text):
+        text.set_color(DARK.get(str(to_hex(text.get_color())), DARK[INK]))
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:

@@ -34,8 +34,8 @@ class Truth:
 
     def mask(self, ref_id: int) -> np.ndarray:
         """Return the ground-truth mask (H, W) of a ref as bool."""
-        row = self.refs.loc[ref_id]
-        return decode_mask(bytes(row["mask_rle"]), int(row["height"]), int(row["width"]))
+        row = self.refs.loc[ref_id].to_dict()
+        return decode_mask(row["mask_rle"], row["height"], row["width"])
 
     def image(self, file_name: str) -> np.ndarray | None:
         """Return an image (H, W, 3) as uint8, or None where the file is not there or does not decode."""

@@ -1,0 +1,140 @@
+"""Put a report together: tables with their statistics, pictures and the page, from the files below a runs folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reports.choice import Wanted, choose
+from reports.cost_cells import CostBook
+from reports.differences import build_differences, build_protocols
+from reports.latex import to_document, to_latex
+from reports.layout import Table
+from reports.load import Runs, load_costs, load_runs
+from reports.methods import build_methods
+from reports.page import Page, Part, make_entry, render_page, render_table
+from reports.paper import NUMERALS, SPECS, read_notes, read_published, split_name
+from reports.pictures import Album, draw_all
+from reports.provenance import run_cards
+from reports.render import to_csv, to_markdown
+from reports.stats import DRAWS
+from reports.tables import Built, build_ablation
+
+TITLE = "Shared-RIS: the paper's tables, published and measured"
+
+
+@dataclass(kw_only=True)
+class Report:
+    """Everything that was built; `problems` has one line for each file that could not be used."""
+
+    runs: Runs
+    costs: CostBook
+    built: list[Built]
+    beside: dict[str, list[Table]] = field(default_factory=dict)  # differences and protocols, by table name
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables in order, each followed by its differences and protocols."""
+        found: list[Table] = []
+        for each in self.built:
+            found += [each.table, *self.beside.get(each.table.name, [])]
+        return found
+
+
+def build_tables(root: Path, names: list[str], wanted: Wanted, *, statistics: bool, draws: int = DRAWS) -> Report:
+    """Build the tables named, with their differences and protocols where `statistics` is true."""
+    runs = load_runs(root)
+    costs, cost_problems = load_costs(root)
+    book = CostBook(costs)
+    built = [build_one(name, runs, book, wanted) for name in names]
+    report = Report(runs=runs, costs=book, built=built, problems=[*runs.problems, *cost_problems])
+    for each in built if statistics else []:
+        if SPECS[split_name(each.table.name)[0]].metric:
+            continue
+        differences, problems = build_differences(each, runs, draws)
+        report.beside[each.table.name] = [differences, build_protocols(each, runs)]
+        report.problems += problems
+    report.problems = list(dict.fromkeys(report.problems))
+    return report
+
+
+def build_one(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
+    """Build one table of the paper by name."""
+    numeral, _ = split_name(name)
+    return (build_methods if SPECS[numeral].metric else build_ablation)(name, runs, costs, wanted)
+
+
+def write_tables(tables: list[Table], out: Path) -> None:
+    """Write each table as Markdown, LaTeX, HTML and CSV, and one LaTeX document of all."""
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        texts = {"md": to_markdown(table), "tex": to_latex(table), "csv": to_csv(table), "html": render_table(table)}
+        for suffix, text in texts.items():
+            (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
+    (folder / "document.tex").write_text(to_document(tables), encoding="utf-8")
+
+
+def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted) -> Path:
+    """Write tables, pictures and the page; return where the page lies."""
+    write_tables(report.tables, out)
+    variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
+    choice = choose(report.runs.records, report.runs.claims, variants, wanted, default_split="refcoco+_unc/val")
+    narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
+    album = Album(out / "figures")
+    ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]
+    found = draw_all(album, ablations, choice, report.runs, report.costs, prepared)
+    report.problems = list(dict.fromkeys([*report.problems, *found]))
+    page = Page(
+        title=TITLE,
+        subtitle=_subtitle(choice.split, narrowed),
+        facts=_facts(report),
+        parts=[_part(each, report.beside.get(each.table.name, [])) for each in report.built],
+        picture_groups=album.groups,
+        runs=run_cards(report.runs),
+        problems=report.problems,
+    )
+    path = out / "index.html"
+    path.write_text(render_page(page), encoding="utf-8")
+    return path
+
+
+def _subtitle(split: str, wanted: Wanted) -> list[str]:
+    if split:
+        head = (
+            f"Headline: {split}, protocol {wanted.protocol}, scale {wanted.scale}, recipe {wanted.recipe}. Every "
+            "table's caption says on what its numbers were measured; coloured numbers lead to their runs."
+        )
+    else:
+        head = f"Nothing run yet under protocol {wanted.protocol}: the published numbers and the measured costs."
+    return [head, *(f"On the paper: {note}" for note in read_notes(""))]
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    records = report.runs.records
+    splits = records.drop_duplicates(["run_id", "split"])
+    return [
+        (str(records["run_id"].nunique()), "runs"),
+        (f"{int(splits['samples'].sum()):,}", "scored samples"),
+        (str(records["variant"].nunique()), "variants"),
+        (str(records["seed"].nunique()), "seeds"),
+        (", ".join(sorted(records["scale"].unique())) or "none", "scales"),
+        (", ".join(sorted({split.partition("/")[0] for split in records["split"]})) or "none", "data sets"),
+    ]
+
+
+def _part(built: Built, beside: list[Table]) -> Part:
+    numeral, _ = split_name(built.table.name)
+    cells = built.published["variant"][built.published["variant"] != ""]
+    done = int(cells.isin(set(built.choice.rows["variant"])).sum())
+    some = bool(len(built.choice.rows)) and not SPECS[numeral].metric
+    return Part(
+        name=built.table.name,
+        title=f"{built.table.title}. {SPECS[numeral].short}",
+        short=SPECS[numeral].short,
+        state=f"{done}/{len(cells)}",
+        entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside)],
+        others=built.choice.others,
+    )

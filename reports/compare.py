@@ -1,0 +1,110 @@
+"""A comparison of any runs that the user names: only what differs between them, and their scores."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from pipeline.records import RecordError
+from reports.labels import variant_label
+from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
+from reports.load import Runs
+
+FACTS = (
+    "variant", "scale", "seed", "trained_on", "recipe", "epochs", "steps", "world_size", "batch_norm", "million_params",
+    "gmacs", "peak_memory_mib", "train_samples_per_second", "git_commit", "git_dirty", "data_fingerprint",
+    "versions_json", "hardware_json",
+)  # fmt: skip
+SCORES = {"oIoU": "oiou", "mIoU": "miou", "P@0.5": "precision_at_50", "P@0.9": "precision_at_90"}
+
+
+def compare_runs(runs: Runs, names: list[str]) -> Table:
+    """Return a table with a column per run: the settings that differ, then all scores.
+
+    Args:
+        runs: all runs.
+        names: run ids, or beginnings or endings of one that only one run has.
+
+    Raises:
+        RecordError: when fewer than two runs are named, or a name fits none or several.
+    """
+    if len(names) < 2:
+        raise RecordError("a comparison needs two runs or more", "python -m reports compare RUN RUN")
+    every = pd.concat([runs.records, runs.claims]) if len(runs.claims) else runs.records
+    ids = [_find(every, name) for name in names]
+    if len(set(ids)) < len(ids):
+        raise RecordError(f"{', '.join(names)} name the same run twice", "Name different runs")
+    of_run = {run_id: every[every["run_id"] == run_id] for run_id in ids}
+    columns = (Column(heading="", numeric=False), *(Column(heading=run_id, better="max") for run_id in ids))
+    lines = [Row(kind="section", cells=(text_cell("What differs"),)), *_settings(of_run)]
+    for (split, protocol), _ in every[every["run_id"].isin(ids)].groupby(["split", "protocol"]):
+        lines.append(Row(kind="section", cells=(text_cell(f"{split}, protocol {protocol} (%)"),)))
+        lines += _scores(of_run, str(split), str(protocol))
+    return Table(
+        name="compare",
+        title="Comparison",
+        caption=f"{len(ids)} runs: only the settings that differ, and all scores; best bold, second underlined.",
+        columns=columns,
+        rows=tuple(lines),
+    )
+
+
+def _find(records: pd.DataFrame, name: str) -> str:
+    known = sorted(records["run_id"].unique())
+    if name in known:
+        return name
+    found = [run_id for run_id in known if name and (run_id.startswith(name) or run_id.endswith(name))]
+    if len(found) == 1:
+        return str(found[0])
+    what = f"fits {len(found)} runs" if found else "is no run"
+    raise RecordError(f"{name!r} {what}", f"There are: {', '.join((found or known)[:8])}")
+
+
+def flatten(values: Any, path: str = "") -> dict[str, str]:
+    """Return nested settings as dotted names."""
+    if not isinstance(values, dict):
+        return {path: json.dumps(values) if isinstance(values, list | bool | None) else str(values)}
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        found |= flatten(value, f"{path}.{name}" if path else name)
+    return found
+
+
+def _settings(of_run: dict[str, pd.DataFrame]) -> list[Row]:
+    settings = []
+    for rows in of_run.values():
+        first = rows.iloc[0]
+        facts = {name: _fact(name, first[name]) for name in FACTS}
+        settings.append(facts | {f"config.{k}": v for k, v in flatten(json.loads(first["config_json"])).items()})
+    names = list(dict.fromkeys(name for each in settings for name in each))
+    differing = [name for name in names if len({each.get(name, "-") for each in settings}) > 1]
+    lines = [Row(cells=(text_cell(name), *(text_cell(each.get(name, "-")) for each in settings))) for name in differing]
+    return lines or [Row(cells=(text_cell("nothing"), *(text_cell("") for _ in of_run)))]
+
+
+def _fact(name: str, value: Any) -> str:
+    if name == "variant":
+        return variant_label(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _scores(of_run: dict[str, pd.DataFrame], split: str, protocol: str) -> list[Row]:
+    lines = []
+    for heading, metric in SCORES.items():
+        cells = [text_cell(heading)]
+        for run_id, rows in of_run.items():
+            mine = rows[(rows["split"] == split) & (rows["protocol"] == protocol)][metric]
+            value = round(100 * float(mine.iloc[0]), 2) if len(mine) else None
+            text = "not evaluated" if value is None else f"{value:.2f}"
+            cells.append(Cell(text=text, value=value, missing=value is None, run_ids=(run_id,) if len(mine) else ()))
+        lines.append(_ranked_across(cells))
+    return lines
+
+
+def _ranked_across(cells: list[Cell]) -> Row:
+    """Rank along the row: runs are columns here."""
+    column = [Column(heading="", better="max")]
+    ranked = with_ranks(column, [Row(cells=(cell,)) for cell in cells])
+    return Row(cells=tuple(row.cells[0] for row in ranked))

@@ -1,0 +1,126 @@
+"""The one page: self-contained HTML that opens from disk; jinja2 escapes everything that comes from data."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.latex import to_latex
+from reports.layout import Table
+from reports.pictures import PictureGroup
+from reports.provenance import RunCard
+from reports.render import column_groups, to_csv, to_markdown
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A table on the page, with what its buttons give."""
+
+    table: Table
+    groups: list[tuple[str, int]]
+    latex: str
+    markdown: str
+    csv_uri: str
+    is_open: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One card of the page: a table of the paper, then its differences and protocols."""
+
+    name: str
+    title: str
+    short: str  # beside its numeral in the contents
+    state: str  # beside its link: "4/8"
+    entries: list[Entry]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """All that the page shows."""
+
+    title: str
+    subtitle: list[str]
+    facts: list[tuple[str, str]]
+    parts: list[Part]
+    picture_groups: list[PictureGroup]
+    runs: list[RunCard]
+    problems: list[str] = field(default_factory=list)
+
+
+def make_entry(table: Table, *, is_open: bool = False) -> Entry:
+    """Return a table as the page needs it."""
+    data = base64.b64encode(to_csv(table).encode()).decode()
+    return Entry(
+        table=table,
+        groups=column_groups(table),
+        latex=to_latex(table),
+        markdown=to_markdown(table),
+        csv_uri=f"data:text/csv;charset=utf-8;base64,{data}",
+        is_open=is_open,
+    )
+
+
+def environment() -> Environment:
+    """Return the template environment: everything escaped, unknown names are errors."""
+    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+
+
+def render_page(page: Page) -> str:
+    """Return the page as HTML."""
+    groups = [
+        {
+            "name": group.name,
+            "title": group.title,
+            "missing": group.missing,
+            "pictures": [
+                {
+                    "title": picture.title,
+                    "file": picture.file,
+                    "is_wide": picture.is_wide,
+                    # The markup is ours: matplotlib's SVG (it escapes labels) or an image's bytes.
+                    "markup": Markup(picture.markup),  # noqa: S704
+                }
+                for picture in group.pictures
+            ],
+        }
+        for group in page.picture_groups
+    ]
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=page.title,
+            subtitle=page.subtitle,
+            facts=page.facts,
+            parts=page.parts,
+            picture_groups=groups,
+            runs=page.runs,
+            problems=page.problems,
+            css=_static("page.css"),
+            script=_static("page.js"),
+        )
+    )
+
+
+def render_table(table: Table) -> str:
+    """Return one table as a small HTML document of its own."""
+    template = environment().from_string(
+        '{% from "table.html.jinja" import draw %}<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        "<title>{{ table.title }}</title>\n<style>{{ css }} th button { pointer-events: none; } "
+        "th button::after { content: none !important; }</style>\n"
+        '<main><section class="card"><h3>{{ table.title }}</h3><p class="caption">{{ table.caption }}</p>\n'
+        "{{ draw(table, groups) }}</section></main>\n</html>\n"
+    )
+    return template.render(table=table, groups=column_groups(table), css=_static("page.css"))
+
+
+def _static(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704

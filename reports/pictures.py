@@ -1,0 +1,184 @@
+"""All pictures of a report: which there are, what they are called, where they go."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.records import RecordError
+from reports import attention, breakdown, gallery, plots
+from reports.choice import Choice
+from reports.cost_cells import CostBook
+from reports.labels import in_order, variant_label
+from reports.load import Runs
+from reports.style import save, save_pixels, themed
+from reports.tables import Built, published_rows
+from reports.truth import load_truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture: `markup` goes into the page (inline SVG, or WebP in both themes), `file` is on disk."""
+
+    name: str
+    title: str
+    markup: str
+    file: str
+    is_wide: bool = False
+
+
+@dataclass(kw_only=True)
+class PictureGroup:
+    """Pictures that belong together, and a line for each that could not be drawn."""
+
+    name: str
+    title: str
+    pictures: list[Picture] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+class Album:
+    """Collects pictures while writing them below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.groups: list[PictureGroup] = []
+
+    def group(self, name: str, title: str) -> None:
+        """Start a new group."""
+        self.groups.append(PictureGroup(name=name, title=title))
+
+    def plot(self, figure: Figure | None, name: str, title: str, *, is_wide: bool = False, needs: str = "runs") -> None:
+        """Add a plot as SVG; None means that there is nothing to draw, which is said."""
+        if figure is None:
+            self.missing(f"{title}: not drawn, {needs} are missing.")
+            return
+        svg = save(figure, self._folder, name)
+        markup = themed(svg).replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+        self._add(Picture(name=name, title=title, markup=markup, file=f"figures/{name}.svg", is_wide=is_wide))
+
+    def pixels(self, figure: Figure | None, name: str, title: str, needs: str) -> None:
+        """Add an image grid as PNG."""
+        if figure is None:
+            self.missing(f"{title}: not drawn, {needs} are missing.")
+            return
+        images = save_pixels(figure, self._folder, name)
+        markup = "".join(
+            f'<img class="pixels {theme}" alt="{title}" src="data:image/webp;base64,{base64.b64encode(data).decode()}">'
+            for theme, data in images.items()
+        )
+        self._add(Picture(name=name, title=title, markup=markup, file=f"figures/{name}.png", is_wide=True))
+
+    def missing(self, line: str) -> None:
+        """Say what could not be drawn."""
+        self.groups[-1].missing.append(line)
+
+    def _add(self, picture: Picture) -> None:
+        self.groups[-1].pictures.append(picture)
+
+
+def draw_all(
+    album: Album, built: list[Built], choice: Choice, runs: Runs, costs: CostBook, prepared: Path
+) -> list[str]:
+    """Draw every picture of the report; return the problems met.
+
+    Args:
+        album: where they go.
+        built: the ablation tables.
+        choice: runs of all ablations together, which the pictures that are not of one table show.
+        runs: records and samples.
+        costs: measured costs.
+        prepared: folder of the prepared sets, for images and ground truth.
+    """
+    problems: list[str] = []
+    album.group("ablations", "Ablations")
+    for each in built:
+        numeral = each.table.name
+        if each.choice.rows.empty:
+            album.missing(f"{each.table.title}: nothing run.")
+        else:
+            album.plot(plots.ablation_bars(each), f"bars-{numeral}", f"{each.table.title}: here and in the paper")
+    album.group("cost", "Accuracy and cost")
+    _, published = published_rows("VI")
+    album.plot(plots.pareto(published, choice, costs), "pareto", "oIoU against GMACs", is_wide=True)
+    variants = in_order(each for each in costs.variants("base"))
+    figure = plots.component_costs(costs, variants)
+    album.plot(figure, "cost-per-component", "Cost per component", is_wide=True, needs="cost files")
+    album.group("training", "Training")
+    album.plot(plots.training_curves(_histories(runs, choice, problems)), "training", "Training curves", is_wide=True)
+    album.group("scores", "Where it works and where it does not")
+    album.plot(plots.precision_curve(choice), "precision", "Precision over threshold")
+    problems += _breakdowns(album, runs, choice)
+    album.group("masks", "Masks")
+    problems += _galleries(album, runs, choice, prepared)
+    album.group("attention", "Attention")
+    problems += _attention(album, runs, choice)
+    return problems
+
+
+def _histories(runs: Runs, choice: Choice, problems: list[str]) -> dict[str, list[pd.DataFrame]]:
+    found: dict[str, list[pd.DataFrame]] = {}
+    for variant, rows in plots.by_variant(choice):
+        for run_id in rows["run_id"]:
+            try:
+                found.setdefault(variant, []).append(runs.history(run_id))
+            except RecordError as error:
+                problems.append(f"training curve without {run_id}: {error}")
+    return found
+
+
+def _breakdowns(album: Album, runs: Runs, choice: Choice) -> list[str]:
+    if choice.rows.empty:
+        album.missing("IoU by object size, sentence length and kind: nothing run.")
+        return []
+    frames, problems = breakdown.read_variants(runs, choice)
+    pictures: tuple[tuple[Callable[..., Figure | None], str, str], ...] = (
+        (breakdown.by_size, "iou-by-size", "IoU by object size (the paper's figure 6)"),
+        (breakdown.by_length, "iou-by-length", "IoU by sentence length"),
+        (breakdown.by_kind, "iou-by-kind", "IoU by kind of expression"),
+    )
+    for draw, name, title in pictures:
+        album.plot(draw(frames, choice), name, title, needs="per-sample rows")
+    return problems
+
+
+def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path) -> list[str]:
+    if choice.rows.empty:
+        album.missing("Masks (figures 9 and 12): nothing run.")
+        return []
+    try:
+        truth = load_truth(prepared, choice.split)
+    except RecordError as error:
+        album.missing(f"Masks (figures 9 and 12): {error}.")
+        return []
+    predictions = gallery.read_predictions(runs, choice)
+    for selection, meaning in gallery.SELECTIONS.items():
+        figure = gallery.draw_gallery(predictions, truth, selection, choice)
+        album.pixels(figure, f"masks-{selection}", f"Masks: {meaning}", needs="per-sample rows")
+    return list(predictions.problems)
+
+
+def _attention(album: Album, runs: Runs, choice: Choice) -> list[str]:
+    problems: list[str] = []
+    by_run: dict[str, list[attention.AttentionSample]] = {}
+    for variant, rows in plots.by_variant(choice):
+        samples, found = attention.read_attention(runs.root, rows["run_id"].iloc[0])
+        problems += found
+        label = variant_label(variant)
+        if samples:
+            by_run[label] = samples
+            name = f"attention-{len(by_run)}"
+            album.pixels(
+                attention.draw_components(samples, f"Attention of {label}"), name, f"Attention: {label}", "maps"
+            )
+    if not by_run:
+        album.missing("Attention maps (figures 7, 8, 10, 11): none stored below RUNS/attention/RUN/*.npz.")
+    compared = attention.draw_runs(by_run, "Attention of the last component, by run")
+    if compared is not None:
+        album.pixels(compared, "attention-compared", "Attention of the last component, by run", "maps")
+    return problems
