@@ -24,7 +24,8 @@ from sharedris.errors import InputError
 
 _SAMPLES = 24
 _SIDE_PIXELS = 240
-_MASK_COLOR = np.array((235, 30, 140), dtype=np.float32)
+_LINE_COLOR = (255, 0, 200)
+_DIMMED = 0.55
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1240px;padding:0 1rem;color:#1b1f24;background:#fff}
 h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1.1rem;margin:2rem 0 .6rem}p{margin:.2rem 0}
@@ -54,7 +55,7 @@ def write_datasheet(source: Source, result: CheckResult, read: Callable[[str], b
     body = [
         f"<h1>{title}</h1><p>{total.images:,} images, {total.refs:,} refs, {total.expressions:,} expressions</p>",
         f'<p class="verdict {verdict[0]}">{verdict[1]}</p>',
-        "<h2>Samples</h2><p>Drawn evenly over the splits; the object that the sentences name is tinted.</p>",
+        "<h2>Samples</h2><p>Drawn evenly over the splits; the object that the sentences name is outlined.</p>",
         f'<div class="grid">{"".join(_figure(ref, read) for ref in choose_samples(source.refs))}</div>',
         f'<h2>Distributions</h2><div class="charts">{_charts(source.refs)}</div>',
         f"<h2>Counts and findings</h2><pre>{html.escape(report_text(result))}</pre>",
@@ -97,8 +98,10 @@ def _picture(ref: SourceRef, read: Callable[[str], bytes] | None) -> str:
     except (InputError, OSError, KeyError):
         return '<p class="bad">image missing or undecodable</p>'
     if ref.mask_rle is not None and image_HWC.shape[:2] == (ref.image.height, ref.image.width):
-        image_HWC = _tinted(image_HWC, decode_mask(ref.mask_rle, height=ref.image.height, width=ref.image.width))
+        image_HWC = _outlined(image_HWC, decode_mask(ref.mask_rle, height=ref.image.height, width=ref.image.width))
     small = Image.fromarray(image_HWC)
+    if max(small.size) < _SIDE_PIXELS:
+        small = small.resize((small.width * 3, small.height * 3), Image.Resampling.NEAREST)
     small.thumbnail((_SIDE_PIXELS * 2, _SIDE_PIXELS * 2))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=85)
@@ -107,11 +110,20 @@ def _picture(ref: SourceRef, read: Callable[[str], bytes] | None) -> str:
     return f'<img alt="{alt}" src="data:image/jpeg;base64,{text}">'
 
 
-def _tinted(image_HWC: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+def _outlined(image_HWC: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """Dim all but the object and draw a line around it: its own colours stay, for sentences name them."""
     inside = mask_HW.astype(bool)
-    tinted = image_HWC.astype(np.float32) * 0.75
-    tinted[inside] = 0.5 * image_HWC[inside] + 0.5 * _MASK_COLOR
-    return tinted.astype(np.uint8)
+    wide = inside
+    for _ in range(max(1, max(mask_HW.shape) // 200)):
+        wide = _grown(wide)
+    shown = image_HWC * np.where(inside, 1.0, _DIMMED)[:, :, None]
+    shown[wide & ~inside] = _LINE_COLOR
+    return shown.astype(np.uint8)
+
+
+def _grown(mask_HW: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask_HW, 1)
+    return padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
 
 
 def _charts(refs: Sequence[SourceRef]) -> str:
