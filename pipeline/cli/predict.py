@@ -1,0 +1,65 @@
+"""`sharedris predict`: one image, one or more sentences, an overlay of the masks; attention maps on request."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from sharedris.errors import InputError
+from sharedris.overlay import draw_attention, draw_overlay
+from sharedris.predictor import Predictor, open_image
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("image", type=Path, help="any image that Pillow reads")
+    parser.add_argument("text", nargs="+", help="one or more sentences, each in quotes")
+    parser.add_argument("--run", required=True, help="model folder, or the id of a run below --runs-root")
+    parser.add_argument("--runs-root", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, default=Path("overlay.png"), help="picture to write (overlay.png)")
+    parser.add_argument("--attention", type=Path, metavar="DIR", help="also write a panel of attention maps a sentence")
+    parser.add_argument("--threshold", type=float, help="probability of a foreground pixel; default: the run's own")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the overlay and print what each sentence covers."""
+    if args.threshold is not None and not 0 < args.threshold < 1:
+        raise InputError(f"--threshold {args.threshold} is no probability", "Give a value between 0 and 1")
+    image = open_image(args.image)
+    predictor = Predictor.from_run(
+        _model_folder(args.run, args.runs_root), "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    predictor.threshold = args.threshold or predictor.threshold
+    started = time.perf_counter()
+    predictions = predictor.predict_all(image, args.text, attention=args.attention is not None)
+    seconds = time.perf_counter() - started
+    _save(draw_overlay(image, predictions), args.out)
+    for index, prediction in enumerate(predictions):
+        print(f"{100 * prediction.area_ratio:5.1f} % of the image: {prediction.sentence}")
+        if args.attention:
+            _save(draw_attention(image, prediction), args.attention / f"attention_{index}.png")
+    print(f"wrote {args.out}, {image.width}x{image.height} pixels, {seconds:.2f} s")
+    if args.attention:
+        print(f"wrote {len(predictions)} panel(s) to {args.attention}")
+    return 0
+
+
+def _model_folder(run: str, runs_root: Path) -> Path:
+    for folder in (Path(run), runs_root / "models" / run):
+        if folder.is_dir():
+            return folder
+    models = sorted(path.name for path in (runs_root / "models").glob("*") if path.is_dir())
+    known = f"There are: {', '.join(models[:5])}" if models else "Train one first: make sweep-fpn"
+    raise InputError(f"no model {run!r}, neither as a folder nor below {runs_root / 'models'}", known)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {path}: {error}", "Give a path that ends in .png or .jpg") from None

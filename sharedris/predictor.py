@@ -1,0 +1,172 @@
+"""A trained model without the pipeline: an image and a sentence in, a probability map and a mask out.
+
+    predictor = Predictor.from_run("runs/models/RUN")
+    prediction = predictor.predict("photo.jpg", "the dog on the left")
+    prediction.mask_HW  # bool, at the photo's own size
+
+Shapes: B sentences, H and W sides of the given image, G side of the patch grid, C channels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+
+from sharedris.attention_maps import forward_with_attention
+from sharedris.checkpoint import load_model
+from sharedris.errors import InputError
+from sharedris.model import SharedRis
+from sharedris.tokenizer import Tokenizer, require_fit
+
+MAX_PIXELS = 100_000_000
+"""Larger images are refused: their probability map alone would take 400 MB a sentence."""
+
+SENTENCES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model says about one sentence."""
+
+    sentence: str
+    probability_HW: np.ndarray  # float32, 0 .. 1
+    mask_HW: np.ndarray  # bool, probability above the threshold
+    attention_GG: dict[str, np.ndarray] = field(default_factory=dict)  # component -> weights over the patches
+
+    @property
+    def area_ratio(self) -> float:
+        """Share of the image that the mask covers."""
+        return float(self.mask_HW.mean())
+
+
+class Predictor:
+    """A model in evaluation mode with its tokenizer.
+
+    Args:
+        model: on the device that it shall run on.
+        tokenizer: the one that it was trained with.
+        threshold: probability above which a pixel belongs to the mask.
+
+    Raises:
+        InputError: when the tokenizer has ids that the model has no row for.
+    """
+
+    def __init__(self, model: SharedRis, tokenizer: Tokenizer, threshold: float = 0.35) -> None:
+        require_fit(tokenizer, model.config.encoder.vocabulary_size)
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.threshold = threshold
+
+    @classmethod
+    def from_run(cls, folder: Path | str, device: str | torch.device = "cpu") -> Predictor:
+        """Return the predictor of a model folder (`runs/models/RUN`).
+
+        Raises:
+            InputError: when the folder is not one.
+        """
+        saved = load_model(Path(folder), device)
+        tokenizer = Tokenizer(saved.tokenizer_path, saved.config.encoder.text_tokens)
+        return cls(saved.model, tokenizer, saved.threshold)
+
+    def predict(self, image: Image.Image | Path | str, sentence: str, *, attention: bool = False) -> Prediction:
+        """Return the prediction for one sentence."""
+        return self.predict_all(image, [sentence], attention=attention)[0]
+
+    def predict_all(
+        self, image: Image.Image | Path | str, sentences: Sequence[str], *, attention: bool = False
+    ) -> list[Prediction]:
+        """Return a prediction for each sentence, in their order; `attention` adds the attention maps.
+
+        Raises:
+            InputError: when the image cannot be read, is empty or too large.
+        """
+        image = open_image(image) if isinstance(image, (str, Path)) else upright_rgb(image)
+        image_1CHW = image_tensor(image, self.model.config.encoder.image_size)[None]
+        predictions: list[Prediction] = []
+        for start in range(0, len(sentences), SENTENCES_AT_ONCE):
+            chunk = sentences[start : start + SENTENCES_AT_ONCE]
+            predictions += self._predict_chunk(image_1CHW, image.size, chunk, attention)
+        return predictions
+
+    @torch.inference_mode()
+    def _predict_chunk(
+        self, image_1CHW: Tensor, size_WH: tuple[int, int], sentences: Sequence[str], attention: bool
+    ) -> list[Prediction]:
+        device = next(self.model.parameters()).device
+        encoded = [self.tokenizer.encode(sentence) for sentence in sentences]
+        token_ids_BT = torch.from_numpy(np.stack([ids for ids, _ in encoded])).to(device)
+        padding_BT = torch.from_numpy(np.stack([padding for _, padding in encoded])).to(device)
+        image_BCHW = image_1CHW.to(device).expand(len(sentences), -1, -1, -1)
+        if attention:
+            logits_BHW, maps = forward_with_attention(self.model, image_BCHW, token_ids_BT, padding_BT)
+        else:
+            logits_BHW, maps = self.model(image_BCHW, token_ids_BT, padding_BT), {}
+        predictions = []
+        for index, sentence in enumerate(sentences):  # one at a time: a large image's maps need not all be in memory
+            probability = functional.interpolate(
+                logits_BHW[index, None, None].sigmoid(), size_WH[::-1], mode="bilinear"
+            )
+            probability_HW = probability[0, 0].cpu().numpy()
+            predictions.append(
+                Prediction(
+                    sentence=sentence,
+                    probability_HW=probability_HW,
+                    mask_HW=probability_HW > self.threshold,
+                    attention_GG={name: map_BGG[index].cpu().numpy() for name, map_BGG in maps.items()},
+                )
+            )
+        return predictions
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """Return an image file as upright RGB, as a viewer shows it.
+
+    Raises:
+        InputError: when the file is missing, is no image, is damaged, empty or too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit says it more clearly
+            with Image.open(path) as image:
+                return upright_rgb(image)
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is no image that Pillow reads", "Give a JPEG, PNG, WebP, TIFF or the like") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} is larger than {MAX_PIXELS:,} pixels", "Scale it down first") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", error.remedy) from None
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist", "Check the path") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be decoded: {error}", "The file is damaged; fetch it again") from None
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as RGB with its EXIF orientation applied.
+
+    Raises:
+        InputError: when it has no pixels or too many.
+    """
+    width, height = image.size
+    if min(width, height) == 0:
+        raise InputError(f"the image is {width}x{height} pixels", "Give one with pixels")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"the image is {width}x{height}, more than {MAX_PIXELS:,} pixels", "Scale it down first")
+    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def image_tensor(image: Image.Image, image_size: int) -> Tensor:
+    """Return an RGB image as the model takes it, float (3, S, S): bicubic resize without aspect, mean and std 0.5."""
+    resized = image.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    image_HWC = torch.from_numpy(np.array(resized, dtype=np.uint8))
+    return image_HWC.permute(2, 0, 1).float().div(127.5).sub(1.0).contiguous()
