@@ -36,7 +36,8 @@ def fit(image: Image.Image, max_side: int) -> Image.Image:
     ratio = max_side / max(image.size)
     if ratio >= 1:
         return image.copy()
-    return image.resize(tuple(max(1, round(side * ratio)) for side in image.size), Image.Resampling.BICUBIC)
+    width, height = (max(1, round(side * ratio)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def tint(picture: Image.Image, mask_HW: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
@@ -44,9 +45,8 @@ def tint(picture: Image.Image, mask_HW: np.ndarray, colour: tuple[int, int, int]
     mask = Image.fromarray(mask_HW.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.NEAREST)
     # A wider line on a larger picture; both filters grow the mask by the same number of pixels to either side.
     line = 2 * max(1, max(picture.size) // 400) + 1
-    outline = np.asarray(mask.filter(ImageFilter.MaxFilter(line))) != np.asarray(
-        mask.filter(ImageFilter.MinFilter(line))
-    )
+    grown, shrunk = mask.filter(ImageFilter.MaxFilter(line)), mask.filter(ImageFilter.MinFilter(line))
+    outline = np.asarray(grown) != np.asarray(shrunk)
     share = np.where(outline, 1.0, np.asarray(mask) / 255 * 0.45)[..., None]
     blended = np.asarray(picture) * (1 - share) + np.array(colour) * share
     return Image.fromarray(blended.round().astype(np.uint8))

@@ -111,10 +111,9 @@ class Predictor:
             logits_BHW, maps = self.model(image_BCHW, token_ids_BT, padding_BT), {}
         predictions = []
         for index, sentence in enumerate(sentences):  # one at a time: a large image's maps need not all be in memory
-            probability = functional.interpolate(
-                logits_BHW[index, None, None].sigmoid(), size_WH[::-1], mode="bilinear"
-            )
-            probability_HW = probability[0, 0].cpu().numpy()
+            small_11HW = logits_BHW[index, None, None].sigmoid()
+            probability_11HW = functional.interpolate(small_11HW, size_WH[::-1], mode="bilinear")
+            probability_HW = probability_11HW[0, 0].cpu().numpy()
             predictions.append(
                 Prediction(
                     sentence=sentence,
