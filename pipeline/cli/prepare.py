@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.data.custom import read_custom
 from pipeline.data.prepare import Prepared, counts_text, prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.refer import read_refer, read_training_sentences
+from sharedris.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     refer.add_argument(
         "--set", required=True, metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, ..."
+    )
+    refer.add_argument(
+        "--tokenizer-sets",
+        metavar="SET,SET",
+        help="train the tokenizer on these sets' sentences, to combine them later",
     )
     _add_common(refer)
     custom = layouts.add_parser("custom", help="your own data: JSON Lines or CSV (docs/data.md)")
@@ -44,10 +50,14 @@ def run(args: argparse.Namespace) -> int:
         source = read_custom(Path(args.annotations), args.set, images=images)
     else:
         source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
+    shared = sorted(set((getattr(args, "tokenizer_sets", None) or "").split(",")) - {""})
+    if shared and args.tokenizer:
+        raise InputError("--tokenizer and --tokenizer-sets exclude each other", "Give one of them")
     prepared = prepare_source(
         source,
         args.out,
         tokenizer=Path(args.tokenizer) if args.tokenizer else None,
+        sentences=[text for name in shared for text in read_training_sentences(Path(args.root), name)],
         read_images=not args.no_images,
         embed_images=args.embed_images,
     )

@@ -7,6 +7,7 @@ import io
 import shutil
 import tempfile
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from pipeline.data.signature import source_signature
 from pipeline.data.source import Problem, Source, SourceRef, raise_problems
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
+from sharedris.tokenizer import Tokenizer, train_tokenizer
 
 __all__ = ["Manifest", "Prepared", "data_fingerprint", "load_manifest", "prepare_source", "prepared_sets"]
 
@@ -56,6 +58,7 @@ def prepare_source(
     out: str | Path,
     *,
     tokenizer: Path | None = None,
+    sentences: Sequence[str] = (),
     read_images: bool = True,
     embed_images: bool = False,
 ) -> Prepared:
@@ -64,7 +67,8 @@ def prepare_source(
     Args:
         source: as a reader (`read_refer`, `read_custom`) returned it.
         out: local path or URI.
-        tokenizer: a sentencepiece model; None trains one on the sentences of the training split.
+        tokenizer: a sentencepiece model; None trains one.
+        sentences: what it is trained on; nothing means the sentences of the training split.
         read_images: false trusts the annotations and leaves the image digests empty.
         embed_images: puts the image files into the prepared set.
 
@@ -72,7 +76,7 @@ def prepare_source(
         InputError: when anything is wrong with the input; nothing has been written then.
     """
     place = open_place(out) / source.set_name
-    signature = source_signature(source, tokenizer, read_images=read_images, embed_images=embed_images)
+    signature = source_signature(source, tokenizer, sentences, read_images=read_images, embed_images=embed_images)
     if (place / MANIFEST).exists():
         earlier = _readable(out, source.set_name)
         if earlier is not None and earlier.signature == signature:
@@ -88,7 +92,7 @@ def prepare_source(
     if not parts:
         raise InputError(f"{source.set_name} has no refs", "Check the annotation file")
     with tempfile.TemporaryDirectory(prefix="sharedris-prepare-") as folder:
-        manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, embed_images)
+        manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, sentences, embed_images)
         manifest = replace(manifest, signature=signature, images_read=read_images, prepared_root=str(out))
         (Path(folder) / MANIFEST).write_bytes(manifest_json(manifest))
         _publish(Path(folder), place)
@@ -107,7 +111,13 @@ def _no_words(ref: SourceRef) -> Problem:
 
 
 def _write_parts(
-    folder: Path, source: Source, parts: list[str], digests: dict[str, str], tokenizer: Path | None, embed: bool
+    folder: Path,
+    source: Source,
+    parts: list[str],
+    digests: dict[str, str],
+    tokenizer: Path | None,
+    sentences: Sequence[str],
+    embed: bool,
 ) -> Manifest:
     counts: dict[str, SplitCounts] = {}
     digest = hashlib.sha256(f"{PREPARED_VERSION} {source.family}".encode())
@@ -116,7 +126,7 @@ def _write_parts(
         counts[part] = count_table(table)
         digest.update(part.encode() + table_digest(table))
         pq.write_table(table, folder / f"{part}.parquet", compression="zstd")
-    training = _write_tokenizer(folder / TOKENIZER, source, tokenizer)
+    training = _write_tokenizer(folder / TOKENIZER, source, tokenizer, sentences)
     tokenizer_fingerprint = file_fingerprint((folder / TOKENIZER).read_bytes())
     digest.update(tokenizer_fingerprint.encode())
     if embed:
@@ -180,21 +190,20 @@ def table_digest(table: pa.Table) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _write_tokenizer(path: Path, source: Source, given: Path | None) -> tuple[str, ...]:
-    """Copy the given tokenizer, or train one; return the splits it was trained on."""
+def _write_tokenizer(path: Path, source: Source, given: Path | None, sentences: Sequence[str]) -> tuple[str, ...]:
+    """Copy the given tokenizer, or train one; return the splits it was trained on, nothing where it was given."""
     if given is not None:
-        if not Path(given).is_file():
-            raise InputError(f"{given} is no tokenizer file", "Give a sentencepiece model (beit3.spm) with --tokenizer")
+        Tokenizer(given, 3)  # refuses what is no sentencepiece model
         shutil.copyfile(given, path)
         return ()
-    from sharedris.tokenizer import train_tokenizer
-
+    if sentences:
+        train_tokenizer(sentences, path, TOKENIZER_VOCABULARY)
+        return ("train",)
     parts = ordered_splits({ref.split for ref in source.refs})
     # A set without training sentences (a val/test download) still has to be readable: the manifest says so.
     trained = ("train",) if "train" in parts else tuple(parts)
-    train_tokenizer(
-        (text for ref in source.refs if ref.split in trained for text in ref.expressions), path, TOKENIZER_VOCABULARY
-    )
+    texts = (text for ref in source.refs if ref.split in trained for text in ref.expressions)
+    train_tokenizer(texts, path, TOKENIZER_VOCABULARY)
     return trained
 
 

@@ -75,6 +75,23 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
     return source
 
 
+def read_training_sentences(root: Path, set_name: str) -> list[str]:
+    """Return the sentences of a set's training split alone, for a tokenizer that several sets share.
+
+    Raises:
+        InputError: when the refs cannot be read, or hold no training sentences.
+    """
+    spec = find_set(set_name)
+    path, _ = _find_files(Path(root), spec)
+    refs = _checked_refs(load_plain_pickle(path), path, spec, [])
+    texts = [
+        clean_expression(entry.get("sent")) for ref in refs if ref["split"] == "train" for entry in ref["sentences"]
+    ]
+    if not any(texts):
+        raise InputError(f"{path} has no training sentences", "Name sets that have a train split, or give --tokenizer")
+    return [text for text in texts if text]
+
+
 def _find_files(root: Path, spec: SetSpec) -> tuple[Path, Path]:
     if not root.is_dir():
         raise InputError(f"{root} is no folder", "Give the folder that holds refcoco, refcoco+ or refcocog with --root")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.data.manifest import PREPARED_VERSION, REF_SCHEMA
 from pipeline.data.source import Source
 
 
-def source_signature(source: Source, tokenizer: Path | None, *, read_images: bool, embed_images: bool) -> str:
+def source_signature(
+    source: Source, tokenizer: Path | None, sentences: Sequence[str], *, read_images: bool, embed_images: bool
+) -> str:
     """Return 16 hex digits: content of annotations and tokenizer, size and time of each image, options, version."""
     digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images}".encode())
     digest.update(f"{source.set_name} {source.image_root}".encode())
+    digest.update("\n".join(sentences).encode())
     for path in (*source.files, *([tokenizer] if tokenizer else [])):
         if Path(path).is_file():
             with Path(path).open("rb") as stream:
