@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,13 +181,19 @@ def read_official(path: Path) -> dict[str, Tensor]:
         InputError: when the file is missing, is no checkpoint, or would have to run code to be read.
     """
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        content = load_file(path) if path.suffix == ".safetensors" else _read_pth(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", REMEDY) from None
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is no checkpoint of plain tensors: {reason}", REMEDY) from None
     return _without_prefix(path, content)
+
+
+def _read_pth(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # on another pickle protocol; what it cannot read it refuses
+        return torch.load(path, "cpu", weights_only=True)
 
 
 def _without_prefix(path: Path, content: Any) -> dict[str, Tensor]:
