@@ -23,6 +23,8 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.torch.config import _TorchBackend
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2.api.config import LoggingConfig
 from ray.util import remove_placement_group
@@ -123,7 +125,7 @@ def fit(job: Job) -> None:
     storage = job.runs_root / "ray"
     # A new name each time: Ray continues whatever it finds under an old one, whatever has changed since.
     name = f"{job.run_id}-{uuid.uuid4().hex[:6]}"
-    trainer = TorchTrainer(
+    trainer = LeanTorchTrainer(
         worker_loop,
         train_loop_config={"job": job},
         torch_config=NodeTorchConfig(),
@@ -230,6 +232,18 @@ def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
     return (named or [f"{type(cause).__name__}: {lines[-1] if lines else ''}"])[-1]
+
+
+class LeanTorchTrainer(TorchTrainer):
+    """TorchTrainer without the actors that we have no use for: each is a process whose start takes seconds.
+
+    Ray Data's manager serves data sets that we do not pass; the placement-group cleaner does not work without the
+    dashboard, and `free_placement_group` does its task. Internal interface of ray 2.60.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
 
 class PlacementGroupNote(WorkerGroupCallback):

@@ -8,6 +8,7 @@ import sys
 from pipeline.cli.main import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import RunConfig
+from pipeline.machine import check_workers_fit
 from sweeps.plan import SweepPlan, make_plan
 from sweeps.registry import SWEEPS, find_sweep
 
@@ -72,6 +73,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     if not missing:
         print(f"all {len(plan.in_state('done'))} cells are done; nothing to run")
         return 0
+    check_workers_fit(execution_config(args))
     # Only now what takes seconds to import.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs

@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune import Callback
@@ -24,10 +24,12 @@ from pipeline import launch
 from pipeline.job import Job
 from pipeline.lease import RunHeldError, driver_lease
 from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
-from pipeline.tracking import Tracker, tracking_uri
 from pipeline.watch import Watcher
 from pipeline.worker import RunError, clear_failure, failure
 from sweeps.plan import PlannedCell, SweepPlan
+
+if TYPE_CHECKING:
+    from pipeline.tracking import Tracker
 
 Say = Callable[[str], None]
 SOME_FAILED = 3
@@ -46,6 +48,9 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
         KeyboardInterrupt: Ctrl-C; what is done is recorded, the rest goes on from its checkpoints.
         TerminatedError: SIGTERM, likewise.
     """
+    # Here and not above: every trial imports this module, and MLflow alone takes a second.
+    from pipeline.tracking import Tracker, tracking_uri
+
     missing = plan.in_state("missing")
     with contextlib.ExitStack() as leases:
         own = _lease(missing, leases, say)
