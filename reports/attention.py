@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from reports.gallery import RUN_COLOUR, TRUTH_COLOUR, tint
 from reports.grid import aspect_of, image_grid, show_pixels, show_sentence
-from reports.style import PAPER, styled
+from reports.style import INK, styled
 
 COMPONENTS = ("encoder", "fpn", "decoder")
 NEEDED = ("image", "expression", "split", "index")
@@ -113,16 +113,16 @@ def draw_runs(by_run: dict[str, list[AttentionSample]], title: str) -> Figure | 
 
 def _map(axes: Axes, sample: AttentionSample, component: str) -> None:
     height, width = sample.image.shape[:2]
-    grey = sample.image.mean(axis=2)
-    axes.imshow(grey, cmap="gray", vmin=-60, vmax=315)
     if component in sample.maps:
+        axes.imshow(sample.image.mean(axis=2), cmap="gray", vmin=-60, vmax=315)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axes.imshow(sample.maps[component], cmap="inferno", alpha=0.62, extent=extent, interpolation="bilinear")
     else:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", bbox={"facecolor": PAPER})
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=INK)
 
 
 def _overlay(axes: Axes, image: np.ndarray, mask: np.ndarray | None, colour: np.ndarray) -> None:
-    show_pixels(axes, image if mask is None else tint(image, mask, colour))
     if mask is None:
-        axes.text(0.5, 0.5, "not stored", transform=axes.transAxes, ha="center", va="center", bbox={"facecolor": PAPER})
+        axes.text(0.5, 0.5, "not stored", transform=axes.transAxes, ha="center", va="center", color=INK)
+    else:
+        show_pixels(axes, tint(image, mask, colour))

@@ -109,7 +109,7 @@ def _subtitle(split: str, wanted: Wanted) -> list[str]:
         )
     else:
         head = f"Nothing run yet under protocol {wanted.protocol}: the published numbers and the measured costs."
-    return [head, *(f"On the paper: {note}" for note in read_notes(""))]
+    return [head, *read_notes("")]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

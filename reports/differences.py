@@ -174,7 +174,8 @@ def build_protocols(built: Built, runs: Runs) -> Table:
         columns.append(Column(heading="span", group=group))
     rows: list[Row] = []
     for _, line in built.published.drop_duplicates("variant").iterrows():
-        cells = [text_cell(method_label(line))]
+        backbone = f", {line['Backbones']}" if "Backbones" in line else ""
+        cells = [text_cell(f"{method_label(line)}{backbone}")]
         for metric in METRICS.values():
             cells += _protocol_cells(records[records["variant"] == line["variant"]], metric)
         rows.append(Row(cells=tuple(cells)))

@@ -81,7 +81,7 @@ def draw_gallery(predictions: Predictions, truth: Truth, selection: str, choice:
     names = ["image", "ground truth", *(variant_label(str(variant)) for variant in predictions.iou)]
     meaning = SELECTIONS[selection]
     title = f"{meaning[0].upper()}{meaning[1:]}: {choice.split}, protocol {choice.protocol}, scale {choice.scale}"
-    shapes = predictions.shared.iloc[chosen][["height", "width"]].to_numpy().tolist()
+    shapes = [(int(row["height"]), int(row["width"])) for _, row in predictions.shared.iloc[chosen].iterrows()]
     figure, grid = image_grid(names, len(chosen), title, aspect_of(shapes))
     for line, position in zip(grid, chosen, strict=True):
         _draw_sample(line, predictions, position, truth)

@@ -171,7 +171,8 @@ def read_notes(numeral: str, part: str = "") -> list[str]:
     """Return the footnotes of a table: the paper's conflicts with itself, and what was restored."""
     notes = pd.read_csv(FOLDER / "notes.csv", dtype=str, keep_default_na=False)
     of_table = notes[(notes["table"] == numeral) & notes["part"].isin(["", part] if part else notes["part"].unique())]
-    return [f"{row.note} [{row.kind}]" for row in of_table.itertuples()]
+    heads = {"conflict": "Conflict in the paper", "restored": "Restored mark"}
+    return [f"{heads[kind]}: {note}" for kind, note in zip(of_table["kind"], of_table["note"], strict=True)]
 
 
 def number(printed: str) -> float | None:

@@ -45,7 +45,7 @@ def ablation_bars(built: Built) -> Figure | None:
         return None
     height = 1.25 + 0.42 * len(published)
     figure = new_figure(8.6, height, columns=2, sharey=True)
-    places = np.arange(len(published))[::-1]
+    places = _places(published)
     for axes, (heading, metric) in zip(figure.axes, METRICS.items(), strict=True):
         _bars(axes, built, metric, heading, places)
         axes.set_xlabel(f"{heading} (%)")
@@ -61,6 +61,12 @@ def ablation_bars(built: Built) -> Figure | None:
     figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(here) > 60 else 3)
     figure.suptitle(built.table.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
     return figure
+
+
+def _places(published: pd.DataFrame) -> np.ndarray:
+    """Return the height of each row's bar, from the top, with a gap between the parts of a table."""
+    parts = published["part"].ne(published["part"].shift()).cumsum().to_numpy()
+    return (len(published) - 1 - np.arange(len(published)) - 0.5 * (parts - 1)).astype(float)
 
 
 def _row_names(published: pd.DataFrame) -> list[str]:
@@ -86,7 +92,7 @@ def _bars(axes: Axes, built: Built, metric: str, heading: str, places: np.ndarra
             )
             shown.append(printed)
     low, high = min(shown), max(shown)
-    start = 0.0 if high - low > 10.0 else max(0.0, low - max(3.0, 0.35 * (high - low)))
+    start = max(0.0, low - max(3.0, 0.35 * (high - low))) if built.choice.is_published_data else 0.0
     axes.set_xlim(start, high + max(1.0, 0.08 * (high - low)))
     if start > 0:
         axes.text(0.0, 1.01, f"axis starts at {start:.0f} %", transform=axes.transAxes, fontsize=8.5, color=MUTED)

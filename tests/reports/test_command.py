@@ -1,0 +1,109 @@
+"""The command line, the comparison of runs, and publishing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic_runs
+
+from pipeline.records import RecordError, record_path, samples_path
+from reports.__main__ import main
+from reports.compare import compare_runs, flatten
+from reports.load import load_runs
+
+
+def test_one_table_is_printed_and_written(runs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    assert (
+        main(["VII-a", "--runs", str(runs_root), "--out", str(tmp_path), "--data", "toyplus_unc", "--split", "val"])
+        == 0
+    )
+    printed = capsys.readouterr().out
+    assert "Table VII(a)" in printed
+    assert "68.42" in printed
+    assert "all background" in printed
+    for suffix in ("md", "tex", "csv", "html"):
+        assert "8.01M" in (tmp_path / "tables" / f"VII-a.{suffix}").read_text(encoding="utf-8")
+    assert time.monotonic() - started < 5
+
+
+def test_the_whole_report_is_made_despite_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    synthetic_runs.write_runs(root)
+    synthetic_runs.write_costs(root)
+    pd.DataFrame({"schema_version": [99]}).to_parquet(record_path(root, "old"))
+    samples_path(root, "tiny-fake-s0-001001", "toyplus_unc/val").unlink()
+    assert main(["all", "--runs", str(root), "--prepared", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert any("schema version" in line for line in errors)
+    assert any("without its samples" in line for line in errors)
+    assert all(line.startswith("problem: ") for line in errors)
+    assert len(set(errors)) == len(errors)
+    html = (root / "report" / "index.html").read_text(encoding="utf-8")
+    assert "schema version" in html
+    assert "58." in html
+
+
+def test_no_records_at_all_is_said_and_the_published_tables_are_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["all", "--runs", str(tmp_path / "nothing")]) == 1
+    assert "no records in" in capsys.readouterr().err
+    assert "77.76" in (tmp_path / "nothing" / "report" / "tables" / "I.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["XI"], ["VII-c"], ["compare", "one"], ["compare", "a", "b"]])
+def test_wrong_names_are_one_line_and_exit_2(
+    arguments: list[str], runs_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--runs", str(runs_root)]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+
+
+def test_comparison_shows_only_what_differs(runs_root: Path) -> None:
+    runs = load_runs(runs_root)
+    table = (
+        compare_runs(runs, ["001000", "tiny-fake-s0-001003"])
+        if _is_unique(runs, "001000")
+        else compare_runs(runs, ["tiny-fake-s0-001000", "tiny-fake-s0-001003"])
+    )
+    names = [row.cells[0].text for row in table.rows if row.kind != "section"]
+    assert "variant" in names
+    assert "seed" not in names
+    assert "epochs" not in names
+    scores = next(row for row in table.rows if row.cells[0].text == "mIoU")
+    assert sorted(cell.rank for cell in scores.cells[1:]) == [1, 2]
+
+
+def _is_unique(runs: object, ending: str) -> bool:
+    return sum(run.endswith(ending) for run in runs.run_ids) == 1  # type: ignore[attr-defined]
+
+
+def test_ambiguous_and_unknown_runs_are_refused(runs_root: Path) -> None:
+    runs = load_runs(runs_root)
+    with pytest.raises(RecordError, match="fits 2 runs"):
+        compare_runs(runs, ["001000", "tiny-fake-s0-001003"])
+    with pytest.raises(RecordError, match="is no run"):
+        compare_runs(runs, ["tiny-fake-s0-001000", "xyz"])
+    with pytest.raises(RecordError, match="twice"):
+        compare_runs(runs, ["tiny-fake-s0-001000", "tiny-fake-s0-001000"])
+
+
+def test_settings_are_flattened() -> None:
+    assert flatten({"a": {"b": [1, 2], "c": None}, "d": 3}) == {"a.b": "[1, 2]", "a.c": "null", "d": "3"}
+
+
+def test_reports_need_no_torch_no_ray_and_no_mlflow() -> None:
+    code = (
+        "import sys, reports.__main__, reports.build, reports.pictures\n"
+        "print([name for name in ('torch', 'ray', 'mlflow', 'pycocotools') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,235 @@
+"""What the pictures show: bins, selections, masks, maps; and that each is drawn in both themes."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.image import imread, imsave
+from pycocotools import mask as coco
+
+from reports import attention, breakdown, gallery, plots
+from reports.build import build_one
+from reports.choice import Choice, Wanted
+from reports.cost_cells import CostBook
+from reports.labels import in_order, variant_label
+from reports.load import load_costs, load_runs
+from reports.rle import decode_mask, outline
+from reports.style import DARK, INK, SERIES, dark, save, save_pixels, themed, to_svg
+from reports.tables import published_rows
+from reports.truth import load_truth
+
+SIDE = 64
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**31), st.floats(0, 1))
+@settings(max_examples=80, deadline=None)
+def test_run_lengths_agree_with_pycocotools(height: int, width: int, seed: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    assert np.array_equal(decode_mask(counts, height, width), mask)
+
+
+def test_run_lengths_of_another_size_are_refused() -> None:
+    counts = coco.encode(np.asfortranarray(np.ones((5, 5), np.uint8)))["counts"]
+    with pytest.raises(ValueError, match="25 pixels"):
+        decode_mask(counts, 5, 6)
+
+
+def test_outline_is_the_rim() -> None:
+    mask = np.zeros((7, 7), bool)
+    mask[1:6, 1:6] = True
+    assert outline(mask).sum() == 16
+
+
+def test_bins_by_hand() -> None:
+    image = np.array([0, 0, 1, 1])
+    found = breakdown.binned(np.array([0, 1, 1, 1]), 3, image, np.array([0.2, 0.4, 0.6, 0.8]))
+    assert found.count.tolist() == [1, 3, 0]
+    assert found.mean[:2] == pytest.approx([0.2, 0.6])
+    assert np.isnan(found.mean[2])
+    assert found.low[1] <= 0.6 <= found.high[1]
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"),
+    [
+        ("left blue circle", "location"),
+        ("the red triangle below the square", "relation"),
+        ("small star", "comparison"),
+        ("RED shirt", "appearance"),
+        ("second from the right", "location"),
+        ("topping", "appearance"),
+    ],
+)
+def test_kinds_of_expressions(expression: str, kind: str) -> None:
+    assert breakdown.kind_of(expression) == kind
+
+
+@pytest.mark.parametrize(
+    ("variant", "label"),
+    [
+        (synthetic_runs.FULL, "Shared-RIS"),
+        (synthetic_runs.NO_FPN, "no FPN"),
+        (synthetic_runs.TWO, "FPN {6, 12}"),
+        ("beit3|fpn=none()|decoder=none(0)", "no FPN, no fusion"),
+        ("beit3|fpn=self_attention(3,6,9,12)|decoder=self_attention(3)", "3 decoder layers"),
+        ("swin+bert|whole=dmmi", "dmmi (swin+bert)"),
+    ],
+)
+def test_labels(variant: str, label: str) -> None:
+    assert variant_label(variant) == label
+
+
+def test_variants_come_in_the_papers_order() -> None:
+    assert in_order([synthetic_runs.FULL, "zzz", synthetic_runs.TWO, synthetic_runs.NO_FPN, synthetic_runs.TWO]) == [
+        synthetic_runs.NO_FPN,
+        synthetic_runs.TWO,
+        synthetic_runs.FULL,
+        "zzz",
+    ]
+
+
+def chosen(root: Path) -> Choice:
+    return build_one("VII-a", load_runs(root), CostBook(load_costs(root)[0]), Wanted()).choice
+
+
+def test_plots_are_valid_svg_in_three_uses_and_reproducible(runs_root: Path, tmp_path: Path) -> None:
+    costs = CostBook(load_costs(runs_root)[0])
+    built = build_one("VII-a", load_runs(runs_root), costs, Wanted())
+    _, published = published_rows("VI")
+    figures = {
+        "bars": plots.ablation_bars(built),
+        "pareto": plots.pareto(published, built.choice, costs),
+        "costs": plots.component_costs(costs, costs.variants("base")),
+        "precision": plots.precision_curve(built.choice),
+    }
+    for name, figure in figures.items():
+        assert figure is not None
+        svg = save(figure, tmp_path, name)
+        xml.etree.ElementTree.parse(tmp_path / f"{name}.svg")
+        night = (tmp_path / f"{name}-dark.svg").read_text(encoding="utf-8")
+        assert DARK[INK] in night
+        assert INK not in night
+        assert not any(colour in themed(svg) for colour in (*SERIES, INK))
+        assert "http" not in themed(svg).replace("http://www.w3.org", "")
+    again = plots.precision_curve(built.choice)
+    assert again is not None
+    assert to_svg(again) == (tmp_path / "precision.svg").read_text(encoding="utf-8").partition("\n")[2]
+
+
+def test_bars_show_each_seed_and_the_published_marks(runs_root: Path) -> None:
+    built = build_one("VII-a", load_runs(runs_root), CostBook(load_costs(runs_root)[0]), Wanted())
+    figure = plots.ablation_bars(built)
+    assert figure is not None
+    axes = figure.axes[0]
+    marks = [line for line in axes.lines if line.get_marker() == "D"]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(float(line.get_xdata()[0]) for line in marks) == [66.25, 67.74, 68.13, 68.42]
+    assert [len(line.get_xdata()) for line in dots] == [2, 2, 2, 2]
+    assert axes.get_xlim()[0] == 0
+
+
+def test_breakdowns_name_counts_and_units(runs_root: Path) -> None:
+    choice = chosen(runs_root)
+    frames, problems = breakdown.read_variants(load_runs(runs_root), choice)
+    assert problems == []
+    figure = breakdown.by_size(frames, choice)
+    assert figure is not None
+    svg = to_svg(figure)
+    assert "object size (% of the image)" in svg
+    assert "n=" in svg
+
+
+@pytest.fixture
+def with_images(tmp_path: Path) -> tuple[Path, Path]:
+    """Return runs and prepared data of 12 samples on 4 images whose masks are known."""
+    runs_root, prepared = tmp_path / "runs", tmp_path / "prepared"
+    synthetic_runs.write_runs(runs_root, samples=12, images=4)
+    folder = prepared / "toyplus_unc"
+    folder.mkdir(parents=True)
+    images = tmp_path / "images"
+    images.mkdir()
+    target = np.zeros((SIDE, SIDE), np.uint8, order="F")
+    target[10:30, 20:40] = 1
+    rows = [
+        {"ref_id": ref, "file_name": "x.jpg", "height": SIDE, "width": SIDE, "mask_rle": coco.encode(target)["counts"]}
+        for ref in range(4)
+    ]
+    pd.DataFrame(rows).to_parquet(folder / "val.parquet")
+    (folder / "dataset.json").write_text(json.dumps({"image_root": str(images), "embedded": False}))
+    for number in range(3):  # the fourth image is missing on purpose
+        imsave(images / f"image_{number:05d}.jpg", np.full((SIDE, SIDE, 3), 40 * number, np.uint8))
+    return runs_root, prepared
+
+
+def test_gallery_selects_worst_best_and_disagreement_one_per_image(with_images: tuple[Path, Path]) -> None:
+    runs = load_runs(with_images[0])
+    predictions = gallery.read_predictions(runs, chosen(with_images[0]))
+    iou = predictions.iou[synthetic_runs.FULL]
+    assert gallery.select(predictions, "worst")[0] == int(iou.idxmin())
+    assert gallery.select(predictions, "best")[0] == int(iou.idxmax())
+    spread = predictions.iou.max(axis=1) - predictions.iou.min(axis=1)
+    assert gallery.select(predictions, "disagreement")[0] == int(spread.idxmax())
+    images = predictions.shared["image_id"].iloc[gallery.select(predictions, "worst")]
+    assert images.is_unique
+
+
+def test_gallery_is_drawn_with_a_missing_image(with_images: tuple[Path, Path], tmp_path: Path) -> None:
+    runs = load_runs(with_images[0])
+    choice = chosen(with_images[0])
+    truth = load_truth(with_images[1], choice.split)
+    assert truth.mask(0).sum() == 400
+    assert truth.image("absent.jpg") is None
+    figure = gallery.draw_gallery(gallery.read_predictions(runs, choice), truth, "worst", choice)
+    assert figure is not None
+    small = save_pixels(figure, tmp_path, "worst", dpi=50)
+    assert set(small) == {"light", "dark"}
+    light, night = imread(tmp_path / "worst.png"), imread(tmp_path / "worst-dark.png")
+    assert light.shape == night.shape
+    assert light[0, 0, :3].mean() > 0.9
+    assert night[0, 0, :3].mean() < 0.2
+
+
+def write_attention(root: Path, run_id: str, components: tuple[str, ...] = attention.COMPONENTS) -> Path:
+    folder = root / "attention" / run_id
+    folder.mkdir(parents=True)
+    arrays = {name: np.eye(8) for name in components}
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    path = folder / "0.npz"
+    np.savez(path, image=image, expression="$x_1$ <b>", split="toyplus_unc/val", index=3, mask=image[..., 0], **arrays)
+    return path
+
+
+def test_attention_files_are_read_and_drawn(tmp_path: Path) -> None:
+    write_attention(tmp_path, "a")
+    write_attention(tmp_path, "b", ("encoder",))
+    first, problems = attention.read_attention(tmp_path, "a")
+    second, _ = attention.read_attention(tmp_path, "b")
+    assert problems == []
+    assert (first[0].expression, first[0].index, list(first[0].maps)) == ("$x_1$ <b>", 3, list(attention.COMPONENTS))
+    assert second[0].prediction is None
+    assert attention.draw_components(second, "one") is not None
+    figure = attention.draw_runs({"A": first, "B": second}, "two")
+    assert figure is not None
+    save_pixels(figure, tmp_path, "attention", dpi=40)
+
+
+def test_damaged_attention_files_are_one_line_each(tmp_path: Path) -> None:
+    write_attention(tmp_path, "a").with_name("1.npz").write_bytes(b"nothing")
+    np.savez(tmp_path / "attention" / "a" / "2.npz", image=np.zeros((4, 4, 3), np.uint8))
+    samples, problems = attention.read_attention(tmp_path, "a")
+    assert len(samples) == 1
+    assert len(problems) == 2
+    assert any("lacks expression" in problem for problem in problems)
+
+
+def test_dark_swaps_every_colour() -> None:
+    assert dark(f"fill: {INK}") == f"fill: {DARK[INK]}"

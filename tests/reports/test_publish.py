@@ -1,0 +1,46 @@
+"""Publishing to MLflow: the report's files as artifacts of the sweep's parent run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import RecordError
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, on import
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, str, str]:
+    """Return a client, its address and the id of an experiment on a fresh sqlite file."""
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    found = MlflowClient(tracking_uri=uri)
+    return found, uri, found.create_experiment("sweeps", artifact_location=str(tmp_path / "artifacts"))
+
+
+def test_report_files_become_artifacts_of_the_parent_run(
+    client: tuple,
+    runs_root: Path,
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    from reports.publish import publish
+
+    mlflow_client, uri, experiment = client
+    parent = mlflow_client.create_run(experiment, tags={"sweep": "fpn"}).info.run_id
+    mlflow_client.create_run(experiment, tags={"sweep": "fpn", "mlflow.parentRunId": parent})
+    out = tmp_path / "report"
+    (out / "tables").mkdir(parents=True)
+    (out / "index.html").write_text("page")
+    (out / "tables" / "VII.md").write_text("table")
+    assert publish(out, "sweep:fpn", uri) == (parent, 2)
+    names = {item.path for item in mlflow_client.list_artifacts(parent, "report")}
+    assert names == {"report/index.html", "report/tables"}
+    assert [item.path for item in mlflow_client.list_artifacts(parent, "report/tables")] == ["report/tables/VII.md"]
+    assert publish(out, parent, uri) == (parent, 2)
+    for wrong in ("sweep:none", "0123"):
+        with pytest.raises(RecordError, match="MLflow run"):
+            publish(out, wrong, uri)
