@@ -59,6 +59,8 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
         execution = own[0].execution
         with launch.ray_cluster():
             held = launch.capacity(execution)
+            for job in own:  # what a driver that was killed could not free
+                launch.free_placement_group(job.state_folder)
             launch.check_shared_storage(own[0].runs_root)
             say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
             tracker = Tracker(own[0].runs_root, experiment)
