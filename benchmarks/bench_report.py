@@ -20,11 +20,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "reports")]
 
-import synthetic_runs
+import synthetic_runs  # noqa: E402
 
-from reports.build import build_tables, write_report
-from reports.choice import Wanted
-from reports.paper import NUMERALS
+from reports.build import build_tables, write_report  # noqa: E402
+from reports.choice import Wanted  # noqa: E402
+from reports.paper import NUMERALS  # noqa: E402
 
 SET = "toyplus_unc"
 SPLITS = ("val", "testA", "testB", "train")

@@ -107,7 +107,7 @@ def light_grid(axes: Axes, axis: str) -> None:
 def to_svg(figure: Figure) -> str:
     """Return the figure as SVG in the light colours; the same figure gives the same bytes."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = out.getvalue()
     return svg[svg.index("<svg") :]
 
