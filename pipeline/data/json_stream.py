@@ -78,8 +78,8 @@ class _Walker:
                     raise
                 self.refill()
                 continue
-            # A number or word at the very end of the text may go on in the next chunk.
-            if end == len(self.text) and not self.ended and self.text[end - 1] not in '}]"':
+            # A number at the end of the text may go on in the next chunk: "0" as "0.5", "1" as "1e+3".
+            if len(self.text) - end < len("e+1") and not self.ended and self.text[end - 1] not in '}]"':
                 self.refill()
                 continue
             self.at = end

@@ -5,6 +5,7 @@ Shapes: H, W the original size, S the input size; C 3 colours. Images are uint8 
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 
@@ -47,11 +48,17 @@ def resize_image(image_HWC: np.ndarray, size: int) -> torch.Tensor:
 
 
 def resize_mask(mask_HW: np.ndarray, size: int) -> np.ndarray:
-    """Return mask_SS, resized to the nearest pixel centre, as Pillow's NEAREST does."""
+    """Return mask_SS, resized to the nearest pixel centre, pixel for pixel as Pillow's NEAREST does."""
     height, width = mask_HW.shape
-    rows = (np.arange(size) * 2 + 1) * height // (2 * size)
-    columns = (np.arange(size) * 2 + 1) * width // (2 * size)
-    return mask_HW[rows[:, None], columns]
+    return mask_HW[_nearest(height, size)[:, None], _nearest(width, size)]
+
+
+@functools.lru_cache(maxsize=4096)
+def _nearest(length: int, size: int) -> np.ndarray:
+    """Return the source index of each of `size` pixels; summed up step by step, for Pillow's rounding at ties."""
+    steps = np.full(size, length / size)
+    steps[0] /= 2
+    return np.cumsum(steps).astype(np.intp)
 
 
 def normalise(images_BCSS: torch.Tensor) -> torch.Tensor:

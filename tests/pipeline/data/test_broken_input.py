@@ -1,0 +1,159 @@
+"""Thirty-six broken annotation folders: one clear line each, exit code 2's error, nothing half-written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.cli import prepare as command
+from pipeline.data.prepare import prepare_source
+from pipeline.data.refer import read_refer
+from sharedris.errors import InputError
+from tests.pipeline.data.refer_root import ReferRoot
+
+Break = Callable[[ReferRoot], object]
+
+
+def replace_image(root: ReferRoot, content: bytes) -> None:
+    root.first_image().write_bytes(content)
+
+
+def truncate_image(root: ReferRoot) -> None:
+    replace_image(root, root.first_image().read_bytes()[:-700])
+
+
+def resize_image(root: ReferRoot) -> None:
+    Image.new("RGB", (50, 50)).save(root.first_image())
+
+
+def bomb(root: ReferRoot) -> None:
+    Image.new("1", (12_000, 12_000)).save(root.first_image(), format="PNG")
+
+
+def set_annotation(name: str, value: object) -> Break:
+    return lambda root: root.change_instances(lambda all_: root.first_annotation(all_).update({name: value}))
+
+
+def set_image(name: str, value: object) -> Break:
+    return lambda root: root.change_instances(lambda all_: all_["images"][0].update({name: value}))
+
+
+def set_ref(name: str, value: object) -> Break:
+    return lambda root: root.change_refs(lambda refs: refs[0].update({name: value}))
+
+
+def set_sentence(name: str, value: object) -> Break:
+    return lambda root: root.change_refs(lambda refs: refs[0]["sentences"][0].update({name: value}))
+
+
+def drop(name: str) -> Break:
+    return lambda root: root.change_instances(lambda all_: all_.pop(name))
+
+
+CASES: dict[str, tuple[Break, str]] = {
+    "no refs file": (lambda root: root.refs_path.unlink(), r"refs\(unc\)\.p is missing"),
+    "no instances": (lambda root: root.instances_path.unlink(), r"instances\.json is missing"),
+    "pickle with code": (lambda root: root.refs_path.write_bytes(b"cos\nsystem\n(S'true'\ntR."), r"os\.system"),
+    "pickle is a web page": (lambda root: root.refs_path.write_bytes(b"<html>"), "not a readable pickle"),
+    "pickle of no list": (lambda root: root.refs_path.write_bytes(b"K\x01."), "no list of refs"),
+    "empty list of refs": (lambda root: root.change_refs(lambda refs: refs.clear()), "no list of refs"),
+    "instances cut short": (
+        lambda root: root.instances_path.write_text(root.instances_path.read_text()[:-900]),
+        "not readable JSON",
+    ),
+    "instances without images": (drop("images"), "has no images"),
+    "instances without annotations": (drop("annotations"), "has no annotations"),
+    "ref without split": (set_ref("split", None), "split is None"),
+    "ref of another set's split": (set_ref("split", "test"), "split is 'test'"),
+    "ref id is text": (set_ref("ref_id", "7"), "ref_id is '7'"),
+    "ref id twice": (lambda root: root.change_refs(lambda refs: refs.append(refs[0])), "duplicate ref_id"),
+    "annotation unknown": (set_ref("ann_id", 123456789), "lacks annotation 123456789"),
+    "image unknown": (set_ref("image_id", 123456789), "lacks image 123456789"),
+    "annotation of another image": (set_annotation("image_id", 3), "mismatched annotation"),
+    "no sentences": (set_ref("sentences", []), "has no sentences"),
+    "sentence without words": (set_sentence("sent", " ?! "), "has no words"),
+    "sentence id twice": (
+        lambda root: root.change_refs(
+            lambda refs: refs[0]["sentences"][0].update(sent_id=refs[0]["sentences"][1]["sent_id"])
+        ),
+        "duplicate sent_id",
+    ),
+    "no mask": (set_annotation("segmentation", []), "has no mask"),
+    "polygon of two points": (set_annotation("segmentation", [[1, 2, 3, 4]]), "polygon of 4 numbers"),
+    "polygon of words": (set_annotation("segmentation", [["a"] * 6]), "no number"),
+    "run lengths of another size": (set_annotation("segmentation", {"size": [9, 9], "counts": [81]}), "RLE is for"),
+    "annotation id twice": (
+        lambda root: root.change_instances(lambda all_: all_["annotations"].append(root.first_annotation(all_))),
+        "duplicate annotation id",
+    ),
+    "image id twice": (
+        lambda root: root.change_instances(lambda all_: all_["images"].append(all_["images"][0])),
+        "duplicate image id",
+    ),
+    "file name leaves the folder": (set_image("file_name", "../../secret.jpg"), "leaves the image folder"),
+    "absolute file name": (set_image("file_name", "/etc/passwd"), "leaves the image folder"),
+    "windows file name": (set_image("file_name", "C:\\x.jpg"), "leaves the image folder"),
+    "image of no size": (set_image("height", 0), "height and width are 0"),
+    "image of absurd size": (set_image("width", 10**9), "pixels are more than"),
+    "image file missing": (lambda root: root.first_image().unlink(), "No such file"),
+    "image file empty": (lambda root: replace_image(root, b""), "does not decode"),
+    "image file is text": (lambda root: replace_image(root, b"hello"), "does not decode"),
+    "image file cut short": (truncate_image, "does not decode: image file is truncated"),
+    "image of another size": (resize_image, "is 50 x 50 pixels, the annotation says 80 x 96"),
+    "decompression bomb": (bomb, "is 12000 x 12000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_one_clear_line_and_nothing_written(name: str, refer_root: ReferRoot, tmp_path: Path) -> None:
+    breaks, expected = CASES[name]
+    breaks(refer_root)
+    with pytest.raises(InputError, match=expected) as caught:
+        prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "prepared")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_failing_leaves_what_was_prepared_before(refer_root: ReferRoot, tmp_path: Path) -> None:
+    prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/toy_unc").iterdir()}
+    refer_root.first_image().unlink()
+    with pytest.raises(InputError):
+        prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out/toy_unc").iterdir()} == before
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("refer", "--root", "nowhere", "--set", "toy_unc"), "nowhere is no folder"),
+        (("refer", "--root", ".", "--set", "toy"), "unknown set 'toy'"),
+        (("refer", "--root", "ROOT", "--set", "toy_unc", "--images", "nowhere"), "no image folder: nowhere"),
+        (("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "none.spm"), "cannot read the tokenizer"),
+        (
+            ("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "ROOT/toy/instances.json"),
+            "not a sentencepiece",
+        ),
+        (("refer", "--root", "ROOT", "--set", "toy_unc", "--out", "nothing://x"), "nothing://x cannot be used"),
+        (("refer", "--root", "ROOT", "--set", "toy_unc", "--no-images", "--embed-images"), "needs the images"),
+        (("custom", "--annotations", "none.jsonl", "--set", "mine"), "none.jsonl cannot be read"),
+        (("custom", "--annotations", "x.jsonl", "--set", "refcoco_unc"), "name of a known set"),
+        (("custom", "--annotations", "x.jsonl", "--set", "../x"), "is no set name"),
+    ],
+)
+def test_bad_arguments(words: tuple[str, ...], expected: str, refer_root: ReferRoot, tmp_path: Path) -> None:
+    words = tuple(word.replace("ROOT", str(refer_root.root)) for word in words)
+    out = () if "--out" in words else ("--out", str(tmp_path / "prepared"))
+    with pytest.raises(InputError, match=expected):
+        command.run(parse(*words, *out))
+    assert not (tmp_path / "prepared").exists()

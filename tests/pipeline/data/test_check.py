@@ -1,0 +1,156 @@
+"""`sharedris check`: exact counts, every bad file listed, exit code by what changes results, a sheet to look at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import check as command
+from pipeline.data.manifest import load_manifest
+from pipeline.data.prepare import prepare_source
+from pipeline.data.refer import read_refer
+from tests.pipeline.data.refer_root import ReferRoot
+
+
+def check(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    code = command.run(parser.parse_args([*words, "--json", str(tmp_path / "found.json")]))
+    return code, json.loads((tmp_path / "found.json").read_text())
+
+
+def kinds(report: dict[str, Any], level: str = "error") -> set[str]:
+    return {finding["kind"] for finding in report["findings"] if finding["level"] == level}
+
+
+def test_a_good_set_passes(refer_root: ReferRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "out")
+    code, report = check(tmp_path, "toy_unc", "--prepared", str(tmp_path / "out"))
+    assert (code, report["ok"], kinds(report)) == (0, True, set())
+    assert report["counts"]["train"]["expressions"] == 40
+    assert "nothing found that would change results" in capsys.readouterr().out
+
+
+def test_annotations_alone_give_the_published_counts(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, report = check(tmp_path, "refcoco_unc", "--root", str(shared_data / "refcoco-annotations"))
+    text = capsys.readouterr().out
+    for part, counts in {"val": (1500, 3811, 10834), "testA": (750, 1975, 5657), "testB": (750, 1810, 5095)}.items():
+        assert tuple(report["counts"][part].values()) == counts == tuple(report["published"][part].values())
+    assert code == 1
+    assert kinds(report) == {"absent split", "no mask", "no image folder"}
+    assert "none of the 7,596 refs has a mask" in text
+    assert "train (16,994 images, 42,404 refs, 120,624 expressions)" in text
+    assert "val, testA, testB: as published" in text
+
+
+def test_all_bad_images_are_listed(refer_root: ReferRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    used = sorted({ref.image.file_name for ref in read_refer(refer_root.root, "toy_unc").refs})
+    for name in used[:7]:
+        (refer_root.root / "images/train2014" / name).unlink()
+    (refer_root.root / "images/train2014" / used[8]).write_bytes(b"no image")
+    code, report = check(tmp_path, "toy_unc", "--root", str(refer_root.root))
+    text = capsys.readouterr().out
+    assert code == 1
+    assert kinds(report) == {"missing image", "undecodable image"}
+    assert all(name in text for name in [*used[:7], used[8]])
+
+
+def test_masks_and_boxes(refer_root: ReferRoot, tmp_path: Path) -> None:
+    def outside(instances: dict[str, Any]) -> None:
+        annotation = refer_root.first_annotation(instances)
+        annotation.update(segmentation=[[200, 200, 220, 200, 220, 220]], bbox=[200, 200, 20, 20])
+
+    refer_root.change_instances(outside)
+    assert kinds(check(tmp_path, "toy_unc", "--root", str(refer_root.root))[1]) == {"empty mask", "mask outside"}
+    refer_root.change_instances(
+        lambda all_: refer_root.first_annotation(all_).update(
+            segmentation=[[10, 10, 20, 10, 20, 20, 10, 20]], bbox=[30, 30, 10, 10]
+        )
+    )
+    code, report = check(tmp_path, "toy_unc", "--root", str(refer_root.root))
+    assert (code, kinds(report), kinds(report, "warning")) == (0, set(), {"mask and box differ"})
+
+
+def test_duplicates_words_and_lengths(refer_root: ReferRoot, tmp_path: Path) -> None:
+    def change(refs: list[dict[str, Any]]) -> None:
+        refs[1]["sentences"][0]["sent"] = "..."
+        refs[2]["sentences"][0]["sent"] = "a " * 60
+        refs.append(refs[0])
+
+    refer_root.change_refs(change)
+    code, report = check(tmp_path, "toy_unc", "--root", str(refer_root.root), "--no-images")
+    assert code == 1
+    assert kinds(report) == {"duplicate ref_id", "no words"}
+    assert kinds(report, "warning") == {"length", "images"}
+    assert report["statistics"]["truncated"] == 1
+    assert report["statistics"]["longest"] == 60
+
+
+def test_images_in_two_splits(refer_root: ReferRoot, tmp_path: Path) -> None:
+    refer_root.change_refs(lambda refs: next(ref for ref in refs if ref["split"] == "train").update(split="val"))
+    code, report = check(tmp_path, "toy_unc", "--root", str(refer_root.root))
+    shared = next(finding for finding in report["findings"] if finding["kind"] == "images in two splits")
+    assert (code, shared["level"], len(shared["items"])) == (1, "error", 1)
+
+
+def test_leakage_between_sets_is_shown(toys: Path, tmp_path: Path) -> None:
+    code, report = check(tmp_path, "toyg_umd", "--prepared", str(toys))
+    notes = [finding for finding in report["findings"] if finding["kind"] == "images held out by another set"]
+    assert code == 0
+    assert {finding["message"].split(" training images of ")[1].split(";")[0] for finding in notes} == {
+        "toyg_umd are held out by toy_unc",
+        "toyg_umd are held out by toyplus_unc",
+        "toy_unc are held out by toyg_umd",
+        "toyplus_unc are held out by toyg_umd",
+    }
+
+
+def test_embedded_images_are_looked_at(refer_root: ReferRoot, tmp_path: Path) -> None:
+    prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "out", embed_images=True)
+    shutil.rmtree(refer_root.root)
+    code, report = check(tmp_path, "toy_unc", "--prepared", str(tmp_path / "out"), "--sheet", str(tmp_path / "s.html"))
+    assert (code, report["ok"]) == (0, True)
+    assert (tmp_path / "s.html").read_text().count("data:image/jpeg") > 10
+
+
+def test_custom_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.jsonl").write_text('{"image": "none.png", "split": "val", "expression": "it", "polygons": []}\n')
+    code, report = check(tmp_path, "mine", "--annotations", str(tmp_path / "x.jsonl"))
+    assert (code, kinds(report)) == (1, {"missing image", "no expressions"})
+    assert "line 1" in capsys.readouterr().out
+
+
+def test_data_sheet_holds_everything_itself(shared_data: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    root = str(shared_data / "mini-refcoco")
+    code, _ = check(tmp_path, "refcocog_umd", "--root", root, "--sheet", str(sheet))
+    page = sheet.read_text()
+    assert code == 1  # fewer refs than published
+    assert page.count("<figure>") == page.count("data:image/jpeg;base64,") == 22
+    assert "a banana on the right" in page
+    assert page.count("<svg") == 3
+    assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
+
+
+def test_data_sheet_escapes_sentences(refer_root: ReferRoot, tmp_path: Path) -> None:
+    refer_root.change_refs(lambda refs: refs[0]["sentences"][0].update(sent="<script>alert('x')</script> & more"))
+    sheet = tmp_path / "sheet.html"
+    check(tmp_path, "toy_unc", "--root", str(refer_root.root), "--sheet", str(sheet))
+    assert "<script" not in sheet.read_text()
+    assert "&lt;script&gt;" in sheet.read_text()
+
+
+def test_prepared_pieces_are_counted_with_the_sets_own_tokenizer(toys: Path, tmp_path: Path) -> None:
+    _, report = check(tmp_path, "toyg_umd", "--prepared", str(toys), "--text-tokens", "8")
+    assert report["statistics"]["truncated"] > 0
+    assert report["statistics"]["expressions"] == sum(
+        counts.expressions for counts in load_manifest(toys, "toyg_umd").splits.values()
+    )

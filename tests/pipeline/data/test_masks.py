@@ -1,0 +1,131 @@
+"""Run-length codes and polygons: the same pixels as the original REFER class, and nothing hostile reaches C code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pycocotools import mask as coco_mask
+
+from pipeline.data.masks import (
+    MaskError,
+    decode_mask,
+    encode_mask,
+    encode_segmentation,
+    mask_area,
+    run_lengths,
+)
+from pipeline.data.outlines import trace_outline
+from pipeline.data.refer import read_refer
+from pipeline.data.scenes import has_hole
+
+masks = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.integers(0, 1))
+
+
+def refer_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """The mask as the original class makes it: the sum of the polygons' maps (what is above 0 is the object)."""
+    rle = coco_mask.frPyObjects(segmentation, height, width) if isinstance(segmentation, list) else [segmentation]
+    return (np.sum(coco_mask.decode(rle), axis=2) > 0).astype(np.uint8)
+
+
+@given(mask_HW=masks)
+def test_run_lengths_go_round(mask_HW: np.ndarray) -> None:
+    height, width = mask_HW.shape
+    counts = encode_mask(mask_HW)
+    lengths = run_lengths(counts)
+    assert sum(lengths) == height * width
+    assert (decode_mask(counts, height=height, width=width) == mask_HW).all()
+    assert mask_area(counts, height=height, width=width) == mask_HW.sum()
+    plain = encode_segmentation({"size": [height, width], "counts": lengths}, height=height, width=width)
+    text = encode_segmentation({"size": [height, width], "counts": counts.decode()}, height=height, width=width)
+    assert (decode_mask(plain, height=height, width=width) == mask_HW).all()
+    assert text == counts
+
+
+coordinates = st.floats(-20, 60, allow_nan=False).map(lambda value: round(value, 2))
+polygons = st.lists(
+    st.lists(coordinates, min_size=6, max_size=16).map(lambda p: p[: len(p) // 2 * 2]), min_size=1, max_size=3
+)
+
+
+@given(segmentation=polygons, height=st.integers(1, 40), width=st.integers(1, 40))
+def test_polygons_equal_the_refer_class(segmentation: list[list[float]], height: int, width: int) -> None:
+    counts = encode_segmentation(segmentation, height=height, width=width)
+    assert (decode_mask(counts, height=height, width=width) == refer_mask(segmentation, height, width)).all()
+
+
+@pytest.mark.parametrize("name", ["refcocog_umd", "refcoco_unc"])
+def test_real_masks_equal_the_refer_class(name: str, shared_data: Path) -> None:
+    root = shared_data / "mini-refcoco"
+    source = read_refer(root, name)
+    folder = source.files[0].parent
+    annotations = {entry["id"]: entry for entry in json.loads((folder / "instances.json").read_text())["annotations"]}
+    refs = pickle.loads(source.files[0].read_bytes())
+    assert len(source.refs) == len(refs)
+    assert not source.problems
+    for ref in source.refs:
+        assert ref.mask_rle is not None
+        height, width = ref.image.height, ref.image.width
+        expected_HW = refer_mask(annotations[ref.ann_id]["segmentation"], height, width)
+        assert (decode_mask(ref.mask_rle, height=height, width=width) == expected_HW).all()
+
+
+def test_crowd_annotations_of_real_data_are_read(shared_data: Path) -> None:
+    instances = json.loads((shared_data / "mini-refcoco/refcocog/instances.json").read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in instances["images"]}
+    crowds = [entry for entry in instances["annotations"] if entry["iscrowd"]]
+    assert crowds
+    for entry in crowds:
+        height, width = sizes[entry["image_id"]]
+        counts = encode_segmentation(entry["segmentation"], height=height, width=width)
+        given_runs = entry["segmentation"]["counts"]
+        assert run_lengths(counts) == given_runs
+        assert mask_area(counts, height=height, width=width) == sum(given_runs[1::2])
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([], "empty"),
+        ([[1, 2, 3, 4]], "4 numbers"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "7 numbers"),
+        ([["a"] * 6], "no number"),
+        ([[float("nan")] * 6], "not finite"),
+        ([[1e300] * 6], "far outside"),
+        ("polygon", "neither polygons nor RLE"),
+        (None, "neither polygons nor RLE"),
+        ({"size": [5, 5], "counts": [25]}, "RLE is for"),
+        ({"size": [4, 6], "counts": [25]}, "run that is no number"),
+        ({"size": [4, 6], "counts": [10, 10]}, "covers 20 pixels of 24"),
+        ({"size": [4, 6], "counts": [-1, 25]}, "run that is no number"),
+        ({"size": [4, 6], "counts": "PPPPPPPPPPPPPPP"}, "damaged"),
+        ({"size": [4, 6], "counts": "\x00"}, "damaged"),
+        ({"size": [4, 6]}, "no counts"),
+    ],
+)
+def test_malformed_segmentations_are_refused(segmentation: Any, message: str) -> None:
+    with pytest.raises(MaskError, match=message):
+        encode_segmentation(segmentation, height=4, width=6)
+
+
+@given(counts=st.binary(max_size=30))
+def test_hostile_counts_are_refused_or_fit(counts: bytes) -> None:
+    try:
+        kept = encode_segmentation({"size": [9, 7], "counts": counts}, height=9, width=7)
+    except MaskError:
+        return
+    assert decode_mask(kept, height=9, width=7).shape == (9, 7)
+
+
+@given(mask_HW=masks.filter(lambda mask_HW: mask_HW.any() and not has_hole(mask_HW.astype(bool))))
+def test_traced_outlines_draw_the_same_pixels(mask_HW: np.ndarray) -> None:
+    height, width = mask_HW.shape
+    counts = encode_segmentation(trace_outline(mask_HW), height=height, width=width)
+    assert (decode_mask(counts, height=height, width=width) == mask_HW).all()
