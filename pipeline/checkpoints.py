@@ -29,12 +29,23 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
     Raises:
         OSError: disk full or read-only; the checkpoints before it are intact.
     """
-    path = folder / f"checkpoint-{epoch:05d}-{step:09d}.pt"
+    path = path_of(folder, epoch=epoch, step=step)
     with atomic_writer(path) as stream:
         torch.save(state, stream)
     write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "bytes": path.stat().st_size})
     prune(folder)
     return path
+
+
+def path_of(folder: Path, *, epoch: int, step: int) -> Path:
+    """Return where the checkpoint of so many finished epochs and steps lies."""
+    return folder / f"checkpoint-{epoch:05d}-{step:09d}.pt"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read one checkpoint onto the CPU; it holds tensors and plain values, no code."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -50,7 +61,7 @@ def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) 
             say(f"passed over {path.name}: it is damaged (size or SHA-256 differ); trying the one before it")
         else:
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                state = load(path)
             except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
                 say(f"passed over {path.name}: {str(error).splitlines()[0]}")
                 continue

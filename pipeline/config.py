@@ -66,6 +66,7 @@ class TrainConfig:
     synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
     max_samples_per_epoch: int | None = None
     nonfinite_loss: Literal["stop", "skip"] = "stop"
+    damaged_samples: Literal["stop", "replace"] = "stop"  # a training sample that cannot be read; "replace" is counted
     loss: LossConfig = field(default_factory=LossConfig)
     encoder_weights_sha256: str | None = None  # of the BEiT-3 file it starts from; None starts from random weights
 
@@ -119,6 +120,7 @@ class ExecutionConfig:
     """Where and on what a run happens; none of it changes the result beyond floating-point order."""
 
     workers: int = 1
+    min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loader_workers: int = 0
     prepared_root: str = "data/prepared"
@@ -132,6 +134,9 @@ class ExecutionConfig:
 
     def __post_init__(self) -> None:
         _require(self.workers >= 1, "workers", "must be 1 or more")
+        _require(
+            self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
+        )
         _require(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
 
 

@@ -65,8 +65,12 @@ def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def wrap_for_training(model: nn.Module, worker: Worker) -> nn.Module:
+def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -> nn.Module:
     """Return the model as DistributedDataParallel where there is more than one worker.
+
+    Args:
+        static_graph: every step uses the same parameters once; holds unless gradients are accumulated, since it
+            forbids `no_sync`.
 
     On the CPU gradients are summed in order of rank. Gloo's ring adds in an order that depends on how DDP cut its
     buckets, which changes after the first step: a resumed run of three workers would differ in the last bit.
@@ -74,11 +78,14 @@ def wrap_for_training(model: nn.Module, worker: Worker) -> nn.Module:
     if worker.world == 1:
         return model
     if worker.device.type == "cuda":
-        # Not static_graph: it forbids no_sync, which gradient accumulation needs.
         return nn.parallel.DistributedDataParallel(
-            model, device_ids=[worker.device.index], gradient_as_bucket_view=True, broadcast_buffers=False
+            model,
+            device_ids=[worker.device.index],
+            gradient_as_bucket_view=True,
+            broadcast_buffers=False,
+            static_graph=static_graph,
         )
-    wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, static_graph=static_graph)
     wrapped.register_comm_hook(worker.world, _mean_in_order_of_rank)
     return wrapped
 

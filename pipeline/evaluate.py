@@ -75,12 +75,15 @@ def _rows(
     """Yield a row per sample; masks are compared and encoded on another thread while the model goes on."""
     waiting: list[Future[dict[str, Any]]] = []
     with ThreadPoolExecutor(max_workers=1) as scorer:
-        for batch in batches:
-            batch = batch.to(worker.device, non_blocking=True)  # noqa: PLW2901
+        for host_batch in batches:
+            batch = host_batch.to(worker.device, non_blocking=True)
             with autocast(precision, worker.device) if worker.device.type == "cuda" else contextlib.nullcontext():
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
-            probability_BHW = torch.sigmoid(logits_BHW.float())
-            for probability_HW, target_HW, sample in zip(probability_BHW, batch.mask_BHW, batch.samples, strict=True):
+            # Scored on the CPU: the map is small, the masks are not, and every device then rounds alike.
+            probability_BHW = torch.sigmoid(logits_BHW.float()).cpu()
+            for probability_HW, target_HW, sample in zip(
+                probability_BHW, host_batch.mask_BHW, host_batch.samples, strict=True
+            ):
                 waiting.append(scorer.submit(score_sample, probability_HW, target_HW, sample, evaluation))
             while waiting and (waiting[0].done() or len(waiting) > _SCORING_BACKLOG):
                 yield waiting.pop(0).result()
@@ -95,12 +98,12 @@ def score_sample(
     """Return the row of one sample: integer intersection and union under every protocol, and the predicted mask.
 
     Args:
-        probability_HW: probabilities at the logit map's size, float32.
+        probability_HW: probabilities at the logit map's size, float32, on the CPU.
         target_input_HW: mask at the model's input size, uint8 0/1.
         sample: carries the mask at the image's original size as RLE.
     """
     target_original = decode_mask(sample.mask_rle, height=sample.height, width=sample.width).astype(bool)
-    target_input = target_input_HW.cpu().numpy().astype(bool)
+    target_input = target_input_HW.numpy().astype(bool)
     row: dict[str, Any] = {
         "index": sample.index,
         "image_id": sample.image_id,
@@ -117,7 +120,7 @@ def score_sample(
     for protocol in PROTOCOLS.values():
         target = target_original if protocol.scored_at == "original" else target_input
         size = (target.shape[0], target.shape[1])
-        mask = protocol.binarize(probability_HW, size, evaluation.threshold).cpu().numpy()
+        mask = protocol.binarize(probability_HW, size, evaluation.threshold).numpy()
         intersection, union = count_pixels(mask, target)
         row[f"intersection_{protocol.name}"] = intersection
         row[f"union_{protocol.name}"] = union

@@ -21,17 +21,19 @@ from torch import nn
 from pipeline import batch_norm
 from pipeline.config import RunConfig
 from pipeline.cost import measure_cost
+from pipeline.damaged import damaged_samples
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.prepare import load_manifest
 from pipeline.distributed import Worker, share_buffers, unwrap
 from pipeline.evaluate import evaluate_split
+from pipeline.files import remove_partials
 from pipeline.job import Job
 from pipeline.metrics import Scores, score
 from pipeline.progress import Progress, ProgressFile
 from pipeline.protocol import PROTOCOLS
 from pipeline.provenance import hardware
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
-from pipeline.trainer import TrainState
+from pipeline.train_state import TrainState
 from sharedris.checkpoint import save_model
 from sharedris.config import to_dict
 
@@ -115,10 +117,19 @@ def score_all_protocols(rows: pd.DataFrame, config: RunConfig) -> dict[str, Scor
 
 
 def remove_checkpoints(job: Job) -> None:
-    """Free the space of a finished run: its weights are in the exported model, its optimizer is of no more use."""
+    """Free the space of a finished run: its weights are in the exported model, its optimizer is of no more use.
+
+    What killed writers of this run left half-written goes too; nobody else writes under its name.
+    """
     for path in job.state_folder.glob("*checkpoint-*"):
         path.unlink(missing_ok=True)
-    shutil.rmtree(job.runs_root / "ray" / job.run_id, ignore_errors=True)
+    remove_partials(job.state_folder)
+    for half_written in job.model_folder.parent.glob(f".{job.run_id}.*"):
+        shutil.rmtree(half_written, ignore_errors=True)
+    for split in job.config.data.evaluate_splits:
+        remove_partials(samples_path(job.runs_root, job.run_id, split).parent)
+    for folder in ("history", "records"):
+        remove_partials(job.runs_root / folder, lambda name: name.startswith(f".{job.run_id}."))
 
 
 def _identity(job: Job) -> dict[str, Any]:
@@ -143,7 +154,7 @@ def _measured(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> 
     costs = measure_cost(job.config.model)
     seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else float("nan")
     return {
-        "skipped": 0,
+        "skipped": len(damaged_samples(job.state_folder)),  # of the training set; evaluation skips none
         "million_params": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         "gmacs": sum(cost.gmacs for cost in costs),
         "cost_json": json.dumps({cost.component: asdict(cost) for cost in costs}),
@@ -153,14 +164,20 @@ def _measured(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> 
         "steps": state.step,
         "final_loss": state.history[-1]["loss"],
         "world_size": worker.world,
-        "batch_norm": batch_norm.describe(
-            synchronized=job.config.train.synchronize_batch_norm,
-            world=worker.world,
-            micro_batch_size=job.micro_batch_size,
-        ),
+        "batch_norm": _batch_norm_in_words(job, state),
         "hardware_json": json.dumps(hardware(worker.world)),
         "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="seconds"),
     }
+
+
+def _batch_norm_in_words(job: Job, state: TrainState) -> str:
+    """Say how batch statistics were taken, for each number of workers that the run has had."""
+    worlds = sorted({int(row["world_size"]) for row in state.history}, reverse=True)
+    synchronized = job.config.train.synchronize_batch_norm
+    return "; ".join(
+        batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=job.share(world).micro_batch_size)
+        for world in worlds
+    )
 
 
 def _score_columns(split: str, protocol: str, scores: Scores) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,15 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepare import Manifest, data_fingerprint, load_manifest
 from pipeline.records import record_path
 from sharedris.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """One worker's samples in an optimizer step, and how many forwards of which size they make."""
+
+    samples: int
+    micro_batch_size: int
+    accumulation: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +60,22 @@ class Job:
         """Whether the record is on disk: the only sign of a finished run."""
         return record_path(self.runs_root, self.run_id).exists()
 
-    @property
-    def per_worker_batch_size(self) -> int:
-        """Samples of one worker in one optimizer step."""
-        return self.config.train.global_batch_size // self.execution.workers
+    def share(self, world: int) -> Share:
+        """Return one worker's part of an optimizer step among `world` workers."""
+        return share_of(self.config, self.execution, world)
 
-    @property
-    def micro_batch_size(self) -> int:
-        """Samples of one forward."""
-        return min(self.execution.micro_batch_size or self.per_worker_batch_size, self.per_worker_batch_size)
 
-    @property
-    def accumulation(self) -> int:
-        """Forwards of one worker in one optimizer step."""
-        return self.per_worker_batch_size // self.micro_batch_size
+def share_of(config: RunConfig, execution: ExecutionConfig, world: int) -> Share:
+    """Return one worker's part of an optimizer step among `world` workers.
+
+    With fewer workers than the run was asked for (elastic) a forward stays as large as it was, so that it still fits
+    into memory, and more of them are accumulated: the global batch is the same.
+    """
+    batch = config.train.global_batch_size
+    samples = batch // world
+    largest = execution.micro_batch_size or batch // execution.workers
+    micro = next(size for size in range(max(1, min(largest, samples)), 0, -1) if samples % size == 0)
+    return Share(samples=samples, micro_batch_size=micro, accumulation=samples // micro)
 
 
 def make_job(
@@ -97,11 +108,10 @@ def make_job(
 
 
 def _absolute(execution: ExecutionConfig) -> ExecutionConfig:
-    from dataclasses import replace
-
+    prepared = execution.prepared_root
     return replace(
         execution,
-        prepared_root=str(Path(execution.prepared_root).resolve()),
+        prepared_root=prepared if "://" in prepared else str(Path(prepared).resolve()),
         runs_root=str(Path(execution.runs_root).resolve()),
     )
 
@@ -142,6 +152,12 @@ def _check_batch(config: RunConfig, execution: ExecutionConfig, manifests: Mappi
     if batch % workers:
         raise InputError(
             f"global batch {batch} cannot be shared by {workers} workers", f"Choose a multiple of {workers}"
+        )
+    fewer = range(execution.min_workers or workers, workers)
+    if fewer and not any(batch % count == 0 for count in fewer):
+        raise InputError(
+            f"no number of workers from {fewer[0]} to {fewer[-1]} shares a global batch of {batch}",
+            f"Set --min-workers to {max(count for count in range(1, workers) if batch % count == 0)} or less",
         )
     share = batch // workers
     micro = execution.micro_batch_size or share

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,20 +25,27 @@ from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
 from ray.train.v2.api.config import LoggingConfig
 from ray.util import remove_placement_group
 from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import ExecutionConfig
 from pipeline.distributed import Worker
 from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.network import interface_of
-from pipeline.worker import RunError, failure, run_job, write_failure
+from pipeline.worker import RunError, failure, innermost, run_job, write_failure
 from sharedris.errors import InputError
 
 RESTARTS = 3
-"""How often lost workers are replaced before a run counts as failed; causes that repeat are not retried."""
+"""How often lost workers are replaced without a new checkpoint before a run counts as failed."""
+
+COLLECTIVE_TIMEOUT_SECONDS = 900
+"""How long a worker waits for the others; the longest honest wait is for the leader's checkpoint."""
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -106,8 +112,8 @@ def capacity(execution: ExecutionConfig) -> Capacity:
     """
     resource = "GPU" if wants_gpu(execution) else "CPU"
     held = ray.cluster_resources().get(resource, 0)
-    trials = int(held // execution.workers)
-    arithmetic = f"{held:g} {resource} / {execution.workers} per run = {trials} at once"
+    trials = int(held // (execution.min_workers or execution.workers))
+    arithmetic = f"{held:g} {resource} / {execution.min_workers or execution.workers} per run = {trials} at once"
     if trials == 0:
         raise InputError(
             f"the cluster holds no run of {execution.workers} workers: {arithmetic}",
@@ -123,16 +129,21 @@ def fit(job: Job) -> None:
         RunError: with the cause in one line.
     """
     storage = job.runs_root / "ray"
+    for orphan in storage.glob(f"{job.run_id}-*"):  # of drivers that were killed; we hold their lease
+        shutil.rmtree(orphan, ignore_errors=True)
+    execution = job.execution
+    elastic = execution.min_workers is not None and execution.min_workers < execution.workers
     # A new name each time: Ray continues whatever it finds under an old one, whatever has changed since.
     name = f"{job.run_id}-{uuid.uuid4().hex[:6]}"
-    trainer = LeanTorchTrainer(
+    trainer = RunTrainer(
         worker_loop,
         train_loop_config={"job": job},
-        torch_config=NodeTorchConfig(),
+        torch_config=NodeTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
-            num_workers=job.execution.workers,
-            use_gpu=wants_gpu(job.execution),
-            resources_per_worker=None if wants_gpu(job.execution) else {"CPU": 1},
+            num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
+            use_gpu=wants_gpu(execution),
+            resources_per_worker=None if wants_gpu(execution) else {"CPU": 1},
+            elastic_resize_monitor_interval_s=float(os.environ.get("SHAREDRIS_RESIZE_SECONDS", "60")),
         ),
         run_config=RunConfig(
             name=name,
@@ -146,12 +157,64 @@ def fit(job: Job) -> None:
         trainer.fit()
     except Exception as error:
         if failure(job) is None:
-            write_failure(job, _one_line(error), str(error))
-        raise RunError(failure(job) or _one_line(error)) from error
+            write_failure(job, innermost(error), str(error))
+        raise RunError(failure(job) or innermost(error)) from error
     finally:
         shutil.rmtree(storage / name, ignore_errors=True)
     if not job.done:
         raise RunError(f"{job.run_id} ended without a record")
+
+
+class RunTrainer(TorchTrainer):
+    """TorchTrainer that does not retry what would fail again, and whose Ctrl-C is Python's. Internal of ray 2.60.
+
+    It leaves out the actors that we have no use for, each a process whose start takes seconds: Ray Data's manager
+    serves data sets that we do not pass; the placement-group cleaner needs the dashboard (`free_placement_group`).
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        job: Job = self.train_loop_config["job"]
+        parts["failure_policy"] = RetryWhileProgress(self.run_config.failure_config, str(job.state_folder))
+        if self.scaling_config.elasticity_enabled:
+            parts["scaling_policy"] = EvenShares(self.scaling_config, job.config.train.global_batch_size)
+        return super()._initialize_and_run_controller(**parts)
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave Ctrl-C alone: Ray's handler makes `fit` return as if the run had ended."""
+
+
+class RetryWhileProgress(DefaultFailurePolicy):
+    """Replaces lost workers as long as checkpoints advance between losses; a `RunError` ends the run at once."""
+
+    def __init__(self, failure_config: FailureConfig, state_folder: str) -> None:
+        super().__init__(failure_config)
+        self._folder, self._newest = Path(state_folder), ""
+
+    def make_decision(self, training_failed_error: Any) -> FailureDecision:
+        """Return whether the worker group is started again."""
+        if (self._folder / "failure.json").exists():
+            return FailureDecision.RAISE
+        newest = max((path.name for path in self._folder.glob("checkpoint-*.json")), default="")
+        if newest > self._newest:
+            self._worker_group_failures = 0
+        self._newest = newest
+        return super().make_decision(training_failed_error)
+
+
+class EvenShares(ElasticScalingPolicy):
+    """Starts as many workers as there is room for and as share the global batch evenly."""
+
+    def __init__(self, scaling_config: ScalingConfig, global_batch_size: int) -> None:
+        super().__init__(scaling_config)
+        self._global_batch_size = global_batch_size
+
+    def _count_possible_workers(self, reserved_resources: Any) -> int:
+        room = super()._count_possible_workers(reserved_resources)
+        return next((count for count in range(room, 0, -1) if self._global_batch_size % count == 0), 0)
 
 
 def worker_loop(config: dict[str, Any]) -> None:
@@ -182,68 +245,49 @@ def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
 
 
 def check_shared_storage(root: Path) -> None:
-    """Prove that every node reads what the driver writes below `root`, before hours are spent.
+    """Prove that every node reads what the driver writes below `root` and the other way, before hours are spent.
 
     Raises:
         InputError: naming the nodes that do not.
     """
     root.mkdir(parents=True, exist_ok=True)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) < 2:
+        return
     nonce = uuid.uuid4().hex
     path = root / f".nonce-{nonce[:8]}"
     path.write_text(nonce)
+    answer = ray.remote(num_cpus=0)(_answer_nonce)
+    blind = {}
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        if len(nodes) < 2:
-            return
-        read = ray.remote(num_cpus=0)(_read_text)
-        answers = {
-            node["NodeManagerHostname"]: read.options(
-                scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                    node["NodeID"], soft=False
-                )
-            ).remote(str(path))
-            for node in nodes
-        }
-        blind = [host for host, answer in answers.items() if ray.get(answer) != nonce]
+        for node in nodes:
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            problem = ray.get(answer.options(scheduling_strategy=here).remote(str(path), nonce, node["NodeID"]))
+            reply = path.with_name(f"{path.name}-{node['NodeID']}")
+            if problem is None and not reply.exists():
+                problem = "what it writes there does not arrive here"
+            reply.unlink(missing_ok=True)
+            if problem is not None:
+                blind[name] = problem
     finally:
         path.unlink(missing_ok=True)
     if blind:
         raise InputError(
-            f"{root} is not shared: {', '.join(blind)} cannot read what this node writes there",
-            "Give a folder that all nodes mount, with RUNS= (--runs)",
+            f"{root} is not shared by all nodes: " + "; ".join(f"{name}: {text}" for name, text in blind.items()),
+            "Give a folder that all nodes mount and may write to, with RUNS= (--runs); see docs/cluster.md",
         )
 
 
-def _read_text(path: str) -> str | None:
+def _answer_nonce(path: str, nonce: str, node: str) -> str | None:
+    """Read the driver's nonce and write one back; return what went wrong, or None. Runs on each node."""
     try:
-        return Path(path).read_text()
-    except OSError:
-        return None
-
-
-def _one_line(error: BaseException) -> str:
-    """Return the innermost cause of Ray's nested errors; their text is a page of traces."""
-    cause: BaseException = error
-    workers = getattr(error, "worker_failures", None)  # of ray.train's WorkerGroupError: rank -> exception
-    if workers:
-        cause = next(iter(workers.values()))
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-    return (named or [f"{type(cause).__name__}: {lines[-1] if lines else ''}"])[-1]
-
-
-class LeanTorchTrainer(TorchTrainer):
-    """TorchTrainer without the actors that we have no use for: each is a process whose start takes seconds.
-
-    Ray Data's manager serves data sets that we do not pass; the placement-group cleaner does not work without the
-    dashboard, and `free_placement_group` does its task. Internal interface of ray 2.60.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
-        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+        if Path(path).read_text() != nonce:
+            return "reads another file there"
+        Path(f"{path}-{node}").write_text(nonce)
+    except OSError as error:
+        return f"{error.strerror}: {path}"
+    return None
 
 
 class PlacementGroupNote(WorkerGroupCallback):

@@ -1,59 +1,125 @@
-"""What a run would take, before anything is started."""
+"""What a run would take, before anything is started, and where its data need not even be there yet."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost import measure_cost
+from pipeline.data.catalog import find_set
 from pipeline.data.prepare import load_manifest
-from pipeline.job import Job
+from pipeline.job import Share, share_of
 from pipeline.trainer import make_plan
 from pipeline.watch import format_seconds
+from sharedris.errors import InputError
 
 FLOPS_PER_MAC = 2
 TRAINING_FACTOR = 3
 """Forward once, backward twice: gradients of inputs and of weights cost a forward each."""
 
 
-def training_samples(job: Job) -> int:
-    """Return the expressions of the run's training splits, as the manifests count them (before leakage is removed)."""
-    manifests = [load_manifest(job.execution.prepared_root, name) for name in job.config.data.train_sets]
-    return sum(manifest.splits["train"].expressions for manifest in manifests)
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Expressions per split in full (`refcoco_unc/val`), and where the numbers come from."""
+
+    training: int
+    evaluated: int
+    source: str
 
 
-def training_gmacs(job: Job) -> float:
-    """Return the multiply-accumulates of the whole training, in units of 1e9."""
-    plan = make_plan(job, training_samples(job))
-    forward = sum(cost.gmacs for cost in measure_cost(job.config.model))
-    return forward * TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs
+def count_samples(config: RunConfig, prepared_root: str) -> Counts:
+    """Return how many samples a run trains on and evaluates, before leakage between sets is removed.
+
+    From the manifests of the prepared sets; of a set that is not prepared, the published counts.
+
+    Raises:
+        InputError: for a set that is neither prepared nor of published size.
+    """
+    published: set[str] = set()
+    splits = [*(f"{name}/train" for name in config.data.train_sets), *config.data.evaluate_splits]
+    counts = {split: _expressions(split, prepared_root, published) for split in splits}
+    trained = sum(counts[f"{name}/train"] for name in config.data.train_sets)
+    source = "as prepared"
+    if published:
+        source = f"published counts, not prepared here: {', '.join(sorted(published))}"
+    return Counts(
+        training=trained, evaluated=sum(counts[split] for split in config.data.evaluate_splits), source=source
+    )
 
 
-def describe_plan(job: Job, *, worker_gflops: float | None = None) -> str:
+def _expressions(split: str, prepared_root: str, published: set[str]) -> int:
+    name, part = split.split("/")
+    try:
+        manifest = load_manifest(prepared_root, name)
+    except InputError as not_prepared:
+        known = find_set(name).published.get(part)
+        if known is None or known.expressions is None:
+            raise InputError(
+                f"{split}: neither prepared below {prepared_root} nor of published size", not_prepared.remedy
+            ) from None
+        published.add(name)
+        return known.expressions
+    counts = manifest.splits.get(part)
+    if counts is None:
+        raise InputError(f"{name} has no split {part!r}", f"It has: {', '.join(sorted(manifest.splits))}")
+    return counts.expressions
+
+
+def describe_plan(
+    config: RunConfig, execution: ExecutionConfig, *, state: str, worker_gflops: float | None = None
+) -> str:
     """Return the plan in lines.
 
     Args:
+        state: the run's name and whether it is done, in words.
         worker_gflops: sustained rate of one worker in GFLOP/s (two per multiply-accumulate); without it no hours.
     """
-    plan = make_plan(job, training_samples(job))
-    costs = measure_cost(job.config.model)
-    gmacs = training_gmacs(job)
-    lines = [
-        f"run              {job.run_id} ({'done' if job.done else 'not done'})",
-        f"model            {job.config.model.scale}, {job.config.model.variant}",
-        f"parameters       {sum(cost.million_params for cost in costs):.2f} M",
-        f"forward          {sum(cost.gmacs for cost in costs):.2f} GMACs a sample",
-        f"training samples {training_samples(job)} in {', '.join(job.config.data.train_sets)}",
-        f"steps            {plan.steps} = {plan.epochs} epochs x {plan.steps_per_epoch}",
-        f"global batch     {job.config.train.global_batch_size} = {job.execution.workers} workers x "
-        f"{job.accumulation} accumulated x {job.micro_batch_size}",
-        f"precision        {job.config.train.precision}",
-        f"evaluated        {', '.join(job.config.data.evaluate_splits)}",
-        f"training work    {gmacs:.3g} GMACs (forward x {TRAINING_FACTOR})",
-    ]
-    if worker_gflops:
-        seconds = gmacs * FLOPS_PER_MAC / (worker_gflops * job.execution.workers)
-        lines.append(
-            f"estimated time   {format_seconds(seconds)} = {seconds * job.execution.workers / 3600:.1f} worker-hours "
-            f"at {worker_gflops:g} GFLOP/s a worker"
-        )
-    else:
-        lines.append("estimated time   give --gflops, the sustained rate of one worker")
-    return "\n".join(lines)
+    counts = count_samples(config, execution.prepared_root)
+    plan = make_plan(config.train, counts.training)
+    costs = measure_cost(config.model)
+    forward = sum(cost.gmacs for cost in costs)
+    training = forward * TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs
+    share = share_of(config, execution, execution.workers)
+    lines = {
+        "run": state,
+        "model": f"{config.model.scale}, {config.model.variant}",
+        "parameters": f"{sum(cost.million_params for cost in costs):.2f} M",
+        "forward": f"{forward:.2f} GMACs a sample",
+        "samples": f"{counts.training} to train in {', '.join(config.data.train_sets)}; "
+        f"{counts.evaluated} to evaluate in {', '.join(config.data.evaluate_splits)} ({counts.source})",
+        "epochs": f"{plan.epochs} x {plan.steps_per_epoch} steps = {plan.steps} optimizer steps, "
+        f"{plan.samples_per_epoch * plan.epochs} samples",
+        "global batch": _batch_in_words(config, execution, share),
+        "optimizer": _optimizer_in_words(config),
+        "precision": config.train.precision,
+        "training work": f"{training:.3g} GMACs (forward x {TRAINING_FACTOR})",
+        "evaluation work": f"{forward * counts.evaluated:.3g} GMACs",
+        "estimated time": _time_in_words(training + forward * counts.evaluated, execution, worker_gflops),
+    }
+    return "\n".join(f"{name:<16} {text}" for name, text in lines.items())
+
+
+def _batch_in_words(config: RunConfig, execution: ExecutionConfig, share: Share) -> str:
+    return (
+        f"{config.train.global_batch_size} = {execution.workers} workers x {share.micro_batch_size} samples "
+        f"x {share.accumulation} accumulated"
+    )
+
+
+def _optimizer_in_words(config: RunConfig) -> str:
+    optim = config.optim
+    decayed = "all parameters" if optim.decay_norms_and_biases else "matrices alone"
+    return (
+        f"AdamW {optim.learning_rate:g}, betas {optim.betas}, weight decay {optim.weight_decay:g} on {decayed}, "
+        f"{optim.schedule} per step, clip {optim.clip_norm:g}, drop path {config.model.encoder.drop_path:g}"
+    )
+
+
+def _time_in_words(gmacs: float, execution: ExecutionConfig, worker_gflops: float | None) -> str:
+    if not worker_gflops:
+        return "give --gflops, the sustained rate of one worker (GPU)"
+    seconds = gmacs * FLOPS_PER_MAC / worker_gflops
+    return (
+        f"{format_seconds(seconds / execution.workers)} = {seconds / 3600:.1f} worker-hours "
+        f"at {worker_gflops:g} GFLOP/s a worker"
+    )

@@ -20,6 +20,7 @@ from pipeline.data.loader import Batch
 from pipeline.distributed import Worker
 from sharedris.loss import segmentation_loss
 
+_NAMED_SAMPLES = 20
 _AUTOCAST_DTYPE: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -70,6 +71,7 @@ def train_step(
     """
     forward_seconds = backward_seconds = 0.0
     terms = torch.zeros(3, device=worker.device)
+    statistics = _running_statistics(model)
     for position, batch in enumerate(micro_batches):
         last = position == len(micro_batches) - 1
         with contextlib.nullcontext() if last or worker.world == 1 else model.no_sync():  # type: ignore[operator]
@@ -87,9 +89,11 @@ def train_step(
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm))
     # The norm is of the reduced gradient, the same on all workers, so all of them decide alike.
     finite = math.isfinite(norm)
-    if not finite and not scaler.is_enabled():
-        _refuse_or_skip(micro_batches, terms, train, worker, step)
-    else:
+    if not finite:
+        _refuse(micro_batches, terms, train, worker, step, scales=scaler.is_enabled())
+        for buffer, kept in statistics:
+            buffer.copy_(kept)  # a skipped step leaves nothing behind, least of all NaN in a running mean
+    if finite or scaler.is_enabled():
         scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
@@ -103,13 +107,19 @@ def train_step(
     )
 
 
-def _refuse_or_skip(
-    micro_batches: Sequence[Batch], terms: torch.Tensor, train: TrainConfig, worker: Worker, step: int
+def _running_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return each buffer of the model (of its batch norms: some kilobytes) with a copy."""
+    return [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+
+def _refuse(
+    micro_batches: Sequence[Batch], terms: torch.Tensor, train: TrainConfig, worker: Worker, step: int, *, scales: bool
 ) -> None:
+    """Raise where the recipe says stop; a gradient that overflows under loss scaling (fp16) is part of the method."""
     own = [f"{sample.split}#{sample.index}" for batch in micro_batches for sample in batch.samples]
     guilty = [] if bool(torch.isfinite(terms).all()) else own
     gathered = [name for share in worker.gather(guilty) for name in share]
-    if train.nonfinite_loss == "stop":
+    if train.nonfinite_loss == "stop" and (gathered or not scales):
         what = "loss" if gathered else "gradient (the loss was finite)"
-        names = ", ".join(gathered[:20] or own[:20])
+        names = ", ".join(gathered[:_NAMED_SAMPLES] or own[:_NAMED_SAMPLES])
         raise NonFiniteLossError(f"{what} is not finite at step {step}; samples of the batch: {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipeline.finish import finish
 from pipeline.job import Job
 from pipeline.progress import Progress, ProgressFile
 from pipeline.trainer import Say, train
+from sharedris.errors import InputError
 
 
 class RunError(RuntimeError):
@@ -21,7 +23,7 @@ class RunError(RuntimeError):
 
 
 def run_job(job: Job, worker: Worker, say: Say = print) -> None:
-    """Train, evaluate and record one run.
+    """Train, evaluate and record one run; do nothing where its record is there already.
 
     A cause that another try would meet again is written to the run's `failure.json` before it is raised, so that a
     launcher that restarts lost workers does not train into the same wall three times. A lost peer is no such cause.
@@ -29,6 +31,9 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
     Raises:
         RunError: with the cause in one line.
     """
+    # The orphans of a killed driver may have finished the run while this worker waited for them.
+    if worker.gather(job.done)[0]:
+        return
     if failure(job) is not None:
         raise RunError(str(failure(job)))
     try:
@@ -48,17 +53,48 @@ def _peer_was_lost(error: Exception) -> bool:
 
 def describe_failure(error: BaseException, job: Job) -> str:
     """Return one line with the cause, the remedy where one is known, and what is left to continue from."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, InputError):
+        text = _without_trace(str(error))  # a loader process sends its trace along
+    elif _is_out_of_memory(error):
         text = (
-            f"out of memory with {job.micro_batch_size} samples a forward; lower --micro-batch-size "
-            "(gradient accumulation keeps the global batch) or set --activation-checkpointing"
+            f"out of memory with {_forward_size(job)} samples a forward: set --micro-batch-size lower (gradient "
+            "accumulation keeps the global batch), or --activation-checkpointing"
         )
     elif isinstance(error, OSError):
-        text = f"{error.strerror or text} ({error.filename or 'no file named'}); the checkpoint before it is intact"
+        text = f"{error.strerror or _without_trace(str(error))} ({error.filename or 'no file named'})"
+    else:
+        text = f"{type(error).__name__}: {_without_trace(str(error))}"
     newest = max((path.name for path in job.state_folder.glob("checkpoint-*.pt")), default="none")
-    return f"{text} [last checkpoint: {newest}]"
+    return f"{text} [last good checkpoint: {newest}]"
+
+
+def _without_trace(text: str) -> str:
+    """Return the line that says what is wrong, of a text that may hold a whole trace."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return named[-1].split(": ", 1)[1] if named else (lines or [""])[0]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or the host had no memory left; torch says the latter in a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _forward_size(job: Job) -> int:
+    return job.share(job.execution.workers).micro_batch_size
+
+
+def innermost(error: BaseException) -> str:
+    """Return the cause of Ray's nested errors in one line; their text is a page of traces."""
+    cause: BaseException = error
+    workers = getattr(error, "worker_failures", None)  # of ray.train's WorkerGroupError: rank -> exception
+    if workers:
+        cause = next(iter(workers.values()))
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (named or [f"{type(cause).__name__}: {lines[-1] if lines else ''}"])[-1]
 
 
 def failure(job: Job) -> str | None:

@@ -15,12 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="exported folder of a run: runs/models/RUN")
     parser.add_argument("split", help="in full: refcocog_umd/val")
     parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--loader-workers", type=int, default=0, help="processes that read data")
     parser.add_argument("--out", type=Path, help="write the per-sample rows here (parquet)")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate in this process and print the scores of all protocols."""
+    import torch
+
+    from pipeline.bar import sample_bar
     from pipeline.config import EvaluationConfig
     from pipeline.data.dataset import ReferDataset
     from pipeline.distributed import Worker
@@ -30,13 +35,24 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.records import SAMPLE_SCHEMA, write_table
     from sharedris.checkpoint import load_model
 
-    loaded = load_model(args.model)
+    cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
+    worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
+    loaded = load_model(args.model, worker.device)
     encoder = loaded.config.encoder
     dataset = ReferDataset(args.prepared, args.split, image_size=encoder.image_size, text_tokens=encoder.text_tokens)
     if len(dataset) == 0:
         raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
     evaluation = EvaluationConfig(threshold=loaded.threshold)
-    rows = evaluate_split(loaded.model, dataset, evaluation=evaluation, precision="fp32", worker=Worker())
+    with sample_bar(args.split) as on_progress:
+        rows = evaluate_split(
+            loaded.model,
+            dataset,
+            evaluation=evaluation,
+            precision="fp32",
+            worker=worker,
+            loader_workers=args.loader_workers,
+            on_progress=on_progress,
+        )
     scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in PROTOCOLS.items()}
     if args.out is not None:
         write_table(args.out, rows, SAMPLE_SCHEMA)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import ExecutionConfig
 from pipeline.job import Job, make_job
+from sharedris.errors import InputError
 
-RUN_FAILED = 3
+RUN_FAILED, TERMINATED = 3, 143
+PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8}
+"""What the paper's recipe says beyond the base scale's defaults: 8 GPUs with 14 samples each, one set at a time."""
+
+
+class TerminatedError(BaseException):
+    """SIGTERM: leave a resumable state and go."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,53 +28,141 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     add_execution_arguments(parser)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--preset",
+        choices=["paper"],
+        action=_Preset,
+        help="paper: section IV-A (base model, refcoco_unc, 35 epochs, 8 workers); other options change it",
+    )
+    parser.add_argument("--min-workers", type=int, help="go on with as few as these while nodes are away (elastic)")
+    parser.add_argument("--checkpoint-every-steps", type=int, help="within an epoch too, for epochs that take hours")
     parser.add_argument("--ray", action="store_true", help="use Ray Train for one worker too")
+    parser.add_argument("--experiment", help="log into this MLflow experiment (RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
     parser.add_argument("--plan", action="store_true", help="print what would be done and start nothing")
     parser.add_argument(
         "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, for the hours"
     )
 
 
+class _Preset(argparse.Action):
+    """Sets what the user has not set; options that come later on the line win anyway."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
+        namespace.preset = value
+        for name, wanted in PAPER.items():
+            if getattr(namespace, name) == parser.get_default(name):
+                setattr(namespace, name, wanted)
+        if namespace.evaluate is None and namespace.data == PAPER["data"]:
+            namespace.evaluate = ",".join(f"{namespace.data}/{part}" for part in ("val", "testA", "testB"))
+
+
 def run(args: argparse.Namespace) -> int:
     """Run, resume, or show the plan."""
     config, execution = run_config(args, seed=args.seed), execution_config(args)
     if args.plan:
-        job = make_job(config, execution)
-        from pipeline.plan import describe_plan
-
-        print(describe_plan(job, worker_gflops=args.gflops))
-        return 0
+        return _show_plan(args)
     from pipeline.provenance import collect
 
     job = make_job(config, execution, cells=("train",), provenance=collect())
-    if job.done:
-        print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
-        return 0
-    return _train(job, execution, use_ray=args.ray or execution.workers > 1)
+    return _train(job, execution, use_ray=args.ray or execution.workers > 1, experiment=args.experiment)
 
 
-def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> int:
-    from pipeline import launch
+def _show_plan(args: argparse.Namespace) -> int:
+    from pipeline.plan import describe_plan
+
+    config, execution = run_config(args, seed=args.seed), execution_config(args)
+    try:
+        job = make_job(config, execution)
+        state = f"{job.run_id} ({'done' if job.done else 'not done'})"
+    except InputError as error:
+        state = f"not to be started yet: {error.message}"
+    print(describe_plan(config, execution, state=state, worker_gflops=args.gflops))
+    return 0
+
+
+def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
+    from pipeline.bar import run_bar
     from pipeline.lease import driver_lease
     from pipeline.watch import Watcher
     from pipeline.worker import RunError, clear_failure
 
-    with driver_lease(job.state_folder):
+    with contextlib.ExitStack() as held:
+        held.enter_context(driver_lease(job.state_folder))
+        if job.done:  # seen under the lease: another driver may have finished it just now
+            print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
+            return 0
         clear_failure(job)
-        watcher = Watcher([job], labels={job.run_id: job.config.model.scale}, say=print)
+        say = held.enter_context(run_bar(job))
+        log = held.enter_context(_mlflow(job, experiment))
+        watcher = Watcher([job], labels={job.run_id: job.config.model.scale}, say=say, **log)
         watcher.start()
+        held.callback(watcher.finish)
         try:
-            if use_ray:
-                with launch.ray_cluster(cpus=None):
-                    launch.capacity(execution)
-                    launch.check_shared_storage(job.runs_root)
-                    launch.fit(job)
-            else:
-                launch.run_in_process(job)
+            _run(job, execution, use_ray=use_ray, say=say)
         except RunError as error:
-            watcher.finish()
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
             return RUN_FAILED
-        watcher.finish()
+        except TerminatedError:
+            print("sharedris train: terminated; the same command goes on from here", file=sys.stderr)
+            return TERMINATED
     print(f"record: {job.runs_root / 'records' / job.run_id}.parquet\nmodel:  {job.model_folder}")
     return 0
+
+
+def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[str], None]) -> None:
+    from pipeline import launch
+
+    if not use_ray:
+        with sigterm_raises():
+            launch.run_in_process(job, say)
+        return
+    with launch.ray_cluster(), sigterm_raises():  # in this order: Ray puts its own handler in place
+        launch.capacity(execution)
+        launch.check_shared_storage(job.runs_root)
+        launch.fit(job)
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that files are closed and the lease is given back."""
+
+    def unwind(number: int, frame: Any) -> None:
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
+    """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
+    if experiment is None:
+        yield {}
+        return
+    from pipeline.tracking import Tracker
+    from pipeline.worker import failure
+
+    tracker = Tracker(job.runs_root, experiment)
+    child = tracker.child(job, None, job.config.model.scale)
+    try:
+        yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
+    finally:
+        cause = failure(job)
+        if job.done:
+            _log_record(job, tracker, child)
+        elif cause is not None:
+            tracker.failed(child, cause)
+        else:
+            tracker.interrupted(child)
+
+
+def _log_record(job: Job, tracker: Any, child: str) -> None:
+    from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
+
+    record = record_path(job.runs_root, job.run_id)
+    samples = [samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits]
+    artifacts = [record, history_path(job.runs_root, job.run_id), *samples]
+    tracker.record(child, read_table(record, RECORD_SCHEMA), [path for path in artifacts if path.exists()])

@@ -1,0 +1,72 @@
+"""A progress bar on a terminal; elsewhere lines alone, which a log file can hold."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pipeline.job import Job
+from pipeline.progress import Progress as Reading
+from pipeline.progress import read_progress
+
+Say = Callable[[str], None]
+_POLL_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def run_bar(job: Job, console: Console | None = None) -> Iterator[Say]:
+    """Show how far a run is while the block works, wherever it runs; yields how to say a line above the bar."""
+    console = console or Console()
+    if not console.is_terminal:
+        yield print
+        return
+    ended = threading.Event()
+    with _bar(console) as bar:
+        task = bar.add_task("starting", total=None, unit="")
+
+        def follow() -> None:
+            while not ended.wait(_POLL_SECONDS):
+                reading = read_progress(job.state_folder)
+                if reading is not None:
+                    _show(bar, task, reading)
+
+        follower = threading.Thread(target=follow, daemon=True, name="progress bar")
+        follower.start()
+        try:
+            yield lambda line: bar.console.print(line, markup=False, highlight=False)
+        finally:
+            ended.set()
+            follower.join()
+
+
+@contextlib.contextmanager
+def sample_bar(description: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Show samples done of all on a terminal; yields the function to tell them to."""
+    console = console or Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with _bar(console) as bar:
+        task = bar.add_task(description, total=None, unit="samples")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+def _show(bar: Progress, task: TaskID, reading: Reading) -> None:
+    if reading.phase == "training":
+        rate = f"{reading.samples_per_second:.1f} samples/s" if reading.samples_per_second else ""
+        loss = "" if reading.loss is None else f"  loss {reading.loss:.4f}"
+        text = f"epoch {reading.epoch}/{reading.epochs}{loss}"
+        bar.update(task, description=text, completed=reading.step, total=reading.steps, unit=f"steps  {rate}")
+    elif reading.phase == "evaluating":
+        done, total = reading.evaluated, reading.to_evaluate
+        bar.update(task, description="evaluating", completed=done, total=total, unit="samples of the leading worker")

@@ -1,0 +1,117 @@
+"""All that the next training step depends on, and how it is kept in a checkpoint and taken from one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from pipeline import checkpoints
+from pipeline.distributed import Worker, random_state, restore_random_state, unwrap
+from pipeline.job import Job
+from pipeline.records import HISTORY_SCHEMA, history_path, write_table
+from pipeline.train_step import StepResult
+
+_COUNTERS = ("epoch", "step_in_epoch", "step", "history", "seconds", "started")
+
+
+@dataclass(kw_only=True)
+class EpochSums:
+    """Sums over the steps of the unfinished epoch, as this worker has seen them; skipped steps add to their count."""
+
+    terms: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))  # loss, BCE, Dice
+    gradient_norm: float = 0.0
+    steps: int = 0
+    skipped_steps: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+
+    def add(self, result: StepResult) -> None:
+        """Add one step; `terms` stay on the device until the epoch ends."""
+        if result.skipped:
+            self.skipped_steps += 1
+            return
+        self.terms = self.terms.to(result.terms.device) + result.terms.double()
+        self.gradient_norm += result.gradient_norm
+        self.steps += 1
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """All that the next step depends on, and what has been seen so far."""
+
+    model: nn.Module  # wrapped for training
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    epoch: int = 0  # finished epochs
+    step_in_epoch: int = 0
+    step: int = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0  # of all sessions, up to the newest checkpoint
+    started: float = field(default_factory=time.time)
+    # Of this session only:
+    session_started: float = field(default_factory=time.perf_counter)
+    step_seconds: list[float] = field(default_factory=list)
+    wait_seconds: list[float] = field(default_factory=list)
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
+    """Write a checkpoint and the history up to it; collective, since it holds the generators and sums of every rank.
+
+    Raises:
+        OSError: disk full or read-only; the checkpoint before it is intact.
+    """
+    sums = {**vars(state.sums), "terms": state.sums.terms.cpu()}
+    ranks = worker.gather({"random": random_state(worker.device), "sums": sums})
+    now = time.perf_counter()
+    state.seconds += now - state.session_started
+    state.session_started = now
+    if worker.leads:
+        values = {
+            "content_hash": job.content_hash,
+            "model": unwrap(state.model).state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "scaler": state.scaler.state_dict(),
+            "ranks": ranks,
+            **{name: getattr(state, name) for name in _COUNTERS},
+        }
+        checkpoints.save(job.state_folder, values, epoch=state.epoch, step=state.step)
+        write_history(job, state)
+    worker.barrier()
+
+
+def restore(state: TrainState, saved: dict[str, Any], worker: Worker) -> None:
+    """Put a checkpoint into a fresh state.
+
+    With another number of workers than wrote it the optimisation goes on from the same weights, but the generators
+    start anew from the seed: the bits of the drop-path masks differ.
+    """
+    unwrap(state.model).load_state_dict(saved["model"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.scaler.load_state_dict(saved["scaler"])
+    for name in _COUNTERS:
+        setattr(state, name, saved[name])
+    ranks = saved["ranks"]
+    if len(ranks) == worker.world:
+        own = ranks[worker.rank]
+        restore_random_state(own["random"], worker.device)
+        state.sums = EpochSums(**own["sums"])
+    else:
+        # Means over the old workers stand for what each of the new ones would have seen.
+        terms = torch.stack([rank["sums"]["terms"] for rank in ranks]).mean(0)
+        state.sums = EpochSums(**{**ranks[0]["sums"], "terms": terms})
+
+
+def write_history(job: Job, state: TrainState) -> None:
+    """Write the rows of all finished epochs that a checkpoint holds, each once; later ones are forgotten."""
+    path = history_path(job.runs_root, job.run_id)
+    if state.history:
+        write_table(path, pd.DataFrame(state.history), HISTORY_SCHEMA)
+    else:
+        path.unlink(missing_ok=True)
