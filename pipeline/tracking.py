@@ -55,6 +55,11 @@ class Tracker:
         """Return the parent run of a sweep, found by its key or created; set to running."""
         return self._find_or_create(f"{_TAG}sweep", key, key, tags)
 
+    def is_finished(self, job: Job) -> bool:
+        """Return whether this experiment has the job's run already, ended as finished."""
+        query = f"tags.`{_TAG}content_hash` = '{job.content_hash}' and attributes.status = 'FINISHED'"
+        return bool(self.client.search_runs([self.experiment_id], query, max_results=1))
+
     def child(self, job: Job, parent: str | None, label: str) -> str:
         """Return the run of a job, found by its content hash or created; set to running."""
         tags = {

@@ -9,7 +9,7 @@ from pipeline.cli.main import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import RunConfig
 from pipeline.machine import check_workers_fit
-from sweeps.plan import SweepPlan, make_plan
+from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.registry import SWEEPS, find_sweep
 
 
@@ -67,10 +67,14 @@ def describe(plan: SweepPlan) -> str:
     return "\n".join(lines)
 
 
+def _experiment(plan: SweepPlan) -> str:
+    return f"sweep-{plan.sweep.name}"
+
+
 def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     missing = plan.in_state("missing")
     print(describe(plan), flush=True)
-    if not missing:
+    if not missing and not open_note(plan).exists():
         print(f"all {len(plan.in_state('done'))} cells are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))
@@ -82,7 +86,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     plan = _plan(args, collect())
     write_paper_costs(plan, execution_config(args))
     try:
-        return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", say=_say)
+        return run_sweep(plan, experiment=_experiment(plan), say=_say)
     except TerminatedError:
         print("python -m sweeps: terminated; the same command goes on from here", file=sys.stderr)
         return 143

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
@@ -68,3 +69,12 @@ def make_plan(
             job = make_job(cell.config, execution, cells=cell.names, provenance=provenance)
         planned.append(PlannedCell(cell=cell, job=job))
     return SweepPlan(sweep=sweep, cells=tuple(planned))
+
+
+def open_note(plan: SweepPlan) -> Path:
+    """Return the file that lies there while a driver has runs of this sweep open in MLflow.
+
+    Where it lies and nobody runs the sweep, a driver was killed: its runs seem to go on and are to be closed.
+    """
+    root = next(planned.job.runs_root for planned in plan.cells if planned.job is not None)
+    return root / "sweeps" / plan.sweep.name / "open-in-mlflow"

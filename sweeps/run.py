@@ -26,7 +26,7 @@ from pipeline.lease import RunHeldError, driver_lease
 from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
 from pipeline.watch import Watcher
 from pipeline.worker import RunError, clear_failure, failure
-from sweeps.plan import PlannedCell, SweepPlan
+from sweeps.plan import PlannedCell, SweepPlan, open_note
 
 if TYPE_CHECKING:
     from pipeline.tracking import Tracker
@@ -44,7 +44,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
     """Run all missing cells and return the exit code: 0, or 3 when a cell failed.
 
     Raises:
-        InputError: when the cluster holds no trial, or storage is not shared.
+        InputError: when another driver runs this sweep, the cluster holds no trial, or storage is not shared.
         KeyboardInterrupt: Ctrl-C; what is done is recorded, the rest goes on from its checkpoints.
         TerminatedError: SIGTERM, likewise.
     """
@@ -52,40 +52,63 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
     from pipeline.tracking import Tracker, tracking_uri
 
     missing = plan.in_state("missing")
+    runs_root = _jobs(plan.cells)[0].runs_root
+    tracker = Tracker(runs_root, experiment)
     with contextlib.ExitStack() as leases:
+        # One driver a sweep; cells that it has in common with another sweep are left to whoever holds them.
+        leases.enter_context(driver_lease(runs_root / "sweeps" / plan.sweep.name))
         own = _lease(missing, leases, say)
-        if not own:
-            return SOME_FAILED if missing else 0
-        execution = own[0].execution
-        with launch.ray_cluster():
-            held = launch.capacity(execution)
-            for job in own:  # what a driver that was killed could not free
-                launch.free_placement_group(job.state_folder)
-            launch.check_shared_storage(own[0].runs_root)
-            say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
-            tracker = Tracker(own[0].runs_root, experiment)
-            parent = tracker.parent(_sweep_key(plan), {"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)})
-            labels = {planned.job.run_id: planned.cell.label for planned in plan.cells if planned.job is not None}
-            children = {job.run_id: tracker.child(job, parent, labels[job.run_id]) for job in own}
-            watcher = Watcher(
-                own,
-                labels=labels,
-                say=say,
-                tracker=tracker,
-                mlflow_runs=children,
-                at_once=min(held.trials, len(own)),
-            )
-            watcher.start()
-            try:
-                with _sigterm_raises():
-                    _fan_out(own, at_once=held.trials)
-            finally:
-                watcher.finish()
-                _close_children(own, children, tracker)
-                complete = all(planned.state != "missing" for planned in plan.cells)
-                tracker.finish_parent(parent, complete=complete)
-    say(f"MLflow: {tracking_uri(own[0].runs_root)}, experiment {experiment}; make ui shows it")
-    return _report_failures(own, labels, say)
+        note = open_note(plan)
+        note.touch()
+        parent = tracker.parent(_sweep_key(plan), {"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)})
+        try:
+            _record_done(plan, parent, tracker)
+            if own:
+                with launch.ray_cluster():
+                    _run_missing(plan, own, parent, tracker, say)
+        except BaseException:
+            tracker.interrupted(parent)
+            note.unlink(missing_ok=True)
+            raise
+        tracker.finish_parent(parent, complete=not plan.in_state("missing"))
+        note.unlink(missing_ok=True)
+    say(f"MLflow: {tracking_uri(runs_root)}, experiment {experiment}; make ui shows it")
+    return _report_failures(missing, say)
+
+
+def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> None:
+    held = launch.capacity(own[0].execution)
+    launch.check_shared_storage(own[0].runs_root)
+    for job in _jobs(plan.cells):  # what a driver that was killed could not free
+        launch.free_placement_group(job.state_folder)
+    say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
+    labels = _labels(plan)
+    children = {job.run_id: tracker.child(job, parent, labels[job.run_id]) for job in own}
+    watcher = Watcher(
+        own, labels=labels, say=say, tracker=tracker, mlflow_runs=children, at_once=min(held.trials, len(own))
+    )
+    watcher.start()
+    try:
+        with _sigterm_raises():
+            _fan_out(own, at_once=held.trials)
+    finally:
+        watcher.finish()
+        _close_children(own, children, tracker)
+
+
+def _jobs(cells: Sequence[PlannedCell]) -> list[Job]:
+    return [planned.job for planned in cells if planned.job is not None]
+
+
+def _labels(plan: SweepPlan) -> dict[str, str]:
+    return {planned.job.run_id: planned.cell.label for planned in plan.cells if planned.job is not None}
+
+
+def _record_done(plan: SweepPlan, parent: str, tracker: Tracker) -> None:
+    """Show in this experiment what was done elsewhere: by another sweep, or by the orphans of a killed driver."""
+    for planned in plan.in_state("done"):
+        if planned.job is not None and not tracker.is_finished(planned.job):
+            close_done(planned.job, tracker.child(planned.job, parent, planned.cell.label), tracker)
 
 
 def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Say) -> list[Job]:
@@ -214,10 +237,12 @@ def close_done(job: Job, child: str, tracker: Tracker) -> None:
     tracker.record(child, record, [path for path in files if path.exists()])
 
 
-def _report_failures(jobs: Sequence[Job], labels: Mapping[str, str], say: Say) -> int:
-    failed = [job for job in jobs if not job.done]
-    for job in failed:
-        say(f"{labels[job.run_id]}: {failure(job) or 'ended without a record'}  [{job.state_folder / 'failure.json'}]")
+def _report_failures(missing: Sequence[PlannedCell], say: Say) -> int:
+    failed = [planned for planned in missing if planned.job is not None and not planned.job.done]
+    for planned in failed:
+        assert planned.job is not None
+        where = planned.job.state_folder / "failure.json"
+        say(f"{planned.cell.label}: {failure(planned.job) or 'not run'}  [{where}]")
     return SOME_FAILED if failed else 0
 
 
