@@ -79,8 +79,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
 def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> None:
     held = launch.capacity(own[0].execution)
     launch.check_shared_storage(own[0].runs_root)
-    for job in _jobs(plan.cells):  # what a driver that was killed could not free
-        launch.free_placement_group(job.state_folder)
+    _clear_away(plan, own)
     say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
     labels = _labels(plan)
     children = {job.run_id: tracker.child(job, parent, labels[job.run_id]) for job in own}
@@ -90,10 +89,21 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
     watcher.start()
     try:
         with _sigterm_raises():
-            _fan_out(own, at_once=held.trials)
+            _fan_out(own, name=f"tune-{plan.sweep.name}", at_once=held.trials)
     finally:
         watcher.finish()
         _close_children(own, children, tracker)
+
+
+def _clear_away(plan: SweepPlan, own: Sequence[Job]) -> None:
+    """Remove what a driver that was killed could not: held CPUs, and Ray's folders of this sweep."""
+    done = _jobs(plan.in_state("done"))
+    for job in (*own, *done):
+        launch.free_placement_group(job.state_folder)
+        for folder in (job.runs_root / "ray").glob(f"{job.run_id}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (own[0].runs_root / "ray").glob(f"tune-{plan.sweep.name}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _jobs(cells: Sequence[PlannedCell]) -> list[Job]:
@@ -128,14 +138,14 @@ def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Sa
     return own
 
 
-def _fan_out(jobs: Sequence[Job], *, at_once: int) -> None:
+def _fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
     """Fit every job, `at_once` at a time.
 
     A trial holds a sliver of the head node and no CPU: one that held a CPU while its trainer waits for CPUs would
     wait for ever. The trials sit with the driver, next to the runs' files.
     """
     storage = jobs[0].runs_root / "ray"
-    name = f"tune-{uuid.uuid4().hex[:8]}"
+    name = f"{name}-{uuid.uuid4().hex[:8]}"
     by_run = {job.run_id: job for job in jobs}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     tuner = tune.Tuner(
