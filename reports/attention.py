@@ -27,7 +27,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.gallery import RUN_COLOUR, TRUTH_COLOUR, tint
-from reports.grid import aspect_of, image_grid, show_pixels, show_sentence
+from reports.grid import image_grid, show_pixels, show_sentence
 from reports.style import INK, styled
 
 COMPONENTS = ("encoder", "fpn", "decoder")
@@ -81,7 +81,7 @@ def draw_components(samples: list[AttentionSample], title: str) -> Figure | None
     if not shown:
         return None
     names = ["image", *COMPONENTS, "prediction", "ground truth"]
-    figure, grid = image_grid(names, len(shown), title, aspect_of([sample.image.shape[:2] for sample in shown]))
+    figure, grid = image_grid(names, [sample.image.shape for sample in shown], title)
     for line, sample in zip(grid, shown, strict=True):
         show_pixels(line[0], sample.image)
         show_sentence(line[0], sample.expression, len(names))
@@ -101,7 +101,7 @@ def draw_runs(by_run: dict[str, list[AttentionSample]], title: str) -> Figure | 
         return None
     names = ["image", *keyed]
     first = [next(iter(keyed.values()))[key] for key in common[:ROWS]]
-    figure, grid = image_grid(names, len(first), title, aspect_of([sample.image.shape[:2] for sample in first]))
+    figure, grid = image_grid(names, [sample.image.shape for sample in first], title)
     for line, sample in zip(grid, first, strict=True):
         show_pixels(line[0], sample.image)
         show_sentence(line[0], sample.expression, len(names))

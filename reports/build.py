@@ -14,6 +14,7 @@ from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
 from reports.page import Page, Part, make_entry, render_page, render_table
+from reports.paired import resample_runs
 from reports.paper import NUMERALS, SPECS, read_notes, read_published, split_name
 from reports.pictures import Album, draw_all
 from reports.provenance import run_cards
@@ -43,21 +44,52 @@ class Report:
         return found
 
 
-def build_tables(root: Path, names: list[str], wanted: Wanted, *, statistics: bool, draws: int = DRAWS) -> Report:
-    """Build the tables named, with their differences and protocols where `statistics` is true."""
-    runs = load_runs(root)
+def build_tables(
+    root: Path, names: list[str], wanted: Wanted, *, statistics: bool, draws: int = DRAWS, runs: Runs | None = None
+) -> Report:
+    """Build the tables named, with their differences and protocols where `statistics` is true.
+
+    Args:
+        root: folder with records/, samples/, costs/.
+        names: of the paper's tables.
+        wanted: which runs.
+        statistics: whether samples are read.
+        draws: of the bootstrap.
+        runs: already loaded from the root, for several reports on it.
+    """
+    runs = runs or load_runs(root)
     costs, cost_problems = load_costs(root)
     book = CostBook(costs)
     built = [build_one(name, runs, book, wanted) for name in names]
     report = Report(runs=runs, costs=book, built=built, problems=[*runs.problems, *cost_problems])
-    for each in built if statistics else []:
-        if SPECS[split_name(each.table.name)[0]].metric:
-            continue
-        differences, problems = build_differences(each, runs, draws)
-        report.beside[each.table.name] = [differences, build_protocols(each, runs)]
-        report.problems += problems
+    if statistics:
+        _add_statistics(report, draws)
     report.problems = list(dict.fromkeys(report.problems))
     return report
+
+
+def _add_statistics(report: Report, draws: int) -> None:
+    """Add differences and protocols to each ablation; runs which several tables show are read and resampled once."""
+    ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for each in ablations:
+        groups.setdefault(_group(each), []).extend(each.choice.rows["run_id"])
+    resampled = {
+        group: resample_runs(report.runs, list(dict.fromkeys(run_ids)), group[0], group[1], draws=draws)
+        for group, run_ids in groups.items()
+    }
+    for each in ablations:
+        name = each.table.name
+        report.beside[name] = [
+            build_differences(each, resampled[_group(each)], draws),
+            build_protocols(each, report.runs),
+        ]
+    report.problems += [problem for group in resampled.values() for problem in group.problems]
+
+
+def _group(built: Built) -> tuple[str, ...]:
+    choice = built.choice
+    return (choice.split, choice.protocol, choice.scale, choice.recipe)
 
 
 def build_one(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:

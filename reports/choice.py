@@ -104,23 +104,14 @@ def _of_group(rows: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
 
 
 def _matching(records: pd.DataFrame, variants: list[str], wanted: Wanted, *, combined: bool) -> pd.DataFrame:
-    rows = records[(records["protocol"] == wanted.protocol) & records["variant"].isin(variants)]
-    rows = rows[_trained(rows, combined=combined)]
+    keep = (records["protocol"] == wanted.protocol) & records["variant"].isin(variants)
+    keep &= records["training"] == ("combined" if combined else "own")
     if wanted.data:
-        rows = rows[rows["split"].str.startswith(f"{wanted.data}/")]
+        keep &= records["split"].str.startswith(f"{wanted.data}/")
     if wanted.split:
-        rows = rows[rows["split"].str.endswith(f"/{wanted.split}")]
+        keep &= records["split"].str.endswith(f"/{wanted.split}")
     if wanted.scale:
-        rows = rows[rows["scale"] == wanted.scale]
+        keep &= records["scale"] == wanted.scale
     if wanted.recipe:
-        rows = rows[rows["recipe"] == wanted.recipe]
-    return rows
-
-
-def _trained(rows: pd.DataFrame, *, combined: bool) -> pd.Series:
-    """Say for each row whether it was trained on its split's set alone, or (combined) on several with it among them."""
-    right = [
-        split.partition("/")[0] in sets.split(" + ") and (" + " in sets) == combined
-        for split, sets in zip(rows["split"], rows["trained_on"], strict=True)
-    ]
-    return pd.Series(right, index=rows.index, dtype=bool)
+        keep &= records["recipe"] == wanted.recipe
+    return records[keep]

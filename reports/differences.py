@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.records import PROTOCOLS
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.load import Runs
-from reports.paired import Paired, pair_runs
+from reports.paired import Resampled
 from reports.paper import PROPOSED, SPECS, number
 from reports.scores import deviation, score_cell
 from reports.stats import DRAWS, Difference, Scores, difference, holm
@@ -38,19 +38,20 @@ def comparisons(published: pd.DataFrame) -> list[Comparison]:
     return found
 
 
-def build_differences(built: Built, runs: Runs, draws: int = DRAWS) -> tuple[Table, list[str]]:
-    """Return the table of differences of an ablation, and the problems met on the way."""
-    choice = built.choice
-    run_ids = list(dict.fromkeys(choice.rows["run_id"]))
-    paired = pair_runs(runs, run_ids, choice.split, choice.protocol) if run_ids else None
-    problems = list(paired.problems) if paired else []
-    scores = {metric: paired.scores(metric, draws=draws) for metric in METRICS.values()} if paired else {}
+def build_differences(built: Built, resampled: Resampled, draws: int = DRAWS) -> Table:
+    """Return the table of differences of an ablation.
+
+    Args:
+        built: the ablation.
+        resampled: scores of at least the runs that it shows; those that it lacks are "not run" here.
+        draws: how many were made, for the caption.
+    """
     pairs = comparisons(built.published)
     measured = {
-        (pair, heading): _measure(built, pair, scores[metric], paired)
+        (pair, heading): _measure(built, pair, resampled.scores[metric], resampled)
         for pair in pairs
         for heading, metric in METRICS.items()
-        if paired is not None and paired.run_ids
+        if resampled.run_ids
     }
     known = [key for key, value in measured.items() if value is not None]
     adjusted = dict(zip(known, holm([measured[key].p_value for key in known]), strict=True))  # type: ignore[union-attr]
@@ -63,7 +64,7 @@ def build_differences(built: Built, runs: Runs, draws: int = DRAWS) -> tuple[Tab
     columns = [Column(heading="Difference", numeric=False)]
     for group in METRICS:
         columns += [Column(heading=heading, group=group) for heading in ("paper", "here", "95 % interval", "p", "Holm")]
-    table = Table(
+    return Table(
         name=f"{built.table.name}-differences",
         title=f"{built.table.title}: differences",
         caption=_caption(built, len(known), draws),
@@ -71,7 +72,6 @@ def build_differences(built: Built, runs: Runs, draws: int = DRAWS) -> tuple[Tab
         rows=tuple(rows),
         notes=_notes(built),
     )
-    return table, problems
 
 
 def _name(built: Built, line: int) -> str:
@@ -80,11 +80,11 @@ def _name(built: Built, line: int) -> str:
     return f"{row['method']}{backbone}"
 
 
-def _seeds(built: Built, line: int, paired: Paired) -> dict[int, int]:
+def _seeds(built: Built, line: int, resampled: Resampled) -> dict[int, int]:
     """Return the column of each seed of a row's runs."""
     rows = built.choice.rows
-    mine = rows[(rows["variant"] == built.published.loc[line, "variant"]) & rows["run_id"].isin(paired.run_ids)]
-    return {int(seed): paired.run_ids.index(run) for seed, run in zip(mine["seed"], mine["run_id"], strict=True)}
+    mine = rows[(rows["variant"] == built.published.loc[line, "variant"]) & rows["run_id"].isin(resampled.run_ids)]
+    return {int(seed): resampled.run_ids.index(run) for seed, run in zip(mine["seed"], mine["run_id"], strict=True)}
 
 
 def common_seeds(these: dict[int, int], those: dict[int, int]) -> tuple[list[int], list[int]]:
@@ -95,9 +95,8 @@ def common_seeds(these: dict[int, int], those: dict[int, int]) -> tuple[list[int
     return list(these.values()), list(those.values())
 
 
-def _measure(built: Built, pair: Comparison, scores: Scores, paired: Paired | None) -> Difference | None:
-    assert paired is not None
-    these, those = common_seeds(_seeds(built, pair.this, paired), _seeds(built, pair.that, paired))
+def _measure(built: Built, pair: Comparison, scores: Scores, resampled: Resampled) -> Difference | None:
+    these, those = common_seeds(_seeds(built, pair.this, resampled), _seeds(built, pair.that, resampled))
     return difference(scores, these, those) if these and those else None
 
 
@@ -167,7 +166,8 @@ def _notes(built: Built) -> tuple[str, ...]:
 def build_protocols(built: Built, runs: Runs) -> Table:
     """Return the scores of an ablation's rows under the three protocols side by side, from the same logits."""
     choice = built.choice
-    records = runs.records[runs.records["run_id"].isin(choice.rows["run_id"]) & (runs.records["split"] == choice.split)]
+    keep = runs.records["run_id"].isin(choice.rows["run_id"]) & (runs.records["split"] == choice.split)
+    records = runs.records[keep]
     columns = [Column(heading=SPECS[built.table.name.partition("-")[0]].first_heading, numeric=False)]
     for group in METRICS:
         columns += [Column(heading=protocol, group=group) for protocol in PROTOCOLS]

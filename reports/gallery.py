@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
 from reports.choice import Choice
-from reports.grid import aspect_of, image_grid, show_pixels, show_sentence
+from reports.grid import image_grid, show_pixels, show_sentence
 from reports.labels import in_order, variant_label
 from reports.load import Runs
 from reports.paper import PROPOSED
@@ -81,8 +81,10 @@ def draw_gallery(predictions: Predictions, truth: Truth, selection: str, choice:
     names = ["image", "ground truth", *(variant_label(str(variant)) for variant in predictions.iou)]
     meaning = SELECTIONS[selection]
     title = f"{meaning[0].upper()}{meaning[1:]}: {choice.split}, protocol {choice.protocol}, scale {choice.scale}"
-    shapes = [(int(row["height"]), int(row["width"])) for _, row in predictions.shared.iloc[chosen].iterrows()]
-    figure, grid = image_grid(names, len(chosen), title, aspect_of(shapes))
+    shapes: list[tuple[int, ...]] = [
+        (int(row["height"]), int(row["width"])) for _, row in predictions.shared.iloc[chosen].iterrows()
+    ]
+    figure, grid = image_grid(names, shapes, title)
     for line, position in zip(grid, chosen, strict=True):
         _draw_sample(line, predictions, position, truth)
     return figure

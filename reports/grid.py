@@ -14,44 +14,40 @@ COLUMN_GAP_INCHES = 0.1
 HEAD_INCHES = 0.78
 MARGIN_INCHES = 0.12
 FOOT_INCHES = 0.3
+MOST_ASPECT = 1.35  # height / width of a cell: a taller image is drawn narrower
 
 
-def image_grid(names: list[str], rows: int, title: str, aspect: float = 1.0) -> tuple[Figure, np.ndarray]:
+def image_grid(names: list[str], shapes: list[tuple[int, ...]], title: str) -> tuple[Figure, np.ndarray]:
     """Return a figure and its (rows, columns) axes, with a name above each column; no layout engine, so it is quick.
 
     Args:
         names: of the columns.
-        rows: how many lines of images.
+        shapes: (height, width, ..) of the images of each row, so that no room is left empty.
         title: above all.
-        aspect: height / width of the images, so that little room is left empty.
     """
-    columns = len(names)
-    cell_height = CELL_INCHES * aspect
+    rows, columns = len(shapes), len(names)
+    heights = [CELL_INCHES * min(MOST_ASPECT, height / width) for height, width, *_ in shapes]
     width = 2 * MARGIN_INCHES + columns * CELL_INCHES + (columns - 1) * COLUMN_GAP_INCHES
-    height = HEAD_INCHES + rows * cell_height + (rows - 1) * ROW_GAP_INCHES + FOOT_INCHES
+    height = HEAD_INCHES + sum(heights) + (rows - 1) * ROW_GAP_INCHES + FOOT_INCHES
     figure = Figure(figsize=(width, height))
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     figure.subplots_adjust(
         left=MARGIN_INCHES / width,
         right=1 - MARGIN_INCHES / width,
         top=1 - HEAD_INCHES / height,
         bottom=FOOT_INCHES / height,
         wspace=COLUMN_GAP_INCHES / CELL_INCHES,
-        hspace=ROW_GAP_INCHES / cell_height,
+        hspace=ROW_GAP_INCHES / (sum(heights) / rows),
     )
     for each in axes.ravel():
         each.set_axis_off()
+        each.set_anchor("N")
     for position, name in enumerate(names):
         left = MARGIN_INCHES + position * (CELL_INCHES + COLUMN_GAP_INCHES) + CELL_INCHES / 2
         place = (left / width, 1 - 0.36 / height)
         figure.text(*place, name, ha="center", va="center", fontweight="bold", fontsize=9.5)
     figure.text(MARGIN_INCHES / width, 1 - 0.12 / height, title, va="center", fontsize=10, color=MUTED)
     return figure, axes
-
-
-def aspect_of(shapes: list[tuple[int, int]]) -> float:
-    """Return height / width of the tallest image, at most 1.3, so that all fit their cells."""
-    return min(1.3, max((height / width for height, width in shapes), default=1.0))
 
 
 def show_pixels(axes: Axes, pixels: np.ndarray, below: str = "") -> None:

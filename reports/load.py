@@ -32,7 +32,9 @@ CELL_KEYS = ["variant", "scale", "trained_on", "recipe", "seed", "split", "proto
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """All records below a root: one row per run, split and protocol, plus `trained_on` (sets joined by " + ").
+    """All records below a root: one row per run, split and protocol.
+
+    Two columns are added: `trained_on` (sets joined by " + ") and `training` ("own", "combined" or "other").
 
     `claims` holds the rows that were left out because two runs claim the same cell.
     """
@@ -74,12 +76,23 @@ def load_runs(root: Path) -> Runs:
             problems.append(f"record left out: {error}")
     if not frames:
         problems.append(f"no records in {root / 'records'}: run a sweep first (make sweep-fpn)")
-        empty = RECORD_SCHEMA.empty_table().to_pandas().assign(trained_on=pd.Series(dtype="str"))
+        empty = RECORD_SCHEMA.empty_table().to_pandas()
+        empty = empty.assign(trained_on=pd.Series(dtype="str"), training=pd.Series(dtype="str"))
         return Runs(root=root, records=empty, claims=empty, problems=tuple(problems))
     records = pd.concat(frames, ignore_index=True)
     records["trained_on"] = [" + ".join(sorted(sets)) for sets in records["train_sets"]]
+    records["training"] = [
+        _training(split, list(sets)) for split, sets in zip(records["split"], records["train_sets"], strict=True)
+    ]
     records, claims, more = _drop_double_claims(records)
     return Runs(root=root, records=records, claims=claims, problems=(*problems, *more))
+
+
+def _training(split: str, sets: list[str]) -> str:
+    """Say what a row was trained on: its split's "own" set alone, several "combined" with it, or "other" sets."""
+    if split.partition("/")[0] not in sets:
+        return "other"
+    return "own" if len(sets) == 1 else "combined"
 
 
 def _drop_double_claims(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:

@@ -40,6 +40,22 @@ class Paired:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resampled:
+    """Observed and resampled scores of the runs of one group (split, protocol, scale, recipe), by metric."""
+
+    run_ids: tuple[str, ...]
+    scores: dict[str, Scores]
+    problems: tuple[str, ...]
+
+
+def resample_runs(runs: Runs, run_ids: list[str], split: str, protocol: str, *, draws: int) -> Resampled:
+    """Read and resample the runs of a group once, for every table that shows some of them."""
+    paired = pair_runs(runs, run_ids, split, protocol)
+    scores = {metric: paired.scores(metric, draws=draws) for metric in ("oiou", "miou")} if paired.run_ids else {}
+    return Resampled(run_ids=paired.run_ids, scores=scores, problems=paired.problems)
+
+
 def pair_runs(runs: Runs, run_ids: list[str], split: str, protocol: str) -> Paired:
     """Read the samples of runs on a split; a run whose samples are missing or are other samples is left out and told.
 

@@ -39,17 +39,12 @@ def origin(rows: pd.DataFrame) -> str:
     """Return in one line where a number comes from."""
     first = rows.iloc[0]
     seeds = ", ".join(str(seed) for seed in rows["seed"])
-    commits = ", ".join(sorted({describe_commit(row) for row in rows.itertuples()}))
+    named = zip(rows["git_commit"], rows["git_dirty"], strict=True)
+    commits = ", ".join(sorted({f"{str(commit)[:10] or 'unknown'}{'+' if dirty else ''}" for commit, dirty in named}))
     return (
         f"{first['split']}, protocol {first['protocol']} v{first['protocol_version']}, scale {first['scale']}, "
         f"{first['epochs']} epochs, seed {seeds}, {first['samples']} samples, commit {commits}"
     )
-
-
-def describe_commit(row: object) -> str:
-    """Return the short commit, with a plus sign where the tree was not clean."""
-    commit = str(getattr(row, "git_commit", "") or "unknown")[:10]
-    return commit + ("+" if getattr(row, "git_dirty", False) else "")
 
 
 def absence(variant: str, *, claimed: bool, measured: bool) -> Cell:

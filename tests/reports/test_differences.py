@@ -9,19 +9,18 @@ import synthetic_runs
 from synthetic_runs import FULL, NO_FPN, TWO
 
 from pipeline.records import SAMPLE_SCHEMA, read_table, samples_path, write_table
-from reports.build import build_one
+from reports.build import build_one, build_tables
 from reports.choice import Wanted
 from reports.cost_cells import CostBook
-from reports.differences import build_differences, build_protocols, common_seeds, comparisons
+from reports.differences import build_protocols, common_seeds, comparisons
 from reports.layout import Cell, Table
 from reports.load import load_costs, load_runs
 from reports.tables import published_rows
 
 
 def differences(root: Path, name: str = "VII-a", draws: int = 500) -> tuple[Table, list[str]]:
-    runs = load_runs(root)
-    built = build_one(name, runs, CostBook(load_costs(root)[0]), Wanted())
-    return build_differences(built, runs, draws)
+    report = build_tables(root, [name], Wanted(), statistics=True, draws=draws)
+    return report.beside[name][0], [line for line in report.problems if "no records" not in line]
 
 
 def line(table: Table, label: str) -> dict[str, Cell]:
