@@ -6,11 +6,29 @@ statistics are those of one forward on all workers, which the record says (`desc
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.distributed.nn.functional as collective
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.distributed import Worker
+
+
+class _SumOverWorkers(torch.autograd.Function):
+    """Sum a tensor over all workers; each worker's gradient reaches every other, summed likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -26,11 +44,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         count = torch.tensor(float(input.numel() // input.shape[1]), device=input.device)
         sums = torch.cat([input.float().sum(dim=(0, 2, 3)), count[None]])
-        total = collective.all_reduce(sums)
+        total: Tensor = _SumOverWorkers.apply(sums)
         samples = total[-1].detach()
         mean_C = total[:-1] / samples
         centred = input.float() - mean_C[None, :, None, None]
-        variance_C = collective.all_reduce(centred.square().sum(dim=(0, 2, 3))) / samples
+        variance_C: Tensor = _SumOverWorkers.apply(centred.square().sum(dim=(0, 2, 3))) / samples
         self._update_running(mean_C.detach(), variance_C.detach(), samples)
         scale_C = torch.rsqrt(variance_C + self.eps) * self.weight
         return (centred * scale_C[None, :, None, None] + self.bias[None, :, None, None]).to(input.dtype)

@@ -104,6 +104,12 @@ def _mean_in_order_of_rank(world: int, bucket: dist.GradBucket) -> torch.futures
     return work.get_future().then(mean)
 
 
+# DDP compares the annotations themselves, which are strings in this module.
+_mean_in_order_of_rank.__annotations__.update(
+    {"bucket": dist.GradBucket, "return": torch.futures.Future[torch.Tensor]}
+)
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the module inside DDP: evaluation must not meet a collective, since ranks hold unequal shares."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

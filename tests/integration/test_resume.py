@@ -1,0 +1,225 @@
+"""A run that was killed and started again ends with the same bits as one that never was."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.job import Job, make_job
+from pipeline.lease import RunHeldError, driver_lease
+from pipeline.records import history_path
+from tests.integration import workers
+
+PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
+
+
+@pytest.fixture(scope="module")
+def long_run(micro_run: RunConfig) -> RunConfig:
+    """Six epochs with drop path, so that generators matter."""
+    encoder = replace(micro_run.model.encoder, drop_path=0.2)
+    return replace(
+        micro_run,
+        model=replace(micro_run.model, encoder=encoder),
+        train=replace(micro_run.train, epochs=6),
+    )
+
+
+def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int = 1) -> Job:
+    """Return the job with checkpoints within epochs too."""
+    execution = ExecutionConfig(
+        device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=world, checkpoint_every_steps=3
+    )
+    return make_job(config, execution, provenance=PROVENANCE)
+
+
+class Reference:
+    """A finished, never interrupted run: what it left, and how long it took."""
+
+    def __init__(self, config: RunConfig, toy_root: Path, runs: Path, world: int) -> None:
+        job = job_at(config, toy_root, runs, world)
+        assert workers.finish(workers.start(job, world)) == [0] * world  # the first start also starts the server
+        shutil.rmtree(runs)
+        begun = time.perf_counter()
+        assert workers.finish(workers.start(job, world)) == [0] * world
+        self.seconds = time.perf_counter() - begun
+        self.outcome = workers.outcome(job)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def reference(request: Any, long_run: RunConfig, toy_root: Path, tmp_path_factory: Any) -> tuple[int, Reference]:
+    """The uninterrupted run for each number of workers."""
+    runs = tmp_path_factory.mktemp("reference") / "runs"
+    return request.param, Reference(long_run, toy_root, runs, request.param)
+
+
+def assert_same(job: Job, expected: dict[str, Any]) -> None:
+    """Compare part by part, so that a failure says where."""
+    got = workers.outcome(job)
+    for part in ("history", "weights", "samples", "record"):
+        assert got[part] == expected[part], part
+    epochs = pd.read_parquet(history_path(job.runs_root, job.run_id))["epoch"].tolist()
+    assert epochs == list(range(1, job.config.train.epochs + 1))
+    assert not list(job.state_folder.glob("*checkpoint-*"))
+    assert not list(job.runs_root.rglob("*.partial"))
+
+
+def kill_at_random(
+    config: RunConfig, toy_root: Path, runs: Path, world: int, reference: Reference, *, kills: int, seed: int
+) -> list[str]:
+    """Kill `kills` times at random moments, always starting again; check each run that ends."""
+    rng, report, runs_ended = random.Random(seed), [], 0
+    while len(report) < kills or runs_ended == 0:
+        job = job_at(config, toy_root, runs / str(runs_ended), world)
+        processes = workers.start(job, world)
+        after = rng.uniform(0.0, 0.9 * reference.seconds) if len(report) < kills else 120.0
+        processes[0].join(after)
+        one_of_them = rng.choice(processes)
+        was_at_work = processes[0].is_alive()
+        one_of_them.kill()  # the others are what a launcher would clear away
+        workers.kill(processes)
+        if was_at_work:
+            newest = max((path.name for path in job.state_folder.glob("checkpoint-*.pt")), default="nothing")
+            report.append(f"kill {len(report) + 1} after {after:.2f} s: {newest} left")
+        elif job.done:
+            assert_same(job, reference.outcome)
+            runs_ended += 1
+    job = job_at(config, toy_root, runs / str(runs_ended), world)
+    assert workers.finish(workers.start(job, world)) == [0] * world
+    assert_same(job, reference.outcome)
+    return report
+
+
+def test_killed_at_5_random_moments(
+    reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    world, expected = reference
+    kills = 5 if world == 1 else 3
+    for line in kill_at_random(long_run, toy_root, tmp_path, world, expected, kills=kills, seed=world):
+        print(line)
+
+
+@pytest.mark.slow
+def test_killed_at_20_random_moments(
+    reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    world, expected = reference
+    for line in kill_at_random(long_run, toy_root, tmp_path, world, expected, kills=20, seed=10 + world):
+        print(f"{world} workers, {line}")
+
+
+def kill_at_file_event(config: RunConfig, toy_root: Path, runs: Path, world: int, reference: Reference, event: int) -> bool:
+    """Kill the leader at one write or rename and start again; return whether there was such an event."""
+    job = job_at(config, toy_root, runs, world)
+    first = workers.start(job, world, kill_at_file_event=event)
+    first[0].join()
+    killed = first[0].exitcode == -signal.SIGKILL
+    workers.kill(first)
+    assert workers.finish(workers.start(job, world)) == [0] * world
+    assert_same(job, reference.outcome)
+    return killed
+
+
+@pytest.mark.parametrize("event", [4, 5, 8])
+def test_killed_in_the_middle_of_a_checkpoint_write(
+    reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path, event: int
+) -> None:
+    world, expected = reference
+    if world == 2 and event != 4:
+        pytest.skip("one of them is enough for two workers")
+    assert kill_at_file_event(long_run, toy_root, tmp_path, world, expected, event)
+
+
+@pytest.mark.slow
+def test_killed_at_every_write_and_rename(
+    reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    world, expected = reference
+    event = 1
+    while kill_at_file_event(long_run, toy_root, tmp_path / str(event), world, expected, event):
+        shutil.rmtree(tmp_path / str(event))
+        event += 1 if world == 1 else 7
+    print(f"{world} workers: killed at {event - 1} writes and renames")
+    assert event > 40
+
+
+def test_a_changed_configuration_never_continues_old_weights(long_run: RunConfig, toy_root: Path, tmp_path: Path) -> None:
+    longer = replace(long_run, optim=replace(long_run.optim, weight_decay=0.1))
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    old = job_at(long_run, toy_root, shared)
+    workers.start(old, kill_at_file_event=10)[0].join()
+    assert list(old.state_folder.glob("checkpoint-*.pt"))
+    beside, fresh = job_at(longer, toy_root, shared), job_at(longer, toy_root, alone)
+    # Even where its files are put under the new run's name.
+    shutil.copytree(old.state_folder, beside.state_folder, ignore=shutil.ignore_patterns("*.lock", "said*"))
+    for job in (beside, fresh):
+        assert workers.finish(workers.start(job)) == [0]
+    said = (beside.state_folder / "said-0.json").read_text()
+    assert "belongs to another configuration" in said
+    assert_same(beside, workers.outcome(fresh))
+
+
+def train_arguments(config: RunConfig, toy_root: Path, runs: Path) -> list[str]:
+    """Return the command line of a run of the tiny scale."""
+    return [
+        *("train", "--prepared", str(toy_root), "--runs", str(runs), "--device", "cpu", "--epochs", "30"),
+        *("--global-batch-size", "6", "--set", "train.max_samples_per_epoch=24", "--checkpoint-every-steps", "3"),
+        *("--set", 'model.encoder={"layers":2,"image_size":64,"mlp_width":64,"width":32,"heads":2}'),
+        *("--set", 'model.fpn={"stages":[1,2]}', "--experiment", "signals"),
+    ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_leaves_a_run_that_goes_on(
+    number: int, code: int, micro_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    arguments, output = train_arguments(micro_run, toy_root, tmp_path / "runs"), tmp_path / "output"
+    command = workers.start_command(arguments, output)
+    deadline = time.time() + 60
+    while not list((tmp_path / "runs" / "state").glob("*/checkpoint-*.json")) and time.time() < deadline:
+        time.sleep(0.02)
+    assert command.is_alive(), output.read_text()
+    import os
+
+    os.kill(command.pid, number)  # type: ignore[arg-type]
+    assert workers.finish([command]) == [code], output.read_text()
+    assert "the same command goes on from here" in output.read_text()
+    again = workers.start_command(arguments, output)
+    assert workers.finish([again]) == [0], output.read_text()
+    text = output.read_text()
+    assert "resumed after epoch" in text
+    history = pd.read_parquet(next((tmp_path / "runs" / "history").glob("*.parquet")))
+    assert history["epoch"].tolist() == list(range(1, 31))
+    assert mlflow_epochs(tmp_path / "runs", "signals") == [list(range(1, 31))]
+
+
+def mlflow_epochs(runs: Path, experiment: str) -> list[list[int]]:
+    """Return the steps of every MLflow run's loss."""
+    from mlflow import MlflowClient
+
+    from pipeline.tracking import tracking_uri
+
+    client = MlflowClient(tracking_uri(runs))
+    found = client.get_experiment_by_name(experiment)
+    ids = [run.info.run_id for run in client.search_runs([found.experiment_id])]
+    return [sorted(metric.step for metric in client.get_metric_history(run_id, "train/loss")) for run_id in ids]
+
+
+def test_a_second_driver_is_told_who_holds_the_run(long_run: RunConfig, toy_root: Path, tmp_path: Path) -> None:
+    import os
+
+    job = job_at(long_run, toy_root, tmp_path)
+    with driver_lease(job.state_folder), pytest.raises(RunHeldError) as refused, driver_lease(job.state_folder):
+        pass
+    assert f"is being run by process {os.getpid()} on " in str(refused.value)
+    assert "stop it" in str(refused.value)
+    with driver_lease(job.state_folder):  # given back
+        pass

@@ -1,0 +1,143 @@
+"""One optimizer step: accumulation, precision, and losses that are not finite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config import OptimConfig, TrainConfig
+from pipeline.data.dataset import training_dataset
+from pipeline.data.loader import Batch, collate
+from pipeline.distributed import Worker
+from pipeline.optim import build_optimizer
+from pipeline.train_step import NonFiniteLossError, StepResult, train_step
+from sharedris.config import ModelConfig
+from sharedris.model import build_model
+
+WHOLE = 6
+
+
+@pytest.fixture(scope="module")
+def samples(toy_root: Path) -> list[Any]:
+    """Six samples of the toy set at the micro model's size."""
+    dataset = training_dataset(toy_root, ("toyplus_unc",), image_size=32, text_tokens=20)
+    return [dataset[index] for index in range(WHOLE)]
+
+
+@pytest.fixture
+def model(micro_model: ModelConfig) -> nn.Module:
+    """The micro model without randomness."""
+    torch.manual_seed(0)
+    return build_model(replace(micro_model, encoder=replace(micro_model.encoder, drop_path=0.0))).train()
+
+
+def step(model: nn.Module, batches: list[Batch], **train: Any) -> StepResult:
+    """Take a step of a recipe that differs from the paper's as given."""
+    config, optim = TrainConfig(**{"precision": "fp32", **train}), OptimConfig(learning_rate=1e-2)
+    scaler = torch.amp.GradScaler("cpu", enabled=config.precision == "fp16")
+    optimizer = build_optimizer(model, optim)
+    return train_step(model, optimizer, scaler, batches, train=config, optim=optim, worker=Worker(), step=7)
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Let batch norms use their running statistics: the one part that sees a forward and not a step."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def copy_of(model: nn.Module, config: ModelConfig) -> nn.Module:
+    """Return a second model with the same weights."""
+    twin = build_model(replace(config, encoder=replace(config.encoder, drop_path=0.0))).train()
+    twin.load_state_dict(model.state_dict())
+    return twin
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_accumulated_gradients_equal_the_whole_batch(
+    model: nn.Module, micro_model: ModelConfig, samples: list[Any], micro_batch: int
+) -> None:
+    parts = copy_of(model, micro_model)
+    freeze_batch_norm(model)
+    freeze_batch_norm(parts)
+    whole = step(model, [collate(samples)])
+    batches = [collate(samples[start : start + micro_batch]) for start in range(0, WHOLE, micro_batch)]
+    accumulated = step(parts, batches)
+    assert accumulated.gradient_norm == pytest.approx(whole.gradient_norm, rel=1e-5)
+    assert torch.allclose(accumulated.terms, whole.terms, rtol=1e-5)
+    # AdamW's first step divides each gradient by its own size: a rounding error of a tiny one is a whole step.
+    close = [
+        torch.isclose(one, other, atol=1e-4).float().mean()
+        for one, other in zip(model.parameters(), parts.parameters(), strict=True)
+    ]
+    assert min(close) > 0.9
+    assert sum(close) / len(close) > 0.995
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_is_near_fp32(
+    model: nn.Module, micro_model: ModelConfig, samples: list[Any], precision: str
+) -> None:
+    twin = copy_of(model, micro_model)
+    exact, low = step(model, [collate(samples)]), step(twin, [collate(samples)], precision=precision)
+    assert torch.allclose(exact.terms, low.terms, rtol=0.02)
+    assert not torch.equal(exact.terms, low.terms), "autocast was not in effect"
+    assert low.gradient_norm == pytest.approx(exact.gradient_norm, rel=0.1)
+    assert not low.skipped
+    assert {parameter.dtype for parameter in twin.parameters()} == {torch.float32}
+
+
+def spoilt(samples: list[Any]) -> Batch:
+    """Return the batch with one image of NaN."""
+    batch = collate(samples)
+    batch.image_BCHW[2] = float("nan")
+    return batch
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(model: nn.Module, samples: list[Any]) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"loss is not finite at step 7; .*toyplus_unc/train#2"):
+        step(model, [spoilt(samples)])
+
+
+def test_under_loss_scaling_a_nan_loss_stops_too(model: nn.Module, samples: list[Any]) -> None:
+    with pytest.raises(NonFiniteLossError, match="step 7"):
+        step(model, [spoilt(samples)], precision="fp16")
+
+
+def test_a_skipped_step_leaves_nothing_behind(model: nn.Module, samples: list[Any]) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    result = step(model, [spoilt(samples)], nonfinite_loss="skip")
+    assert result.skipped
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items()), "weights or statistics changed"
+    assert not step(model, [collate(samples)], nonfinite_loss="skip").skipped
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_gradients_are_clipped_to_the_norm(model: nn.Module, samples: list[Any]) -> None:
+    seen: list[float] = []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    optimizer.register_step_pre_hook(lambda *_: seen.append(total_norm(model)))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    optim = OptimConfig(clip_norm=1e-3)
+    train_step(
+        model,
+        optimizer,
+        scaler,
+        [collate(samples)],
+        train=TrainConfig(precision="fp32"),
+        optim=optim,
+        worker=Worker(),
+        step=0,
+    )
+    assert seen == [pytest.approx(1e-3, rel=1e-2)]
+
+
+def total_norm(model: nn.Module) -> float:
+    """Norm of all gradients together."""
+    return float(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())
