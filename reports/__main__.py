@@ -7,6 +7,7 @@ one file is one line at the end and exit code 1; the rest of the report is still
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -98,9 +99,9 @@ def _compare(args: argparse.Namespace, out: Path) -> int:
 def _publish(args: argparse.Namespace, out: Path) -> None:
     from reports.publish import publish  # MLflow takes seconds to import: only where it is asked for
 
-    run_id, count = publish(
-        out, args.mlflow_run, args.mlflow_uri or f"sqlite:///{(args.runs / 'mlflow.db').absolute()}"
-    )
+    own = f"sqlite:///{(args.runs / 'mlflow.db').resolve()}"
+    uri = args.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or own
+    run_id, count = publish(out, args.mlflow_run, uri)
     print(f"{count} files logged to MLflow run {run_id}")
 
 

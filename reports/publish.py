@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipeline.records import RecordError
 
 FOLDER = "report"
+TAGS = ("sharedris.sweep", "sweep")  # the tracker's own, and a plain one set by hand
+NEWEST = "attributes.start_time DESC"
 
 
 def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
@@ -17,12 +22,17 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
 
     Args:
         out: the report's folder.
-        run: an MLflow run id, or `sweep:NAME` for the latest parent run with the tag `sweep` = NAME.
+        run: an MLflow run id, or `sweep:NAME` for the latest parent run of that sweep.
         uri: MLflow's tracking address.
 
     Raises:
         RecordError: when there is no such run.
     """
+    store = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not store.exists():
+        raise RecordError(f"no MLflow store at {store}", "Run a sweep first, or name the address with --mlflow-uri")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri=uri)
     try:
         run_id = _find_sweep(client, run.removeprefix("sweep:")) if run.startswith("sweep:") else run
@@ -38,12 +48,14 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
 
 
 def _find_sweep(client: MlflowClient, name: str) -> str:
+    """Return the latest parent run of a sweep; "fpn" fits "fpn tiny toyplus_unc", as the tracker names it."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    quoted = name.replace("'", "")
-    found = client.search_runs(
-        experiments, filter_string=f"tags.sweep = '{quoted}'", order_by=["attributes.start_time DESC"]
-    )
-    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
-    if not parents:
-        raise RecordError(f"no MLflow run has the tag sweep={name}", "Run the sweep first, or name a run id")
-    return str(parents[0].info.run_id)
+    for tag in TAGS:
+        runs = client.search_runs(
+            experiments, filter_string=f"tags.`{tag}` LIKE '{name.replace(chr(39), '')}%'", order_by=[NEWEST]
+        )
+        for run in runs:
+            value = run.data.tags[tag]
+            if "mlflow.parentRunId" not in run.data.tags and (value == name or value.startswith(f"{name} ")):
+                return str(run.info.run_id)
+    raise RecordError(f"no MLflow run has the tag {TAGS[0]}={name}", "Run the sweep first, or name a run id")

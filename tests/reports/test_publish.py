@@ -30,8 +30,9 @@ def test_report_files_become_artifacts_of_the_parent_run(
     from reports.publish import publish
 
     mlflow_client, uri, experiment = client
-    parent = mlflow_client.create_run(experiment, tags={"sweep": "fpn"}).info.run_id
-    mlflow_client.create_run(experiment, tags={"sweep": "fpn", "mlflow.parentRunId": parent})
+    parent = mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpn tiny toyplus_unc"}).info.run_id
+    mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpnx tiny"})
+    mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpn tiny", "mlflow.parentRunId": parent})
     out = tmp_path / "report"
     (out / "tables").mkdir(parents=True)
     (out / "index.html").write_text("page")
@@ -44,3 +45,5 @@ def test_report_files_become_artifacts_of_the_parent_run(
     for wrong in ("sweep:none", "0123"):
         with pytest.raises(RecordError, match="MLflow run"):
             publish(out, wrong, uri)
+    with pytest.raises(RecordError, match="no MLflow store"):
+        publish(out, parent, f"sqlite:///{tmp_path / 'absent.db'}")
