@@ -14,6 +14,7 @@ from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
 from sharedris.fusion import build_fusion
 from sharedris.layers import initialise_linear
+from sharedris.linear import Linear
 
 
 class Projection(nn.Module):
@@ -21,8 +22,8 @@ class Projection(nn.Module):
 
     def __init__(self, encoder_width: int, width: int, *, multiway: bool) -> None:
         super().__init__()
-        self.visual = nn.Linear(encoder_width, width)
-        self.text = nn.Linear(encoder_width, width) if multiway else self.visual
+        self.visual = Linear(encoder_width, width)
+        self.text = Linear(encoder_width, width) if multiway else self.visual
         initialise_linear(self)
 
     def forward(self, streams: Streams) -> Tensor:
@@ -53,7 +54,7 @@ class SharedFpn(nn.Module):
             Projection(config.encoder.width, config.width, multiway=fpn.multiway_projection) for _ in fpn.stages
         )
         self.fusions = nn.ModuleList(build_fusion(fpn.kind, config.width, fpn.fusion) for _ in fpn.stages)
-        self.out = nn.Linear(len(fpn.stages) * config.width, config.width)
+        self.out = Linear(len(fpn.stages) * config.width, config.width)
         initialise_linear(self.out)
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sharedris.linear import Linear, linear
+
 
 class FusedAttention(nn.Module):
     """Softmax attention by torch's fused kernel; what training and inference run."""
@@ -79,8 +81,8 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.attend = FusedAttention()
         initialise_linear(self)
 
@@ -92,12 +94,12 @@ class MultiHeadAttention(nn.Module):
     def project_query(self, tokens_BND: Tensor) -> Tensor:
         """Return the queries alone, (B, H, N, d)."""
         width = self.out.in_features
-        return split_heads(functional.linear(tokens_BND, self.qkv.weight[:width], self.qkv.bias[:width]), self.heads)
+        return split_heads(linear(tokens_BND, self.qkv.weight[:width], self.qkv.bias[:width]), self.heads)
 
     def project_key_value(self, tokens_BMD: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values alone, each (B, H, M, d)."""
         width = self.out.in_features
-        key_value = functional.linear(tokens_BMD, self.qkv.weight[width:], self.qkv.bias[width:])
+        key_value = linear(tokens_BMD, self.qkv.weight[width:], self.qkv.bias[width:])
         key, value = key_value.chunk(2, dim=-1)
         return split_heads(key, self.heads), split_heads(value, self.heads)
 
@@ -119,8 +121,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden_width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden_width)
-        self.fc2 = nn.Linear(hidden_width, width)
+        self.fc1 = Linear(width, hidden_width)
+        self.fc2 = Linear(hidden_width, width)
         initialise_linear(self)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""The faster product is the same function, with the same gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from sharedris import linear as module
+from sharedris.linear import Linear, linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(3, 37, 48), (111, 48)])
+def test_forward_and_gradients(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], *, bias: bool) -> None:
+    monkeypatch.setattr(module, "SMALLEST_PRODUCT", 1)
+    torch.manual_seed(0)
+    layer = Linear(48, 80, bias=bias)
+    tokens = torch.randn(shape, requires_grad=True)
+    upstream = torch.randn(*shape[:-1], 80)
+    results = []
+    for function in (linear, functional.linear):
+        out = function(tokens, layer.weight, layer.bias)
+        gradients = torch.autograd.grad(out, [tokens, *layer.parameters()], upstream)
+        results.append([out, *gradients])
+    for ours, torchs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, torchs, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(tokens), results[1][0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_strided_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALLEST_PRODUCT", 1)
+    layer = Linear(16, 8)
+    tokens = torch.randn(2, 20, 16)[:, 3:11]
+    torch.testing.assert_close(layer(tokens), functional.linear(tokens, layer.weight, layer.bias))
+
+
+def test_large_products_alone_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    monkeypatch.setattr(module, "_product", lambda rows, weight, bias: taken.append(rows.shape) or rows @ weight.t())
+    with torch.no_grad():
+        Linear(64, 64)(torch.zeros(100, 64))
+        assert taken == []
+        large = Linear(1024, 1024)
+        with torch.autocast("cpu", torch.bfloat16):
+            large(torch.zeros(100, 1024))
+        torch.jit.trace(large, torch.zeros(100, 1024), check_trace=False)
+        assert taken == []
+        large(torch.zeros(100, 1024))
+    assert taken == [(100, 1024)]
