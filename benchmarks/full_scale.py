@@ -17,7 +17,9 @@ from pipeline.data.catalog import find_set
 
 IMAGES, REFS, EXPRESSIONS, OBJECTS = 19_994, 50_000, 142_210, 196_000
 _POINTS = 76
-_WORDS = "the man woman left right red blue shirt in on with near hat dog chair tall white black front back girl".split()
+_WORDS = tuple(
+    "the man woman left right red blue shirt in on with near hat dog chair tall white black front back".split()  # noqa: SIM905
+)
 
 
 def write_full_scale(root: Path, *, share: float = 1.0, seed: int = 0) -> Path:

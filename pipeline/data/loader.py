@@ -57,7 +57,7 @@ class Batch:
 def collate(samples: Sequence[Sample]) -> Batch:
     """Return samples as a batch."""
     return Batch(
-        image_BCHW=normalise(torch.stack([sample.image_CSS for sample in samples])),
+        image_BCHW=normalise([sample.image_CSS for sample in samples]),
         token_ids_BT=torch.from_numpy(np.stack([sample.token_ids_T for sample in samples])),
         padding_BT=torch.from_numpy(np.stack([sample.padding_T for sample in samples])),
         mask_BHW=torch.from_numpy(np.stack([sample.mask_SS for sample in samples])),

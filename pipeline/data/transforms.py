@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def decode_image(content: bytes, *, name: str) -> np.ndarray:
             image = Image.open(io.BytesIO(content))
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels are too many")
-            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB")).copy()  # np.array copies twice
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise InputError(f"{name} does not decode: {error}", "Replace the file and prepare the set again") from None
 
@@ -37,7 +38,8 @@ def decode_image(content: bytes, *, name: str) -> np.ndarray:
 def resize_image(image_HWC: np.ndarray, size: int) -> torch.Tensor:
     """Return image_CSS, uint8, resized bicubic with antialias to a square, the aspect not kept.
 
-    Same filter as Pillow's BICUBIC (within 1/255), in integers, at about a third of its time.
+    Same filter and order of passes as Pillow's BICUBIC up to Pillow 12, width first (within 2/255), in integers, at
+    about a third of its time. Pillow 13 takes the height first where it shrinks most, and rounds otherwise there.
     """
     if image_HWC.shape[:2] == (size, size):
         return torch.from_numpy(image_HWC).permute(2, 0, 1)
@@ -50,7 +52,9 @@ def resize_image(image_HWC: np.ndarray, size: int) -> torch.Tensor:
 def resize_mask(mask_HW: np.ndarray, size: int) -> np.ndarray:
     """Return mask_SS, resized to the nearest pixel centre, pixel for pixel as Pillow's NEAREST does."""
     height, width = mask_HW.shape
-    return mask_HW[_nearest(height, size)[:, None], _nearest(width, size)]
+    # Masks come column by column from pycocotools: columns first keeps the reads in a row.
+    columns_WH = mask_HW.T.take(_nearest(width, size), axis=0)
+    return np.ascontiguousarray(columns_WH.T).take(_nearest(height, size), axis=0)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -61,7 +65,11 @@ def _nearest(length: int, size: int) -> np.ndarray:
     return np.cumsum(steps).astype(np.intp)
 
 
-def normalise(images_BCSS: torch.Tensor) -> torch.Tensor:
-    """Return float32 images of mean 0.5 and standard deviation 0.5 removed: 0 .. 255 becomes -1 .. 1."""
-    result = images_BCSS.to(torch.float32, memory_format=torch.contiguous_format)
-    return result.mul_(1 / 127.5).sub_(1.0)
+def normalise(images_CSS: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return images_BCSS, float32, mean 0.5 and standard deviation 0.5 removed: 0 .. 255 becomes -1 .. 1."""
+    images_BCSS = torch.empty((len(images_CSS), *images_CSS[0].shape), dtype=torch.float32)
+    minus_one = torch.tensor(-1.0)
+    for target_CSS, image_CSS in zip(images_BCSS, images_CSS, strict=True):  # one by one, while it is in the cache
+        target_CSS.copy_(image_CSS)
+        torch.add(minus_one, target_CSS, alpha=1 / 127.5, out=target_CSS)
+    return images_BCSS
