@@ -32,6 +32,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with records/, samples/, costs/")
     parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="prepared sets, for the pictures")
+    parser.add_argument("--masks-of", nargs="+", metavar="RUN", help="runs whose masks the galleries show")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="original", help="how masks are scored")
     parser.add_argument("--data", default="", help="data set in full (refcoco+_unc); default: the one with most runs")
     parser.add_argument("--split", default="", help="split of the set (val)")
@@ -68,7 +69,7 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
     report = build_tables(args.runs, names, wanted, statistics=whole)
     if whole:
-        page = write_report(report, out, args.prepared, wanted)
+        page = write_report(report, out, args.prepared, wanted, args.masks_of)
         print(f"{page}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
     else:
         write_tables(report.tables, out)

@@ -109,15 +109,15 @@ def write_tables(tables: list[Table], out: Path) -> None:
     (folder / "document.tex").write_text(to_document(tables), encoding="utf-8")
 
 
-def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted) -> Path:
-    """Write tables, pictures and the page; return where the page lies."""
+def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, masks_of: list[str] | None = None) -> Path:
+    """Write tables, pictures (masks of the named runs, or of the usual ones) and the page; return where it lies."""
     write_tables(report.tables, out)
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
     choice = choose(report.runs.records, report.runs.claims, variants, wanted, default_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures")
     ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]
-    found = draw_all(album, ablations, choice, report.runs, report.costs, prepared)
+    found = draw_all(album, ablations, choice, report.runs, report.costs, prepared=prepared, masks_of=masks_of)
     report.problems = list(dict.fromkeys([*report.problems, *found]))
     page = Page(
         title=TITLE,

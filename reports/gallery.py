@@ -22,42 +22,69 @@ ROWS = 5
 MOST_RUNS = 4
 TRUTH_COLOUR, RUN_COLOUR = np.array([0, 170, 120]), np.array([225, 95, 0])
 SELECTIONS = {
-    "worst": "lowest IoU of the proposed model",
-    "best": "highest IoU of the proposed model",
+    "worst": "lowest IoU of {main}",
+    "best": "highest IoU of {main}",
     "disagreement": "largest difference between the runs",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Per-sample rows of the shown runs: `shared` has the sample, `iou` and `mask` a column per variant."""
+    """Per-sample rows of the shown runs: `shared` has the sample, `iou` and `mask` a column per run.
+
+    `labels` names the runs; `main` is the one by which "worst" and "best" are meant.
+    """
 
     shared: pd.DataFrame
     iou: pd.DataFrame
     mask: pd.DataFrame
+    labels: dict[str, str]
+    main: str
     problems: tuple[str, ...]
 
 
-def read_predictions(runs: Runs, choice: Choice) -> Predictions:
-    """Read the masks of one run (the first seed) of up to four variants, the proposed model and the baseline first."""
+def default_runs(choice: Choice) -> dict[str, str]:
+    """Return run id -> label of the first seed of up to four variants: baseline and proposed model among them."""
     variants = in_order(choice.rows["variant"])
-    kept = sorted(variants, key=lambda v: v != PROPOSED)[: MOST_RUNS - 1]
-    kept = [v for v in variants if v in kept or v == variants[0]]
+    kept = sorted(variants, key=lambda variant: variant != PROPOSED)[: MOST_RUNS - 1]
+    first = choice.rows.drop_duplicates("variant").set_index("variant")["run_id"]
+    return {first[v]: variant_label(v) for v in variants if v in kept or v == variants[0]}
+
+
+def named_runs(runs: Runs, choice: Choice, names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return run id -> label of the runs that the user named, and a line for each that was not on this split."""
+    rows = runs.records[(runs.records["split"] == choice.split) & (runs.records["protocol"] == choice.protocol)]
+    known = {row["run_id"]: f"{variant_label(row['variant'])}, seed {row['seed']}" for row in rows.to_dict("records")}
+    found = {name: known[name] for name in names if name in known}
+    return found, [f"gallery without {name}: no record on {choice.split}" for name in names if name not in found]
+
+
+def read_predictions(runs: Runs, choice: Choice, names: list[str] | None = None) -> Predictions:
+    """Read the masks of the named runs, or of the choice's own (`default_runs`)."""
+    labels, problems = named_runs(runs, choice, names) if names else (default_runs(choice), [])
     columns = ["image_id", "file_name", "ref_id", "expression", "height", "width", f"iou_{choice.protocol}", "mask_rle"]
-    shared, iou, mask, problems = pd.DataFrame(), {}, {}, []
-    for variant in kept:
-        run_id = choice.rows.loc[choice.rows["variant"] == variant, "run_id"].iloc[0]
+    shared, iou, mask = pd.DataFrame(), {}, {}
+    for run_id in labels:
         try:
             rows = runs.samples(run_id, choice.split, columns)
         except RecordError as error:
             problems.append(f"gallery without {run_id}: {error}")
             continue
-        if len(shared) and len(rows) != len(shared):
-            problems.append(f"gallery without {run_id}: other samples")
+        if len(shared) and not rows["image_id"].equals(shared["image_id"]):
+            problems.append(f"gallery without {run_id}: it was evaluated on other samples")
             continue
         shared = rows if shared.empty else shared
-        iou[variant], mask[variant] = rows[f"iou_{choice.protocol}"].to_numpy(), rows["mask_rle"].to_numpy()
-    return Predictions(shared=shared, iou=pd.DataFrame(iou), mask=pd.DataFrame(mask), problems=tuple(problems))
+        iou[run_id], mask[run_id] = rows[f"iou_{choice.protocol}"].to_numpy(), rows["mask_rle"].to_numpy()
+    proposed = choice.rows.loc[choice.rows["variant"] == PROPOSED, "run_id"]
+    main = next((run_id for run_id in iou if run_id in set(proposed)), next(reversed(iou), ""))
+    return Predictions(
+        shared=shared,
+        iou=pd.DataFrame(iou),
+        mask=pd.DataFrame(mask),
+        labels={run_id: labels[run_id] for run_id in iou},
+        main=main,
+        problems=tuple(problems),
+    )
 
 
 def select(predictions: Predictions, selection: str, count: int = ROWS) -> list[int]:
@@ -65,7 +92,7 @@ def select(predictions: Predictions, selection: str, count: int = ROWS) -> list[
     iou = predictions.iou
     if iou.empty:
         return []
-    main = iou[PROPOSED] if PROPOSED in iou else iou.iloc[:, -1]
+    main = iou[predictions.main]
     value = {"worst": main, "best": -main, "disagreement": iou.min(axis=1) - iou.max(axis=1)}[selection]
     order = np.argsort(value.to_numpy(), kind="stable")
     first = predictions.shared["image_id"].iloc[order].drop_duplicates().index[:count]
@@ -78,8 +105,8 @@ def draw_gallery(predictions: Predictions, truth: Truth, selection: str, choice:
     chosen = select(predictions, selection)
     if not chosen:
         return None
-    names = ["image", "ground truth", *(variant_label(str(variant)) for variant in predictions.iou)]
-    meaning = SELECTIONS[selection]
+    names = ["image", "ground truth", *predictions.labels.values()]
+    meaning = SELECTIONS[selection].format(main=predictions.labels[predictions.main])
     title = f"{meaning[0].upper()}{meaning[1:]}: {choice.split}, protocol {choice.protocol}, scale {choice.scale}"
     shapes: list[tuple[int, ...]] = [
         (int(row["height"]), int(row["width"])) for _, row in predictions.shared.iloc[chosen].iterrows()
@@ -102,10 +129,10 @@ def _draw_sample(line: np.ndarray, predictions: Predictions, position: int, trut
         show_pixels(line[1], tint(shown, truth.mask(int(sample["ref_id"])), TRUTH_COLOUR))
     except (KeyError, ValueError):
         show_pixels(line[1], shown, "no ground truth")
-    for axes, variant in zip(line[2:], predictions.iou, strict=True):
-        iou = predictions.iou[variant].iloc[position]
+    for axes, run_id in zip(line[2:], predictions.labels, strict=True):
+        iou = predictions.iou[run_id].iloc[position]
         try:
-            mask = decode_mask(bytes(predictions.mask[variant].iloc[position]), height, width)
+            mask = decode_mask(bytes(predictions.mask[run_id].iloc[position]), height, width)
             show_pixels(
                 axes, tint(shown, mask, RUN_COLOUR), f"IoU {100 * iou:.1f} %" + ("" if mask.any() else ", empty")
             )

@@ -83,7 +83,14 @@ class Album:
 
 
 def draw_all(
-    album: Album, built: list[Built], choice: Choice, runs: Runs, costs: CostBook, prepared: Path
+    album: Album,
+    built: list[Built],
+    choice: Choice,
+    runs: Runs,
+    costs: CostBook,
+    *,
+    prepared: Path,
+    masks_of: list[str] | None = None,
 ) -> list[str]:
     """Draw every picture of the report; return the problems met.
 
@@ -94,6 +101,7 @@ def draw_all(
         runs: records and samples.
         costs: measured costs.
         prepared: folder of the prepared sets, for images and ground truth.
+        masks_of: ids of the runs whose masks are shown; by default the baseline, the proposed model and others.
     """
     problems: list[str] = []
     album.group("ablations", "Ablations")
@@ -115,7 +123,7 @@ def draw_all(
     album.plot(plots.precision_curve(choice), "precision", "Precision over threshold")
     problems += _breakdowns(album, runs, choice)
     album.group("masks", "Masks")
-    problems += _galleries(album, runs, choice, prepared)
+    problems += _galleries(album, runs, choice, prepared, masks_of or [])
     album.group("attention", "Attention")
     problems += _attention(album, runs, choice)
     return problems
@@ -147,7 +155,7 @@ def _breakdowns(album: Album, runs: Runs, choice: Choice) -> list[str]:
     return problems
 
 
-def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path) -> list[str]:
+def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path, masks_of: list[str]) -> list[str]:
     if choice.rows.empty:
         album.missing("Masks (figures 9 and 12): nothing run.")
         return []
@@ -156,10 +164,11 @@ def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path) -> list
     except RecordError as error:
         album.missing(f"Masks (figures 9 and 12): {error}.")
         return []
-    predictions = gallery.read_predictions(runs, choice)
+    predictions = gallery.read_predictions(runs, choice, masks_of)
     for selection, meaning in gallery.SELECTIONS.items():
         figure = gallery.draw_gallery(predictions, truth, selection, choice)
-        album.pixels(figure, f"masks-{selection}", f"Masks: {meaning}", needs="per-sample rows")
+        title = f"Masks: {meaning.format(main=predictions.labels.get(predictions.main, 'the runs'))}"
+        album.pixels(figure, f"masks-{selection}", title, needs="per-sample rows")
     return list(predictions.problems)
 
 

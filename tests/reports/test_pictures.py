@@ -173,13 +173,23 @@ def with_images(tmp_path: Path) -> tuple[Path, Path]:
 def test_gallery_selects_worst_best_and_disagreement_one_per_image(with_images: tuple[Path, Path]) -> None:
     runs = load_runs(with_images[0])
     predictions = gallery.read_predictions(runs, chosen(with_images[0]))
-    iou = predictions.iou[synthetic_runs.FULL]
+    assert list(predictions.labels.values())[:1] == ["no FPN"]
+    assert predictions.labels[predictions.main] == "Shared-RIS"
+    iou = predictions.iou[predictions.main]
     assert gallery.select(predictions, "worst")[0] == int(iou.idxmin())
     assert gallery.select(predictions, "best")[0] == int(iou.idxmax())
     spread = predictions.iou.max(axis=1) - predictions.iou.min(axis=1)
     assert gallery.select(predictions, "disagreement")[0] == int(spread.idxmax())
     images = predictions.shared["image_id"].iloc[gallery.select(predictions, "worst")]
     assert images.is_unique
+
+
+def test_gallery_shows_the_runs_that_were_named(with_images: tuple[Path, Path]) -> None:
+    runs = load_runs(with_images[0])
+    names = ["tiny-fake-s0-001001", "absent"]
+    predictions = gallery.read_predictions(runs, chosen(with_images[0]), names)
+    assert predictions.labels == {"tiny-fake-s0-001001": "FPN {6, 12}, seed 0"}
+    assert predictions.problems == ("gallery without absent: no record on toyplus_unc/val",)
 
 
 def test_gallery_is_drawn_with_a_missing_image(with_images: tuple[Path, Path], tmp_path: Path) -> None:
