@@ -25,7 +25,7 @@ def default_run(*, scale: str = "tiny", train_sets: tuple[str, ...] = (DEFAULT_S
             model=model,
             data=data,
             optim=OptimConfig(learning_rate=1e-3, warmup_steps=50),
-            train=TrainConfig(epochs=5, global_batch_size=16, precision="fp32"),
+            train=TrainConfig(epochs=4, global_batch_size=16, precision="fp32"),
             seed=seed,
         )
     return RunConfig(model=model, data=data, seed=seed)

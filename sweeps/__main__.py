@@ -1,9 +1,11 @@
-"""`python -m sweeps list | plan NAME | run NAME | status NAME`: the command behind `make sweep-NAME`."""
+"""`python -m sweeps list | plan NAME | run NAME | status NAME | stop NAME`: the command behind `make sweep-NAME`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from pipeline.cli.main import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
@@ -11,6 +13,15 @@ from pipeline.config import RunConfig
 from pipeline.machine import check_workers_fit
 from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.registry import SWEEPS, find_sweep
+from sweeps.status import describe, forget, stop
+
+TERMINATED = 143
+_COMMANDS = {
+    "plan": "show cells, steps, hours, money and disk; start nothing",
+    "run": "run what is missing",
+    "status": "show the state of every cell, from files alone",
+    "stop": "ask the driver of a running sweep to end; the same run goes on later",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,20 +31,26 @@ def main(arguments: list[str] | None = None) -> int:
         0 done, 2 bad input, 3 a cell failed, 130 Ctrl-C, 143 SIGTERM.
     """
     parser = argparse.ArgumentParser(prog="python -m sweeps", description="Plan and run the paper's ablations.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="name every sweep")
-    for name, help_text in (
-        ("plan", "show cells and their states, start nothing"),
-        ("run", "run what is missing"),
-        ("status", "show the state of every cell, from files alone"),
-    ):
-        command = commands.add_parser(name, help=help_text)
-        command.add_argument("name", help=f"one of {', '.join(SWEEPS)}")
+    for name, help_text in _COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+        command.add_argument("name", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}")
         command.add_argument("--seeds", type=int, default=1, help="how many seeds: 0 .. N-1 (default: %(default)s)")
         add_run_arguments(command)
         add_execution_arguments(command)
+        if name == "run":
+            command.add_argument("--force", metavar="CELL", help="forget the record of this cell and train it again")
+        if name == "plan":
+            _add_price_arguments(command)
     args = parser.parse_args(arguments)
     return run_guarded(lambda: _dispatch(args), name="python -m sweeps")
+
+
+def _add_price_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--gflops", type=float, help="sustained rate of one worker in GFLOP/s; default: measured here")
+    command.add_argument("--price", type=float, help="money per worker-hour, in any currency")
+    command.add_argument("--paper-gflops", type=float, help="rate of one GPU of the paper's 8, for the paper's scale")
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -42,40 +59,54 @@ def _dispatch(args: argparse.Namespace) -> int:
             rows = sum(len(rows) for rows in sweep.tables.values())
             print(f"{sweep.name:<12} {sweep.title} ({rows} rows)")
         return 0
-    plan = _plan(args)
-    if args.command == "run":
-        return _run(args, plan)
-    print(describe(plan))
-    return 0
+    handlers: dict[str, Callable[[argparse.Namespace, SweepPlan], int]] = {
+        "plan": _show_plan,
+        "run": _run,
+        "status": _show_status,
+        "stop": _stop,
+    }
+    return handlers[args.command](args, _plan(args, tolerant=args.command != "run"))
 
 
-def _plan(args: argparse.Namespace, provenance: dict[str, object] | None = None) -> SweepPlan:
+def _plan(args: argparse.Namespace, provenance: dict[str, Any] | None = None, *, tolerant: bool = False) -> SweepPlan:
     def make_default(seed: int, scale: str | None) -> RunConfig:
         own = argparse.Namespace(**{**vars(args), "model": scale or args.model})
         return run_config(own, seed=seed)
 
-    execution = execution_config(args)
-    return make_plan(find_sweep(args.name), make_default, execution, seeds=range(args.seeds), provenance=provenance)
+    return make_plan(
+        find_sweep(args.name),
+        make_default,
+        execution_config(args),
+        seeds=range(args.seeds),
+        provenance=provenance,
+        tolerant=tolerant,
+    )
 
 
-def describe(plan: SweepPlan) -> str:
-    """Return the states of all cells in lines."""
-    lines = [f"{plan.sweep.title}: {plan.rows} rows, {len(plan.cells)} distinct cells"]
-    for planned in plan.cells:
-        also = f"   also {', '.join(planned.cell.names[1:])}" if planned.cell.names[1:] else ""
-        lines.append(f"  {planned.state:<10} {planned.cell.label}{also}")
-    return "\n".join(lines)
+def _show_status(args: argparse.Namespace, plan: SweepPlan) -> int:
+    print(describe(plan))
+    return 0
 
 
-def _experiment(plan: SweepPlan) -> str:
-    return f"sweep-{plan.sweep.name}"
+def _stop(args: argparse.Namespace, plan: SweepPlan) -> int:
+    print(stop(plan))
+    return 0
+
+
+def _show_plan(args: argparse.Namespace, plan: SweepPlan) -> int:
+    from sweeps.bill import bill
+
+    print(describe(plan))
+    print(bill(plan, args.prepared, gflops=args.gflops, price=args.price, paper_gflops=args.paper_gflops))
+    return 0
 
 
 def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
-    missing = plan.in_state("missing")
+    if args.force:
+        print(f"forgot {', '.join(forget(plan, args.force))}")
     print(describe(plan), flush=True)
-    if not missing and not open_note(plan).exists():
-        print(f"all {len(plan.in_state('done'))} cells are done; nothing to run")
+    if not plan.in_state("missing") and not open_note(plan).exists():
+        print(f"all {len(plan.in_state('done'))} cells that are built are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))
     # Only now what takes seconds to import.
@@ -86,10 +117,10 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     plan = _plan(args, collect())
     write_paper_costs(plan, execution_config(args))
     try:
-        return run_sweep(plan, experiment=_experiment(plan), say=_say)
+        return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", say=_say)
     except TerminatedError:
         print("python -m sweeps: terminated; the same command goes on from here", file=sys.stderr)
-        return 143
+        return TERMINATED
 
 
 def _say(line: str) -> None:

@@ -15,16 +15,19 @@ from sweeps.spec import Cell, Sweep, cells_of
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell with its job; no job where the row is not built."""
+    """A cell with its job; no job where the row is not built, or where `problem` says why it cannot be run."""
 
     cell: Cell
     job: Job | None
+    problem: str = ""
 
     @property
     def state(self) -> str:
-        """`done`, `missing` or `not built`."""
-        if self.job is None:
+        """`done`, `missing`, `not built`, or `no data` where its data is not prepared."""
+        if self.cell.config is None:
             return "not built"
+        if self.job is None:
+            return "no data"
         return "done" if self.job.done else "missing"
 
 
@@ -34,6 +37,7 @@ class SweepPlan:
 
     sweep: Sweep
     cells: tuple[PlannedCell, ...]
+    runs_root: Path
 
     @property
     def rows(self) -> int:
@@ -52,8 +56,12 @@ def make_plan(
     *,
     seeds: range | tuple[int, ...],
     provenance: Mapping[str, Any] | None = None,
+    tolerant: bool = False,
 ) -> SweepPlan:
     """Return the plan; every configuration is validated and every model's shape is known to be possible.
+
+    Args:
+        tolerant: keep cells whose data is not there, with the problem in words, instead of raising.
 
     Raises:
         InputError: for a cell that cannot be configured, or data that is not there.
@@ -64,11 +72,16 @@ def make_plan(
         raise InputError(str(error), "Correct the sweep's file") from None
     planned = []
     for cell in cells:
-        job = None
-        if cell.config is not None:
-            job = make_job(cell.config, execution, cells=cell.names, provenance=provenance)
-        planned.append(PlannedCell(cell=cell, job=job))
-    return SweepPlan(sweep=sweep, cells=tuple(planned))
+        job, problem = None, ""
+        try:
+            if cell.config is not None:
+                job = make_job(cell.config, execution, cells=cell.names, provenance=provenance)
+        except InputError as error:
+            if not tolerant:
+                raise
+            problem = str(error)
+        planned.append(PlannedCell(cell=cell, job=job, problem=problem))
+    return SweepPlan(sweep=sweep, cells=tuple(planned), runs_root=Path(execution.runs_root).resolve())
 
 
 def open_note(plan: SweepPlan) -> Path:
@@ -76,5 +89,4 @@ def open_note(plan: SweepPlan) -> Path:
 
     Where it lies and nobody runs the sweep, a driver was killed: its runs seem to go on and are to be closed.
     """
-    root = next(planned.job.runs_root for planned in plan.cells if planned.job is not None)
-    return root / "sweeps" / plan.sweep.name / "open-in-mlflow"
+    return plan.runs_root / "sweeps" / plan.sweep.name / "open-in-mlflow"

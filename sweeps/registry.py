@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import runpy
+import traceback
+from pathlib import Path
+
 from sharedris.errors import InputError
-from sweeps import compared, components, decoder, fpn, fusion
+from sweeps import backbones, compared, components, datasets, decoder, fpn, framework, fusion
 from sweeps.spec import Row, Sweep
 
-_GROUPS = (fpn.SWEEP, decoder.SWEEP, fusion.SWEEP, components.SWEEP, compared.SWEEP)
+_ABLATIONS = (fpn.SWEEP, decoder.SWEEP, fusion.SWEEP, components.SWEEP, compared.SWEEP)
+_OTHERS = (backbones.SWEEP, framework.SWEEP, datasets.SWEEP, datasets.TOY_SWEEP)
 
 
 def _all() -> Sweep:
     tables: dict[str, tuple[Row, ...]] = {}
-    for group in _GROUPS:
+    for group in (*_ABLATIONS, backbones.SWEEP, framework.SWEEP):
         tables.update(group.tables)
-    return Sweep(name="all", title="every table above, shared cells once", tables=tables)
+    return Sweep(name="all", title="tables III to VIII and X, shared cells once", tables=tables)
 
 
-SWEEPS: dict[str, Sweep] = {sweep.name: sweep for sweep in (*_GROUPS, _all())}
+SWEEPS: dict[str, Sweep] = {sweep.name: sweep for sweep in (*_ABLATIONS, *_OTHERS, _all())}
 
 
 def find_sweep(name: str) -> Sweep:
-    """Return the sweep of that name.
+    """Return the sweep of that name, or the `SWEEP` of a Python file of the user's own.
 
     Raises:
         InputError: when there is none; lists those there are.
     """
+    if name.endswith(".py"):
+        return _from_file(Path(name))
     if name not in SWEEPS:
         raise InputError(f"no sweep {name!r}", f"There are: {', '.join(SWEEPS)} (python -m sweeps list)")
     return SWEEPS[name]
+
+
+def _from_file(path: Path) -> Sweep:
+    """Run the user's own file, as Python would, and take the sweep that it defines."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist", "docs/sweeps.md shows how to write one")
+    try:
+        sweep = runpy.run_path(str(path)).get("SWEEP")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(f"{path}, line {where.lineno}: {type(error).__name__}: {error}", "Correct the file") from None
+    if not isinstance(sweep, Sweep):
+        raise InputError(f"{path} defines no SWEEP", "docs/sweeps.md shows how to write one")
+    return sweep

@@ -52,7 +52,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
     from pipeline.tracking import Tracker, tracking_uri
 
     missing = plan.in_state("missing")
-    runs_root = _jobs(plan.cells)[0].runs_root
+    runs_root = plan.runs_root
     tracker = Tracker(runs_root, experiment)
     with contextlib.ExitStack() as leases:
         # One driver a sweep; cells that it has in common with another sweep are left to whoever holds them.

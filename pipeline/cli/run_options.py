@@ -22,7 +22,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", default=DEFAULT_SET, help="prepared set, or several joined by commas (default: %(default)s)"
     )
     group.add_argument("--evaluate", help="splits in full, joined by commas (default: val of each set)")
-    group.add_argument("--epochs", type=int, help="default: 5 for tiny, 35 else")
+    group.add_argument("--epochs", type=int, help="default: 4 for tiny, 35 else")
     group.add_argument("--global-batch-size", type=int, help="samples per optimizer step, over all workers")
     group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")

@@ -1,0 +1,57 @@
+"""The bill of a sweep in words: what is missing here, and what the paper's scale would take."""
+
+from __future__ import annotations
+
+from pipeline.watch import format_seconds
+from sweeps.plan import SweepPlan
+from sweeps.price import PAPER_GPUS, Price, measure_gflops, paper_price, price_of, total
+
+
+def bill(
+    plan: SweepPlan,
+    prepared_root: str,
+    *,
+    gflops: float | None = None,
+    price: float | None = None,
+    paper_gflops: float | None = None,
+) -> str:
+    """Return the bill in lines; without a given rate a warm-up of some seconds measures this machine's.
+
+    Args:
+        gflops: sustained rate of one worker in GFLOP/s.
+        price: money per worker-hour.
+        paper_gflops: sustained rate of one of the paper's 8 GPUs; without it the paper's scale is given as work alone.
+    """
+    missing = [planned.cell.config for planned in plan.in_state("missing") if planned.cell.config is not None]
+    cells, at_paper = paper_price(plan, prepared_root)
+    lines = []
+    if missing:
+        rate = gflops or measure_gflops(missing[0])
+        how = "given" if gflops else "measured here on one thread"
+        here = total([price_of(config, prepared_root) for config in missing])
+        lines += [
+            f"missing: {len(missing)} cells, {here.steps:,} optimizer steps, {here.gmacs:.3g} GMACs",
+            f"  time   {_hours(here, rate, 1)} of one worker at {rate:.4g} GFLOP/s ({how})" + _money(here, rate, price),
+            f"  disk   {here.disk_mib:.0f} MiB, and {here.peak_state_mib:.0f} MiB of checkpoints a run under way",
+        ]
+    lines.append(
+        f"paper's scale: {cells} cells, {at_paper.steps:,} optimizer steps, {at_paper.gmacs:.3g} GMACs, "
+        f"{at_paper.disk_mib / 1024:.1f} GiB"
+    )
+    if paper_gflops:
+        lines.append(
+            f"  time   {_hours(at_paper, paper_gflops, PAPER_GPUS)} on {PAPER_GPUS} GPUs at {paper_gflops:.4g} GFLOP/s "
+            f"each (given)" + _money(at_paper, paper_gflops, price)
+        )
+    else:
+        lines.append(f"  time   give --paper-gflops, the sustained rate of one of {PAPER_GPUS} GPUs")
+    return "\n".join(lines)
+
+
+def _hours(price: Price, gflops: float, workers: int) -> str:
+    seconds = price.worker_seconds(gflops)
+    return f"{format_seconds(seconds / workers)} = {seconds / 3600:.2f} worker-hours"
+
+
+def _money(price: Price, gflops: float, per_hour: float | None) -> str:
+    return "" if per_hour is None else f", {price.worker_seconds(gflops) / 3600 * per_hour:.2f} at {per_hour:g} an hour"

@@ -1,0 +1,118 @@
+"""What a sweep takes: steps, worker-hours, money and disk, before anything is started.
+
+The rate is measured by a short warm-up on this machine or given; the work of a cell is counted by fvcore, so that one
+measured rate prices every cell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.cost import measure_cost
+from pipeline.plan import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
+from pipeline.presets import default_run
+from pipeline.trainer import make_plan
+from sharedris.loss import segmentation_loss
+from sharedris.model import build_model
+from sweeps.plan import SweepPlan
+from sweeps.spec import cells_of
+
+PAPER_GPUS = 8
+_BYTES_PER_PARAMETER = 4
+_BYTES_PER_SAMPLE_ROW = 400
+"""A row per expression with its predicted mask as RLE; measured on the toy sets, larger for large images."""
+_WARM_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """One cell's work, or the sum over several."""
+
+    steps: int = 0
+    gmacs: float = 0.0
+    disk_mib: float = 0.0
+    peak_state_mib: float = 0.0
+
+    def __add__(self, other: Price) -> Price:
+        return Price(
+            steps=self.steps + other.steps,
+            gmacs=self.gmacs + other.gmacs,
+            disk_mib=self.disk_mib + other.disk_mib,
+            peak_state_mib=max(self.peak_state_mib, other.peak_state_mib),
+        )
+
+    def worker_seconds(self, gflops: float) -> float:
+        """Return the seconds of one worker at a sustained rate in GFLOP/s (two per multiply-accumulate)."""
+        return self.gmacs * FLOPS_PER_MAC / gflops
+
+
+def price_of(config: RunConfig, prepared_root: str) -> Price:
+    """Return what training and evaluating one cell takes.
+
+    Raises:
+        InputError: for a set that is neither prepared nor of published size.
+    """
+    counts = count_samples(config, prepared_root)
+    plan = make_plan(config.train, counts.training)
+    costs = measure_cost(config.model)
+    forward = sum(cost.gmacs for cost in costs)
+    weights_mib = sum(cost.million_params for cost in costs) * 1e6 * _BYTES_PER_PARAMETER / 2**20
+    return Price(
+        steps=plan.steps,
+        gmacs=forward * (TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs + counts.evaluated),
+        disk_mib=weights_mib + counts.evaluated * _BYTES_PER_SAMPLE_ROW / 2**20,
+        peak_state_mib=3 * 3 * weights_mib,  # weights and two moments, of three checkpoints while the third is written
+    )
+
+
+def total(prices: Sequence[Price]) -> Price:
+    """Return the sum."""
+    return sum(prices, Price())
+
+
+def measure_gflops(config: RunConfig) -> float:
+    """Return the sustained rate in GFLOP/s of training steps of this config in this process, for some seconds.
+
+    On random pixels: the rate does not depend on what is in them. One thread, as a worker of ours has.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = build_model(config.model).to(device).train()
+        encoder, batch = config.model.encoder, min(8, config.train.global_batch_size)
+        image_BCHW = torch.randn(batch, 3, encoder.image_size, encoder.image_size, device=device)
+        ids_BT = torch.full((batch, encoder.text_tokens), 5, device=device)
+        mask_BHW = torch.zeros(batch, encoder.image_size, encoder.image_size, dtype=torch.uint8, device=device)
+
+        def step() -> None:
+            loss = segmentation_loss(model(image_BCHW, ids_BT, None), mask_BHW, config.train.loss).total
+            loss.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        step()
+        started, steps = time.perf_counter(), 0
+        while steps < 2 or time.perf_counter() - started < _WARM_UP_SECONDS:
+            step()
+            steps += 1
+        seconds = (time.perf_counter() - started) / steps
+    finally:
+        torch.set_num_threads(threads)
+    forward = sum(cost.gmacs for cost in measure_cost(config.model))
+    return forward * TRAINING_FACTOR * FLOPS_PER_MAC * batch / seconds
+
+
+def paper_price(plan: SweepPlan, prepared_root: str) -> tuple[int, Price]:
+    """Return how many distinct cells the sweep has at the paper's scale and recipe on RefCOCO+, and their price."""
+
+    def make_default(seed: int, scale: str | None) -> RunConfig:
+        return default_run(scale=scale or "base", train_sets=("refcoco+_unc",), seed=seed)
+
+    configs = [cell.config for cell in cells_of(plan.sweep, make_default, (0,)) if cell.config is not None]
+    return len(configs), total([price_of(config, prepared_root) for config in configs])

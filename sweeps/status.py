@@ -1,0 +1,106 @@
+"""The state of every cell, from files and records alone: works from another terminal and on another machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.files import read_json
+from pipeline.job import Job
+from pipeline.progress import read_progress
+from pipeline.records import history_path, record_path, samples_path
+from pipeline.watch import format_seconds
+from sharedris.errors import InputError
+from sweeps.plan import PlannedCell, SweepPlan
+
+_STALE_SECONDS = 60.0
+
+
+def describe(plan: SweepPlan) -> str:
+    """Return the states of all cells in lines."""
+    lines = [f"{plan.sweep.title}: {plan.rows} rows, {len(plan.cells)} distinct cells"]
+    for planned in plan.cells:
+        also = f"   also {', '.join(planned.cell.names[1:])}" if planned.cell.names[1:] else ""
+        lines.append(f"  {planned.state:<10} {planned.cell.label:<28}{_detail(planned)}{also}")
+    return "\n".join(lines)
+
+
+def _detail(planned: PlannedCell) -> str:
+    if planned.problem:
+        return planned.problem
+    if planned.job is None:
+        return ""
+    return _scores(planned.job) if planned.job.done else _progress(planned.job)
+
+
+def _scores(job: Job) -> str:
+    record = pd.read_parquet(record_path(job.runs_root, job.run_id))
+    row = record[record["protocol"] == "original"].iloc[0]
+    return f"{row['split']} oIoU {100 * row['oiou']:.2f}  mIoU {100 * row['miou']:.2f}"
+
+
+def _progress(job: Job) -> str:
+    failed = read_json(job.state_folder / "failure.json")
+    if failed is not None:
+        return f"failed: {failed['cause']}"
+    progress = read_progress(job.state_folder)
+    if progress is None:
+        return ""
+    words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
+    if time.time() - progress.updated > _STALE_SECONDS:
+        return f"interrupted while {words}"
+    left = ""
+    if progress.samples_per_second:
+        steps_left = progress.steps - progress.step
+        left = f", {format_seconds(steps_left * job.config.train.global_batch_size / progress.samples_per_second)} left"
+    return words + left
+
+
+def driver_note(plan: SweepPlan) -> Path:
+    """Return the file in which the driver of a sweep says who it is."""
+    return plan.runs_root / "sweeps" / plan.sweep.name / "driver.json"
+
+
+def stop(plan: SweepPlan) -> str:
+    """Ask the sweep's driver to end, leaving a resumable state; return what was done in words.
+
+    Raises:
+        InputError: when no driver runs here; says where it does.
+    """
+    note = read_json(driver_note(plan))
+    if note is None:
+        raise InputError(f"nobody runs {plan.sweep.name} below {plan.runs_root}", "Nothing to stop")
+    if note["host"] != socket.gethostname():
+        raise InputError(f"{plan.sweep.name} is run on {note['host']}", f"There: kill {note['process']}")
+    try:
+        os.kill(note["process"], signal.SIGTERM)
+    except ProcessLookupError:
+        driver_note(plan).unlink(missing_ok=True)
+        return f"the driver (process {note['process']}) was gone already; the same `run` goes on"
+    return f"asked process {note['process']} to end; the same `run` goes on from the last checkpoints"
+
+
+def forget(plan: SweepPlan, label: str) -> list[str]:
+    """Remove the records of the cells with this label, so that `run` trains them again; return their run ids.
+
+    Raises:
+        InputError: when no cell has the label, or the cell is not built.
+    """
+    chosen = [planned for planned in plan.cells if label in {planned.cell.label, *planned.cell.names}]
+    jobs = [planned.job for planned in chosen if planned.job is not None]
+    if not jobs:
+        labels = ", ".join(planned.cell.label for planned in plan.cells if planned.job is not None)
+        raise InputError(f"no built cell {label!r} in {plan.sweep.name}", f"There are: {labels}")
+    for job in jobs:
+        record_path(job.runs_root, job.run_id).unlink(missing_ok=True)
+        history_path(job.runs_root, job.run_id).unlink(missing_ok=True)
+        for split in job.config.data.evaluate_splits:
+            samples_path(job.runs_root, job.run_id, split).unlink(missing_ok=True)
+        for checkpoint in job.state_folder.glob("checkpoint-*"):
+            checkpoint.unlink()
+    return [job.run_id for job in jobs]

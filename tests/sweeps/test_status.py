@@ -1,0 +1,109 @@
+"""States from files alone: missing, done, failed, forgotten; who runs a sweep; what it would take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.files import write_json
+from pipeline.launch import run_in_process
+from pipeline.lease import driver_lease
+from pipeline.worker import write_failure
+from sharedris.errors import InputError
+from sweeps.bill import bill
+from sweeps.plan import SweepPlan, make_plan
+from sweeps.price import price_of
+from sweeps.status import describe, driver_note, forget, stop
+from tests.integration.micro_sweep import plan_of
+
+
+@pytest.fixture(scope="module")
+def plan(toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> SweepPlan:
+    """The micro sweep with its first cell done and its last one failed."""
+    plan = plan_of(micro_run, str(toy_root), str(tmp_path_factory.mktemp("runs")))
+    first, last = plan.cells[0].job, plan.cells[-1].job
+    assert first is not None
+    assert last is not None
+    run_in_process(first, say=lambda _: None)
+    write_failure(last, "NonFiniteLossError: loss is not finite at step 1", "trace")
+    return plan
+
+
+def test_every_state_is_said(plan: SweepPlan) -> None:
+    lines = describe(plan).splitlines()
+    assert "5 rows, 4 distinct cells" in lines[0]
+    assert lines[1].split()[:2] == ["done", "T/No"]
+    assert "toyplus_unc/val oIoU" in lines[1]
+    assert "missing" in lines[2]
+    assert lines[3].endswith("also U/ours")
+    assert "failed: NonFiniteLossError: loss is not finite at step 1" in lines[4]
+
+
+def test_forgetting_a_cell_makes_it_missing_again(plan: SweepPlan) -> None:
+    with pytest.raises(InputError, match="no built cell 'T/none'.*T/No FPN"):
+        forget(plan, "T/none")
+    job = plan.cells[0].job
+    assert job is not None
+    assert forget(plan, "T/No FPN") == [job.run_id]
+    assert plan.cells[0].state == "missing"
+    run_in_process(job, say=lambda _: None)
+    assert plan.cells[0].state == "done"
+
+
+def test_stop_asks_the_driver_and_nobody_else(plan: SweepPlan) -> None:
+    with pytest.raises(InputError, match="nobody runs micro"):
+        stop(plan)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    write_json(driver_note(plan), {"host": socket.gethostname(), "process": sleeper.pid, "since": 0.0})
+    assert f"asked process {sleeper.pid}" in stop(plan)
+    assert sleeper.wait(timeout=20) == -signal.SIGTERM
+    assert "was gone already" in stop(plan)
+    write_json(driver_note(plan), {"host": "elsewhere", "process": 1, "since": 0.0})
+    with pytest.raises(InputError, match="run on elsewhere. There: kill 1"):
+        stop(plan)
+    driver_note(plan).unlink()
+
+
+def test_a_second_driver_is_told_who_holds_the_sweep(plan: SweepPlan) -> None:
+    folder = driver_note(plan).parent
+    held = f"process {os.getpid()} on {socket.gethostname()}"
+    with driver_lease(folder), pytest.raises(InputError, match=held), driver_lease(folder):
+        pytest.fail("two drivers hold one sweep")
+
+
+def test_missing_data_is_a_state_of_the_plan_and_an_error_of_the_run(micro_run: RunConfig, tmp_path: Path) -> None:
+    from sweeps.registry import SWEEPS
+
+    execution = ExecutionConfig(prepared_root=str(tmp_path), runs_root=str(tmp_path / "runs"))
+
+    def default(seed: int, scale: str | None) -> RunConfig:
+        return replace(micro_run, seed=seed)
+
+    states = {p.state for p in make_plan(SWEEPS["toys"], default, execution, seeds=(0,), tolerant=True).cells}
+    assert states == {"no data"}
+    with pytest.raises(InputError, match="not prepared"):
+        make_plan(SWEEPS["toys"], default, execution, seeds=(0,))
+
+
+def test_the_bill_adds_up(plan: SweepPlan, toy_root: Path, micro_run: RunConfig) -> None:
+    price = price_of(micro_run, str(toy_root))
+    assert price.steps == micro_run.train.epochs * 4
+    text = bill(plan, str(toy_root), gflops=10.0, price=2.0, paper_gflops=1e5)
+    assert "missing: 3 cells, 24 optimizer steps" in text
+    assert "(given)" in text
+    assert price.worker_seconds(gflops=10.0) == pytest.approx(price.gmacs * 2 / 10.0)
+
+
+def test_a_plan_measures_this_machines_rate(micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeps import price
+
+    monkeypatch.setattr(price, "_WARM_UP_SECONDS", 0.05)
+    assert price.measure_gflops(micro_run) > 0.01
