@@ -30,7 +30,9 @@ def decode_image(content: bytes, *, name: str) -> np.ndarray:
             image = Image.open(io.BytesIO(content))
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels are too many")
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB")).copy()  # np.array copies twice
+            return np.asarray(
+                image if image.mode == "RGB" else image.convert("RGB")
+            ).copy()  # as torch wants it: writable
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise InputError(f"{name} does not decode: {error}", "Replace the file and prepare the set again") from None
 
