@@ -45,7 +45,8 @@ def _counts(images: int | None, refs: int | None, expressions: int | None) -> Co
 _UNC = ("train", "val", "testA", "testB")
 _UMD = ("train", "val", "test")
 
-# Sources: the REFER interface's own lists and the published tables of the three data sets.
+# Refs and images: the table of TensorFlow Datasets' ref_coco, counted from REFER's files, and the data sets' papers.
+# Expressions: counted from the files in later work (RefCOCO's own paper says 142,209, its files hold one more).
 _SPECS = (
     SetSpec(
         name="refcoco_unc",
@@ -67,7 +68,13 @@ _SPECS = (
         split_by="google",
         splits=_UMD,
         family="coco",
-        published={"all": _counts(19994, 50000, 142210)},
+        published={
+            "all": _counts(19994, 50000, 142210),
+            "train": _counts(19213, 40000, None),
+            "val": _counts(4559, 5000, None),
+            "test": _counts(4527, 5000, None),
+        },
+        splits_share_images=True,
     ),
     SetSpec(
         name="refcoco+_unc",
@@ -102,7 +109,7 @@ _SPECS = (
         split_by="google",
         splits=("train", "val"),
         family="coco",
-        published={"train": _counts(None, 44822, 85474), "val": _counts(None, 5000, 9536)},
+        published={"train": _counts(24698, 44822, 85474), "val": _counts(4650, 5000, 9536)},
         splits_share_images=True,
     ),
     SetSpec(name="toy_unc", folder="toy", split_by="unc", splits=_UNC, family="toy"),

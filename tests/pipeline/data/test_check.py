@@ -15,6 +15,7 @@ from pipeline.cli import check as command
 from pipeline.data.manifest import load_manifest
 from pipeline.data.prepare import prepare_source
 from pipeline.data.refer import read_refer
+from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot
 
 
@@ -154,3 +155,23 @@ def test_prepared_pieces_are_counted_with_the_sets_own_tokenizer(toys: Path, tmp
     assert report["statistics"]["expressions"] == sum(
         counts.expressions for counts in load_manifest(toys, "toyg_umd").splits.values()
     )
+
+
+def test_google_splits_share_images_by_design(refer_root: ReferRoot, tmp_path: Path) -> None:
+    """RefCOCOg as Google divides it is read from refs(google).p; objects of one image lie in train and val."""
+
+    def divide(refs: list[dict[str, Any]]) -> None:
+        for position, ref in enumerate(refs):
+            ref["split"] = "val" if position % 5 == 0 else "train"
+
+    refer_root.change_refs(divide)
+    folder = refer_root.root / "toy"
+    (folder / "refs(unc).p").rename(folder / "refs(google).p")
+    folder.rename(refer_root.root / "refcocog")
+    _, report = check(tmp_path, "refcocog_google", "--root", str(refer_root.root))
+    shared = next(finding for finding in report["findings"] if finding["kind"] == "images in two splits")
+    assert shared["level"] == "note"
+    assert shared["items"]
+    assert kinds(report) == {"count differs"}
+    with pytest.raises(InputError, match=r"refs\(umd\)\.p is missing"):
+        check(tmp_path, "refcocog_umd", "--root", str(refer_root.root))
