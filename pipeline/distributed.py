@@ -82,10 +82,10 @@ def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -
             model,
             device_ids=[worker.device.index],
             gradient_as_bucket_view=True,
-            broadcast_buffers=False,
+            forward_sync_buffers=False,
             static_graph=static_graph,
         )
-    wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, static_graph=static_graph)
+    wrapped = nn.parallel.DistributedDataParallel(model, forward_sync_buffers=False, static_graph=static_graph)
     wrapped.register_comm_hook(worker.world, _mean_in_order_of_rank)
     return wrapped
 
@@ -105,9 +105,7 @@ def _mean_in_order_of_rank(world: int, bucket: dist.GradBucket) -> torch.futures
 
 
 # DDP compares the annotations themselves, which are strings in this module.
-_mean_in_order_of_rank.__annotations__.update(
-    {"bucket": dist.GradBucket, "return": torch.futures.Future[torch.Tensor]}
-)
+_mean_in_order_of_rank.__annotations__.update({"bucket": dist.GradBucket, "return": torch.futures.Future[torch.Tensor]})
 
 
 def unwrap(model: nn.Module) -> nn.Module:

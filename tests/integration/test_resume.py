@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -69,7 +70,8 @@ def assert_same(job: Job, expected: dict[str, Any]) -> None:
     epochs = pd.read_parquet(history_path(job.runs_root, job.run_id))["epoch"].tolist()
     assert epochs == list(range(1, job.config.train.epochs + 1))
     assert not list(job.state_folder.glob("*checkpoint-*"))
-    assert not list(job.runs_root.rglob("*.partial"))
+    assert not list(job.state_folder.glob("*.partial"))
+    assert not list(job.runs_root.rglob(f".{job.run_id}*"))
 
 
 def kill_at_random(
@@ -116,7 +118,9 @@ def test_killed_at_20_random_moments(
         print(f"{world} workers, {line}")
 
 
-def kill_at_file_event(config: RunConfig, toy_root: Path, runs: Path, world: int, reference: Reference, event: int) -> bool:
+def kill_at_file_event(
+    config: RunConfig, toy_root: Path, runs: Path, world: int, reference: Reference, event: int
+) -> bool:
     """Kill the leader at one write or rename and start again; return whether there was such an event."""
     job = job_at(config, toy_root, runs, world)
     first = workers.start(job, world, kill_at_file_event=event)
@@ -128,12 +132,12 @@ def kill_at_file_event(config: RunConfig, toy_root: Path, runs: Path, world: int
     return killed
 
 
-@pytest.mark.parametrize("event", [4, 5, 8])
+@pytest.mark.parametrize("event", [6, 9, 11], ids=["half written", "no manifest yet", "no history yet"])
 def test_killed_in_the_middle_of_a_checkpoint_write(
     reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path, event: int
 ) -> None:
     world, expected = reference
-    if world == 2 and event != 4:
+    if world == 2 and event != 6:
         pytest.skip("one of them is enough for two workers")
     assert kill_at_file_event(long_run, toy_root, tmp_path, world, expected, event)
 
@@ -151,11 +155,13 @@ def test_killed_at_every_write_and_rename(
     assert event > 40
 
 
-def test_a_changed_configuration_never_continues_old_weights(long_run: RunConfig, toy_root: Path, tmp_path: Path) -> None:
+def test_a_changed_configuration_never_continues_old_weights(
+    long_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
     longer = replace(long_run, optim=replace(long_run.optim, weight_decay=0.1))
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     old = job_at(long_run, toy_root, shared)
-    workers.start(old, kill_at_file_event=10)[0].join()
+    workers.start(old, kill_at_file_event=13)[0].join()
     assert list(old.state_folder.glob("checkpoint-*.pt"))
     beside, fresh = job_at(longer, toy_root, shared), job_at(longer, toy_root, alone)
     # Even where its files are put under the new run's name.
@@ -167,28 +173,29 @@ def test_a_changed_configuration_never_continues_old_weights(long_run: RunConfig
     assert_same(beside, workers.outcome(fresh))
 
 
-def train_arguments(config: RunConfig, toy_root: Path, runs: Path) -> list[str]:
+def train_arguments(toy_root: Path, runs: Path) -> list[str]:
     """Return the command line of a run of the tiny scale."""
     return [
-        *("train", "--prepared", str(toy_root), "--runs", str(runs), "--device", "cpu", "--epochs", "30"),
+        *("train", "--prepared", str(toy_root), "--runs", str(runs), "--device", "cpu", "--epochs", "12"),
         *("--global-batch-size", "6", "--set", "train.max_samples_per_epoch=24", "--checkpoint-every-steps", "3"),
-        *("--set", 'model.encoder={"layers":2,"image_size":64,"mlp_width":64,"width":32,"heads":2}'),
-        *("--set", 'model.fpn={"stages":[1,2]}', "--experiment", "signals"),
+        *("--set", 'model.fpn={"stages":[1,2]}', "--set", 'model.encoder={"layers":2,"image_size":64}'),
     ]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_leaves_a_run_that_goes_on(
-    number: int, code: int, micro_run: RunConfig, toy_root: Path, tmp_path: Path
-) -> None:
-    arguments, output = train_arguments(micro_run, toy_root, tmp_path / "runs"), tmp_path / "output"
+def test_a_signal_leaves_a_run_that_goes_on(number: int, code: int, toy_root: Path, tmp_path: Path) -> None:
+    arguments, output = train_arguments(toy_root, tmp_path / "runs"), tmp_path / "output"
+    if number == signal.SIGINT:  # once is enough: making the store takes longer than the run
+        arguments += ["--experiment", "signals"]
     command = workers.start_command(arguments, output)
     deadline = time.time() + 60
-    while not list((tmp_path / "runs" / "state").glob("*/checkpoint-*.json")) and time.time() < deadline:
+    while (
+        not list((tmp_path / "runs" / "state").glob("*/checkpoint-*.json"))
+        and time.time() < deadline
+        and command.is_alive()
+    ):
         time.sleep(0.02)
     assert command.is_alive(), output.read_text()
-    import os
-
     os.kill(command.pid, number)  # type: ignore[arg-type]
     assert workers.finish([command]) == [code], output.read_text()
     assert "the same command goes on from here" in output.read_text()
@@ -197,8 +204,9 @@ def test_a_signal_leaves_a_run_that_goes_on(
     text = output.read_text()
     assert "resumed after epoch" in text
     history = pd.read_parquet(next((tmp_path / "runs" / "history").glob("*.parquet")))
-    assert history["epoch"].tolist() == list(range(1, 31))
-    assert mlflow_epochs(tmp_path / "runs", "signals") == [list(range(1, 31))]
+    assert history["epoch"].tolist() == list(range(1, 13))
+    if "--experiment" in arguments:
+        assert mlflow_epochs(tmp_path / "runs", "signals") == [list(range(1, 13))]
 
 
 def mlflow_epochs(runs: Path, experiment: str) -> list[list[int]]:
@@ -214,8 +222,6 @@ def mlflow_epochs(runs: Path, experiment: str) -> list[list[int]]:
 
 
 def test_a_second_driver_is_told_who_holds_the_run(long_run: RunConfig, toy_root: Path, tmp_path: Path) -> None:
-    import os
-
     job = job_at(long_run, toy_root, tmp_path)
     with driver_lease(job.state_folder), pytest.raises(RunHeldError) as refused, driver_lease(job.state_folder):
         pass

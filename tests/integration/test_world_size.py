@@ -1,0 +1,158 @@
+"""The number of workers changes neither the optimisation nor, by a single bit, the evaluation."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.distributed import Worker
+from pipeline.evaluate import evaluate_split
+from pipeline.job import Job, make_job
+from pipeline.metrics import score
+from pipeline.protocol import PROTOCOLS
+from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
+from pipeline.trainer import train
+from tests.conftest import TOY
+from tests.integration import workers
+from tests.integration.test_resume import PROVENANCE
+
+OF_THE_WORLD = ("world_size", "batch_norm", "hardware_json")
+
+
+@pytest.fixture(scope="module")
+def steady_run(micro_run: RunConfig) -> RunConfig:
+    """Without drop path, whose masks are drawn per worker."""
+    encoder = replace(micro_run.model.encoder, drop_path=0.0)
+    return replace(
+        micro_run,
+        model=replace(micro_run.model, encoder=encoder),
+        data=replace(micro_run.data, evaluate_splits=(f"{TOY}/val", f"{TOY}/testA")),
+    )
+
+
+def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int, micro: int | None = None) -> Job:
+    execution = ExecutionConfig(
+        device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=world, micro_batch_size=micro
+    )
+    return make_job(config, execution, provenance=PROVENANCE)
+
+
+@pytest.fixture(scope="module")
+def one_worker(steady_run: RunConfig, toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """The run of one worker, done."""
+    job = job_at(steady_run, toy_root, tmp_path_factory.mktemp("one"), 1)
+    assert workers.finish(workers.start(job, 1)) == [0]
+    return job
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_take_the_same_optimisation_steps(
+    world: int, one_worker: Job, steady_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    job = job_at(steady_run, toy_root, tmp_path, world)
+    assert job.run_id == one_worker.run_id
+    assert workers.finish(workers.start(job, world)) == [0] * world
+    alone, together = (pd.read_parquet(history_path(one.runs_root, one.run_id)) for one in (one_worker, job))
+    for name in ("loss", "bce", "dice"):
+        assert together[name].tolist() == pytest.approx(alone[name].tolist(), rel=1e-4), name
+    assert together["gradient_norm"].tolist() == pytest.approx(alone["gradient_norm"].tolist(), rel=1e-3)
+    assert together["world_size"].unique().tolist() == [world]
+    assert far_apart(one_worker, job) < 0.01
+    assert f"over 6 samples of {world} workers, synchronised" in read_record(job)["batch_norm"].iloc[0]
+
+
+def far_apart(one: Job, other: Job) -> float:
+    """Share of weights that differ by more than a tenth of the way a weight can have gone."""
+    first, second = (load_file(job.model_folder / "model.safetensors") for job in (one, other))
+    farthest = 8 * one.config.optim.learning_rate
+    apart = [(first[name] - second[name]).abs().flatten() > 0.1 * farthest for name in first]
+    return float(torch.cat(apart).float().mean())
+
+
+def read_record(job: Job) -> pd.DataFrame:
+    return pd.read_parquet(record_path(job.runs_root, job.run_id))
+
+
+@pytest.fixture(scope="module")
+def trained(steady_run: RunConfig, toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with a trained, not yet evaluated run."""
+    job = job_at(steady_run, toy_root, tmp_path_factory.mktemp("trained"), 1)
+    job.state_folder.mkdir(parents=True)
+    train(job, Worker(), lambda _: None)
+    return job.runs_root
+
+
+def test_the_record_is_the_same_to_the_bit_with_1_2_and_3_workers(
+    trained: Path, steady_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    outcomes = []
+    for world in (1, 2, 3):
+        shutil.copytree(trained, tmp_path / str(world))
+        job = job_at(steady_run, toy_root, tmp_path / str(world), world)
+        assert workers.finish(workers.start(job, world)) == [0] * world
+        outcome = workers.outcome(job)
+        outcome["record"] = [{k: v for k, v in row.items() if k not in OF_THE_WORLD} for row in outcome["record"]]
+        outcomes.append(outcome)
+        for split in job.config.data.evaluate_splits:
+            rows = pd.read_parquet(samples_path(job.runs_root, job.run_id, split))
+            assert rows["index"].tolist() == list(range(len(rows)))
+    for outcome in outcomes[1:]:
+        for part, value in outcome.items():
+            assert value == outcomes[0][part], part
+
+
+def test_the_per_sample_rows_give_the_record_again(one_worker: Job) -> None:
+    record = read_record(one_worker)
+    assert len(record) == len(one_worker.config.data.evaluate_splits) * len(PROTOCOLS)
+    for _, row in record.iterrows():
+        rows = pd.read_parquet(samples_path(one_worker.runs_root, one_worker.run_id, row["split"]))
+        scores = score(rows, PROTOCOLS[row["protocol"]], input_size=one_worker.config.model.encoder.image_size)
+        assert (row["oiou"], row["miou"], row["samples"]) == (scores.oiou, scores.miou, scores.samples)
+        for level in PRECISION_THRESHOLDS:
+            assert row[f"precision_at_{round(100 * level)}"] == scores.precision[level]
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 100])
+def test_any_batch_size_counts_each_sample_once(one_worker: Job, batch_size: int, toy_root: Path) -> None:
+    from pipeline.data.dataset import ReferDataset
+    from sharedris.checkpoint import load_model
+
+    loaded = load_model(one_worker.model_folder)
+    dataset = ReferDataset(toy_root, f"{TOY}/val", image_size=32, text_tokens=20)
+    evaluation = replace(one_worker.config.evaluation, batch_size=batch_size)
+    rows = evaluate_split(loaded.model, dataset, evaluation=evaluation, precision="fp32", worker=Worker())
+    alone = pd.read_parquet(samples_path(one_worker.runs_root, one_worker.run_id, f"{TOY}/val"))
+    assert rows["index"].tolist() == alone["index"].tolist()
+    pixels = (rows["intersection_original"] - alone["intersection_original"]).abs().sum()
+    assert pixels <= 0.001 * alone["union_original"].sum(), "only a pixel on the threshold may change its side"
+
+
+def test_fewer_workers_keep_the_global_batch(
+    one_worker: Job, steady_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    """What elastic training does: a run of three workers goes on with two, then with one."""
+    job = job_at(replace(steady_run, train=replace(steady_run.train, epochs=3)), toy_root, tmp_path, 3)
+    assert [job.share(world).samples * world for world in (3, 2, 1)] == [6, 6, 6]
+    assert [job.share(world).accumulation for world in (3, 2, 1)] == [1, 3, 3]
+    for world, event in ((3, 8), (2, 10), (1, None)):
+        processes = workers.start(job, world, kill_at_file_event=event)
+        processes[0].join()
+        workers.kill(processes)
+    history = pd.read_parquet(history_path(job.runs_root, job.run_id))
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert history["world_size"].tolist() == [3, 2, 1]
+    assert history["samples"].tolist() == [24, 24, 24]
+    assert job.done
+    words = read_record(job)["batch_norm"].iloc[0].split("; ")
+    assert words == [
+        "over 6 samples of 3 workers, synchronised",
+        "over 2 samples of 2 workers, synchronised",
+        "over 2 samples of 1 worker",
+    ]
