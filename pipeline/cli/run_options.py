@@ -9,6 +9,7 @@ import operator
 from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
+from pipeline.data.catalog import SETS, find_set, parse_split
 from pipeline.presets import DEFAULT_SET, default_run
 from sharedris.config import SCALES, from_dict, to_dict
 from sharedris.errors import InputError
@@ -66,6 +67,9 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
                 config = replace_at(config, path, value)
         for assignment in args.set:
             config = _assign(config, assignment)
+        _check_names(config, args.prepared)
+    except InputError:
+        raise
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(str(error), "See --help for the options") from None
     if args.encoder_weights is not None:
@@ -73,6 +77,19 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
 
         config = replace_at(config, "train.encoder_weights_sha256", file_sha256(args.encoder_weights))
     return config
+
+
+def _check_names(config: RunConfig, prepared_root: str) -> None:
+    """Refuse sets and splits that are not named in full, or that do not exist, with the reason.
+
+    Raises:
+        InputError: with the names there are.
+    """
+    for name in config.data.train_sets:
+        if name not in SETS and not (Path(prepared_root) / name).is_dir():
+            find_set(name)
+    for split in config.data.evaluate_splits:
+        parse_split(split)
 
 
 def _assign(config: RunConfig, assignment: str) -> RunConfig:

@@ -1,0 +1,161 @@
+"""The commands as a user types them: help, the way from annotations to a record, and bad input."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sweeps.__main__ as sweeps_command
+from pipeline.cli.main import COMMANDS, main
+from pipeline.data.synthetic import write_synthetic
+
+TOY = "toyplus_unc"
+# A micro model by options alone, as a user would ask for it.
+# The stages come first: an encoder of two layers has no stage 12.
+MICRO = [
+    "--set",
+    'model.fpn={"stages":[1,2]}',
+    "--set",
+    'model.encoder={"width":16,"layers":2,"heads":2,"mlp_width":32,"image_size":32,"text_positions":32}',
+]
+SMALL = ["--epochs", "1", "--global-batch-size", "6", "--set", "train.max_samples_per_epoch=12"]
+
+
+@pytest.fixture(scope="module")
+def refer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest synthetic set in the REFER layout."""
+    root = tmp_path_factory.mktemp("refer")
+    write_synthetic(root, TOY, expressions=40, seed=3)
+    return root
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"sharedris {command}" in capsys.readouterr().out
+
+
+def test_from_annotations_to_scores_and_back_to_the_model(
+    refer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared, runs = str(tmp_path / "prepared"), str(tmp_path / "runs")
+    assert main(["prepare", "refer", "--root", str(refer), "--set", TOY, "--out", prepared]) == 0
+    train = ["train", "--prepared", prepared, "--runs", runs, "--device", "cpu", *SMALL, *MICRO]
+    assert main(train) == 0
+    record = pd.read_parquet(tmp_path / "runs" / "records")
+    assert sorted(record["protocol"]) == ["input", "original", "paper"]
+    capsys.readouterr()
+    assert main(train) == 0
+    assert "is done already" in capsys.readouterr().out
+    model = next((tmp_path / "runs" / "models").glob("*"))
+    assert main(["evaluate", str(model), f"{TOY}/val", "--prepared", prepared, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    for _, row in record.iterrows():
+        assert again[row["protocol"]]["oiou"] == row["oiou"]
+        assert again[row["protocol"]]["miou"] == row["miou"]
+    assert main(["runs", "--runs", runs]) == 0
+    assert "done" in capsys.readouterr().out
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *, sweep: bool = False) -> str:
+    """Run a command that must be refused: exit code 2, one line, Ray not started."""
+    code = sweeps_command.main(arguments) if sweep else main(arguments)
+    printed = capsys.readouterr().err.strip()
+    assert code == 2, printed
+    assert len(printed.splitlines()) == 1, printed
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "refcocog"], "Name it in full: refcocog_umd or refcocog_google"),
+        (["--data", "toyplus_umd"], "unknown set"),
+        (["--evaluate", "refcocog_google/test"], "the Google split never released its test part"),
+        (["--evaluate", f"{TOY}/valid"], "has no split 'valid'"),
+        (["--data", "toy_unc"], "not prepared"),
+        (["--set", 'model.fpn={"stages":[3,13]}'], "stage 13 of an encoder with 12 layers does not exist"),
+        (["--set", "optim.learning_rat=1"], "learning_rat"),
+        (["--set", "optim"], "FIELD=VALUE"),
+        (["--global-batch-size", "100000"], "--global-batch-size"),
+        (["--global-batch-size", "15", "--workers", "2"], "cannot be shared by 2 workers"),
+        (["--encoder-weights", "nowhere.pth"], "nowhere.pth"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
+    arguments: list[str], said: str, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    line = refused(["train", "--prepared", str(toy_root), "--runs", str(runs), *arguments], capsys)
+    assert said in line
+    assert not runs.exists()
+
+
+def test_more_workers_than_cores_are_refused_before_ray(
+    toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    options = ["--prepared", str(toy_root), "--runs", str(tmp_path / "runs"), "--workers", "40"]
+    line = refused(["run", "fpn", *options, "--global-batch-size", "40"], capsys, sweep=True)
+    assert "40 workers on a machine with" in line
+    assert not (tmp_path / "runs" / "records").exists()
+
+
+class Hostile:
+    """A pickle that would run a command."""
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("hostile-was-here"),))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("no root", "is no folder"),
+        ("missing image", "missing"),
+        ("broken image", "decode"),
+        ("hostile pickle", "pathlib"),
+        ("no annotations", "instances.json"),
+    ],
+)
+def test_broken_annotations_are_refused_with_nothing_half_written(
+    damage: str, said: str, refer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = tmp_path / "refer", tmp_path / "prepared"
+    if damage != "no root":
+        shutil.copytree(refer, root)
+        image = min((root / "images").rglob("*.jpg"))
+        {
+            "missing image": image.unlink,
+            "broken image": lambda: image.write_bytes(image.read_bytes()[:200]),
+            "hostile pickle": lambda: (root / "toyplus" / "refs(unc).p").write_bytes(pickle.dumps([Hostile()])),
+            "no annotations": (root / "toyplus" / "instances.json").unlink,
+        }[damage]()
+    line = refused(["prepare", "refer", "--root", str(root), "--set", TOY, "--out", str(out)], capsys)
+    assert said in line.lower() or said in line
+    assert not out.exists() or not files_below(out)
+    assert not Path("hostile-was-here").exists()
+
+
+def test_ray_is_not_imported_to_say_no(toy_root: Path) -> None:
+    import subprocess
+
+    program = (
+        "import sys; from pipeline.cli.main import main; code = main(sys.argv[1:]); "
+        "print(code, 'ray' in sys.modules, 'torch' in sys.modules)"
+    )
+    arguments = ["train", "--prepared", str(toy_root), "--data", "refcocog"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2 False False"
