@@ -1,0 +1,45 @@
+"""Real photographs: the model fits the sentences and masks of the 17 real training refs (a proof, not a score)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, TrainConfig
+from pipeline.data.prepare import prepare_source
+from pipeline.data.refer import read_refer
+from pipeline.job import make_job
+from pipeline.launch import run_in_process
+from pipeline.presets import default_run
+from pipeline.records import record_path
+
+SET = "refcocog_umd"
+
+
+@pytest.mark.slow
+def test_the_default_cell_fits_the_17_real_training_refs(shared_data: Path, tmp_path: Path) -> None:
+    prepare_source(read_refer(shared_data / "mini-refcoco", SET), str(tmp_path / "prepared"))
+    default = default_run(train_sets=(SET,))
+    encoder = replace(default.model.encoder, image_size=160, drop_path=0.0)
+    config = replace(
+        default,
+        model=replace(default.model, encoder=encoder),
+        data=DataConfig(train_sets=(SET,), evaluate_splits=(f"{SET}/train",)),
+        optim=OptimConfig(learning_rate=1e-3, warmup_steps=20),
+        train=TrainConfig(epochs=300, global_batch_size=17, precision="fp32"),
+    )
+    execution = ExecutionConfig(
+        device="cpu",
+        prepared_root=str(tmp_path / "prepared"),
+        runs_root=str(tmp_path / "runs"),
+        checkpoint_every_epochs=50,
+    )
+    job = make_job(config, execution, provenance={"git_commit": "test", "git_dirty": False, "versions_json": "{}"})
+    run_in_process(job, say=lambda _: None)
+    record = pd.read_parquet(record_path(job.runs_root, job.run_id)).set_index("protocol")
+    print(record[["samples", "oiou", "miou", "all_image_miou"]])
+    assert record.loc["original", "samples"] == 17
+    assert record.loc["original", "miou"] >= 0.85

@@ -1,0 +1,109 @@
+"""Ten real kills at random moments: of the driver, of a trial's worker, of the whole Ray; nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.config import RunConfig
+from pipeline.launch import run_in_process
+from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, list_runs, read_table, record_path
+from sharedris.config import to_dict
+from tests.integration.micro_sweep import plan_of
+from tests.integration.test_sweep import PLACES, TIMES, environment
+
+KILLS = 10
+VICTIMS = ("driver", "worker", "ray")
+
+
+def descendants(process: int) -> dict[int, str]:
+    """Process id -> command line of everything below a process."""
+    table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()[1:]]
+    found: dict[int, str] = {}
+    grew = True
+    while grew:
+        new = {int(pid): args for pid, parent, args in rows if int(parent) in found or int(parent) == process}
+        grew = len(new) > len(found)
+        found = new
+    return found
+
+
+def strike(driver: subprocess.Popen, victim: str) -> str:
+    """Kill the victim with SIGKILL; return what was hit."""
+    if victim == "driver":
+        driver.kill()
+        return "driver"
+    wanted = ("RayTrainWorker",) if victim == "worker" else ("gcs_server", "raylet/raylet")
+    hit = [pid for pid, args in descendants(driver.pid).items() if any(name in args for name in wanted)]
+    for pid in hit:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return f"{victim} ({len(hit)} processes)"
+
+
+def end(driver: subprocess.Popen) -> None:
+    """Let the driver end by itself, or end it: a driver whose Ray is gone may wait for ever."""
+    try:
+        driver.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        driver.kill()
+        driver.wait()
+
+
+@pytest.mark.slow
+def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path: Path) -> None:
+    rng = random.Random(2026)
+    config = replace(micro_run, train=replace(micro_run.train, epochs=60))
+    path, runs = tmp_path / "config.json", tmp_path / "runs"
+    path.write_text(json.dumps(to_dict(config)))
+    command = [sys.executable, "-m", "tests.integration.micro_sweep", str(toy_root), str(runs), str(path)]
+    with (tmp_path / "log").open("w") as log:
+        for number in range(KILLS):
+            driver = subprocess.Popen(command, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+            time.sleep(rng.uniform(6, 16))
+            hit = strike(driver, VICTIMS[number % len(VICTIMS)])
+            print(f"kill {number + 1}: {hit}; records: {len(list_runs(runs))}")
+            if hit == "driver" or hit.startswith("ray"):
+                end(driver)
+            else:  # Ray replaces the worker; the driver goes on
+                time.sleep(rng.uniform(2, 5))
+                driver.kill()
+                driver.wait()
+        last = subprocess.run(
+            command, env=environment(), stdout=log, stderr=subprocess.STDOUT, timeout=600, check=False
+        )
+    assert last.returncode == 3, (tmp_path / "log").read_text()[-3000:]
+
+    undisturbed = plan_of(config, str(toy_root), str(tmp_path / "undisturbed"))
+    jobs = [planned.job for planned in undisturbed.cells[:3] if planned.job is not None]
+    assert list_runs(runs) == sorted(job.run_id for job in jobs)
+    for job in jobs:
+        run_in_process(job, say=lambda _: None)
+        here, there = (
+            read_table(record_path(root, job.run_id), RECORD_SCHEMA).drop(columns=TIMES + PLACES)
+            for root in (job.runs_root, runs)
+        )
+        pd.testing.assert_frame_equal(here, there)
+        assert read_table(history_path(runs, job.run_id), HISTORY_SCHEMA)["epoch"].tolist() == list(range(1, 61))
+
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("micro")
+    assert experiment is not None
+    children = [r for r in client.search_runs([experiment.experiment_id]) if "mlflow.parentRunId" in r.data.tags]
+    assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED", "FINISHED", "FINISHED"]
+    for run in children:
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+        assert steps == sorted(set(steps))
