@@ -1,4 +1,4 @@
-"""Ten real kills at random moments: of the driver, of a trial's worker, of the whole Ray; nothing lost, nothing twice."""
+"""Ten real kills at random moments: of the driver, of a worker, of the whole Ray; nothing lost, nothing twice."""
 
 from __future__ import annotations
 
