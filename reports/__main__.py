@@ -34,7 +34,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="prepared sets, for the pictures")
     parser.add_argument("--masks-of", nargs="+", metavar="RUN", help="runs whose masks the galleries show")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="original", help="how masks are scored")
-    parser.add_argument("--data", default="", help="data set in full (refcoco+_unc); default: the one with most runs")
+    parser.add_argument(
+        "--data",
+        default="",
+        help="data set in full (refcoco+_unc), or several, joined by commas, trained on together; default: most runs",
+    )
     parser.add_argument("--split", default="", help="split of the set (val)")
     parser.add_argument("--scale", default="", help="scale of the runs (tiny, base, large)")
     parser.add_argument("--recipe", default="", help="recipe of the runs, where there are several")

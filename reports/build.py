@@ -113,7 +113,7 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     """Write tables, pictures (masks of the named runs, or of the usual ones) and the page; return where it lies."""
     write_tables(report.tables, out)
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
-    choice = choose(report.runs.records, report.runs.claims, variants, wanted, default_split="refcoco+_unc/val")
+    choice = choose(report.runs.records, report.runs.claims, variants, wanted, published_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures")
     ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]

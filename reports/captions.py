@@ -29,22 +29,31 @@ def measured_on(choice: Choice) -> str:
         return f"not run (no record under protocol {choice.protocol} fits)."
     first = rows.iloc[0]
     seeds = ", ".join(str(seed) for seed in sorted(rows["seed"].unique()))
+    size = f"{count_of(first['samples'], 'expression')}, {count_of(first['images'], 'image')}"
     sentence = (
-        f"{choice.split} ({first['samples']} expressions, {first['images']} images), protocol {choice.protocol} "
-        f"v{first['protocol_version']}, scale {choice.scale}, recipe {choice.recipe}, {first['epochs']} epochs, "
-        f"trained on {first['trained_on']}, {'seeds' if ',' in seeds else 'seed'} {seeds}."
+        f"{choice.split} ({size}), protocol {choice.protocol} v{first['protocol_version']}, scale {choice.scale}, "
+        f"recipe {choice.recipe}, {count_of(first['epochs'], 'epoch')}, trained on {first['trained_on']}, "
+        f"{'seeds' if ',' in seeds else 'seed'} {seeds}."
     )
     return sentence if choice.is_published_data else f"{sentence} {warning(choice)}"
 
 
 def warning(choice: Choice) -> str:
-    """Return the sentence that keeps other data from being read as the paper's."""
-    if choice.split in FULL_SPLITS and choice.scale == "tiny":
-        return "The tiny scale is not the paper's model: not comparable with the published scores."
-    if choice.split in FULL_SPLITS:
-        expected = FULL_SPLITS[choice.split]
-        return f"Not the whole split ({expected} expressions): not comparable with the published scores."
-    return "Not RefCOCO+: not comparable with the published scores."
+    """Return the sentence that keeps other data, part of a split or another model from being read as the paper's."""
+    reasons = []
+    if choice.scale not in ("base", "large"):
+        reasons.append(f"the {choice.scale} scale is not the paper's model")
+    if choice.split != choice.published_split:
+        reasons.append(f"{choice.split} is not {choice.published_split}")
+    expected = FULL_SPLITS.get(choice.split)
+    if expected is not None and (choice.rows["samples"] != expected).any():
+        reasons.append(f"the whole split has {expected:,} expressions")
+    return f"Not comparable with the published scores: {'; '.join(reasons)}."
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return "1 epoch", "5 epochs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def cost_sentence(spec: TableSpec) -> list[str]:

@@ -21,7 +21,7 @@ class Wanted:
     """What the user asked for; an empty string leaves the choice to the report."""
 
     protocol: str = "original"
-    data: str = ""  # a set, refcoco+_unc
+    data: str = ""  # a set, refcoco+_unc; several joined by commas: runs trained on them together
     split: str = ""  # val, testA, ..
     scale: str = ""
     recipe: str = ""
@@ -38,15 +38,16 @@ class Choice:
     rows: pd.DataFrame
     claims: pd.DataFrame  # rows of the group that two records claim
     others: tuple[str, ...] = ()  # groups that were not chosen, one line each
+    published_split: str = ""  # where the paper took the scores that stand beside these
 
     @property
     def is_published_data(self) -> bool:
         """Whether these scores may be compared with the paper's: its split, every expression of it, its scales."""
         return (
             self.scale in ("base", "large")
-            and self.split in FULL_SPLITS
+            and self.split == self.published_split
             and len(self.rows) > 0
-            and bool((self.rows["samples"] == FULL_SPLITS[self.split]).all())
+            and bool((self.rows["samples"] == FULL_SPLITS.get(self.split)).all())
         )
 
 
@@ -57,7 +58,7 @@ def choose(
     wanted: Wanted,
     *,
     combined: bool = False,
-    default_split: str = "",
+    published_split: str = "",
 ) -> Choice:
     """Choose the runs of a table.
 
@@ -67,7 +68,7 @@ def choose(
         variants: those that the table has; runs of any other are not its concern.
         wanted: what the user named.
         combined: runs trained on several sets together instead of on the split's own set alone.
-        default_split: preferred among equals (`refcoco+_unc/val` for the ablations).
+        published_split: where the paper's scores were taken; preferred among equals.
     """
     mine = _matching(records, variants, wanted, combined=combined)
     doubled = _matching(claims, variants, wanted, combined=combined)
@@ -78,7 +79,7 @@ def choose(
         cells=("variant", "nunique"), runs=("run_id", "nunique"), started=("started", "max")
     )
     groups = groups.reset_index()
-    groups["preferred"] = (groups["split"] == default_split).astype(int)
+    groups["preferred"] = (groups["split"] == published_split).astype(int)
     groups["scale_rank"] = [-SCALE_ORDER.index(scale) if scale in SCALE_ORDER else -9 for scale in groups["scale"]]
     order = ["cells", "preferred", "scale_rank", "started"]
     groups = groups.sort_values(order, ascending=False, kind="stable", ignore_index=True)
@@ -95,6 +96,7 @@ def choose(
         rows=_of_group(mine, best),
         claims=_of_group(doubled, best),
         others=others,
+        published_split=published_split,
     )
 
 
@@ -105,9 +107,12 @@ def _of_group(rows: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
 
 def _matching(records: pd.DataFrame, variants: list[str], wanted: Wanted, *, combined: bool) -> pd.DataFrame:
     keep = (records["protocol"] == wanted.protocol) & records["variant"].isin(variants)
-    keep &= records["training"] == ("combined" if combined else "own")
-    if wanted.data:
-        keep &= records["split"].str.startswith(f"{wanted.data}/")
+    sets = sorted(filter(None, wanted.data.split(",")))
+    keep &= records["training"] == ("combined" if combined or len(sets) > 1 else "own")
+    if sets:
+        keep &= records["split"].str.startswith(tuple(f"{name}/" for name in sets))
+    if len(sets) > 1:
+        keep &= records["trained_on"] == " + ".join(sets)
     if wanted.split:
         keep &= records["split"].str.endswith(f"/{wanted.split}")
     if wanted.scale:

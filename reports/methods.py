@@ -78,7 +78,14 @@ def _choose(row: pd.Series, heading: str, runs: Runs, wanted: Wanted) -> Choice:
             if wanted.scale not in ("", scale):
                 continue
             narrowed = dataclasses.replace(wanted, data=data, split=split, scale=scale)
-            last = choose(runs.records, runs.claims, [row["variant"]], narrowed, combined=combined)
+            last = choose(
+                runs.records,
+                runs.claims,
+                [row["variant"]],
+                narrowed,
+                combined=combined,
+                published_split=SPLIT_COLUMNS[heading],
+            )
             if last.split:
                 return last
     return last

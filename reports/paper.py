@@ -81,7 +81,7 @@ class TableSpec:
     first_heading: str = "Methods"
     component: str = ""
     metric: str = ""
-    default_split: str = "refcoco+_unc/val"
+    published_split: str = "refcoco+_unc/val"
 
 
 SPECS = {

@@ -43,7 +43,7 @@ def origin(rows: pd.DataFrame) -> str:
     commits = ", ".join(sorted({f"{str(commit)[:10] or 'unknown'}{'+' if dirty else ''}" for commit, dirty in named}))
     return (
         f"{first['split']}, protocol {first['protocol']} v{first['protocol_version']}, scale {first['scale']}, "
-        f"{first['epochs']} epochs, seed {seeds}, {first['samples']} samples, commit {commits}"
+        f"{first['epochs']} epoch(s), seed {seeds}, {first['samples']} samples, commit {commits}"
     )
 
 

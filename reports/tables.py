@@ -41,7 +41,7 @@ def published_rows(name: str) -> tuple[TableSpec, pd.DataFrame]:
 def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
     """Return an ablation table: published and measured cells side by side, in the paper's order and labels."""
     spec, published = published_rows(name)
-    choice = choose(runs.records, runs.claims, list(published["variant"]), wanted, default_split=spec.default_split)
+    choice = choose(runs.records, runs.claims, list(published["variant"]), wanted, published_split=spec.published_split)
     metrics = [heading for heading in published.columns if heading in METRIC_COLUMNS]
     columns = _ablation_columns(spec, metrics, with_difference=choice.is_published_data)
     rows: list[Row] = []

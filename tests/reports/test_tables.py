@@ -80,7 +80,7 @@ def test_decoder_costs_are_absolute_and_totals_whole(runs_root: Path) -> None:
 
 def test_the_caption_says_what_the_numbers_are(runs_root: Path) -> None:
     table = ablation(runs_root)
-    for words in ("toyplus_unc/val", "60 expressions", "scale tiny", "5 epochs", "seeds 0, 1", "not comparable"):
+    for words in ("toyplus_unc/val", "60 expressions", "scale tiny", "5 epochs", "seeds 0, 1", "Not comparable"):
         assert words in table.caption
     assert any("all background" in note and "all image" in note for note in table.notes)
     assert not any(column.group == "oIoU" and column.heading == "diff." for column in table.columns)
@@ -107,14 +107,22 @@ def test_a_whole_real_split_at_base_scale_is_compared_with_the_paper(tmp_path: P
     table = ablation(tmp_path)
     cells = lines_of(table)["No FPN"]
     assert cells["oIoU diff."].value == pytest.approx(cells["oIoU here"].value - 66.25)
-    assert "not comparable" not in table.caption
+    assert "Not comparable" not in table.caption
+
+
+def test_another_whole_split_is_not_compared_with_the_ablations_of_refcoco_plus(tmp_path: Path) -> None:
+    split = "refcocog_umd/val"
+    synthetic_runs.write_runs(tmp_path, splits=(split,), scale="base", samples_in_record=FULL_SPLITS[split])
+    table = ablation(tmp_path)
+    assert "refcocog_umd/val is not refcoco+_unc/val" in table.caption
+    assert "oIoU diff." not in lines_of(table)["No FPN"]
 
 
 @pytest.mark.parametrize(("scale", "count"), [("tiny", 10758), ("base", 17)])
 def test_tiny_models_and_parts_of_a_split_are_never_compared(tmp_path: Path, scale: str, count: int) -> None:
     synthetic_runs.write_runs(tmp_path, splits=("refcoco+_unc/val",), scale=scale, samples_in_record=count)
     table = ablation(tmp_path)
-    assert "not comparable" in table.caption
+    assert "Not comparable" in table.caption
     assert "oIoU diff." not in lines_of(table)["No FPN"]
 
 
@@ -133,6 +141,14 @@ def test_recipes_are_not_mixed_and_the_other_is_told_about(tmp_path: Path) -> No
 def test_runs_trained_on_another_set_are_not_shown(tmp_path: Path) -> None:
     synthetic_runs.write_runs(tmp_path, train_sets=("toy_unc",))
     assert lines_of(ablation(tmp_path))["No FPN"]["oIoU here"].text == "not run"
+
+
+def test_runs_on_combined_sets_are_shown_when_they_are_named(tmp_path: Path) -> None:
+    synthetic_runs.write_runs(tmp_path, train_sets=("toy_unc", "toyplus_unc"))
+    table = ablation(tmp_path, data="toyplus_unc,toy_unc")
+    assert lines_of(table)["No FPN"]["oIoU here"].value is not None
+    assert "trained on toy_unc + toyplus_unc" in table.caption
+    assert lines_of(ablation(tmp_path, data="toyplus_unc,toyg_umd"))["No FPN"]["oIoU here"].text == "not run"
 
 
 def test_two_records_that_claim_one_cell_are_told_about_and_not_shown(tmp_path: Path) -> None:
