@@ -25,6 +25,7 @@ from tests.integration.micro_sweep import plan_of
 from tests.integration.test_sweep import PLACES, TIMES, environment
 
 KILLS = 10
+EPOCHS = 100
 VICTIMS = ("driver", "worker", "ray")
 
 
@@ -54,6 +55,14 @@ def strike(driver: subprocess.Popen, victim: str) -> str:
     return f"{victim} ({len(hit)} processes)"
 
 
+def wait_for_training(runs: Path, *, since: float, driver: subprocess.Popen) -> None:
+    """Wait until a run has written its progress, or the driver has nothing left to do."""
+    while driver.poll() is None and time.time() - since < 180:
+        if any(path.stat().st_mtime > since for path in runs.glob("state/*/progress.json")):
+            return
+        time.sleep(0.2)
+
+
 def end(driver: subprocess.Popen) -> None:
     """Let the driver end by itself, or end it: a driver whose Ray is gone may wait for ever."""
     try:
@@ -66,14 +75,16 @@ def end(driver: subprocess.Popen) -> None:
 @pytest.mark.slow
 def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path: Path) -> None:
     rng = random.Random(2026)
-    config = replace(micro_run, train=replace(micro_run.train, epochs=60))
+    config = replace(micro_run, train=replace(micro_run.train, epochs=EPOCHS))
     path, runs = tmp_path / "config.json", tmp_path / "runs"
     path.write_text(json.dumps(to_dict(config)))
     command = [sys.executable, "-m", "tests.integration.micro_sweep", str(toy_root), str(runs), str(path)]
     with (tmp_path / "log").open("w") as log:
         for number in range(KILLS):
             driver = subprocess.Popen(command, env=environment(), stdout=log, stderr=subprocess.STDOUT)
-            time.sleep(rng.uniform(6, 16))
+            if number % 4:  # most of them while cells train; some at any moment of the start
+                wait_for_training(runs, since=time.time(), driver=driver)
+            time.sleep(rng.uniform(0, 8))
             hit = strike(driver, VICTIMS[number % len(VICTIMS)])
             print(f"kill {number + 1}: {hit}; records: {len(list_runs(runs))}")
             if hit == "driver" or hit.startswith("ray"):
@@ -97,7 +108,7 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
             for root in (job.runs_root, runs)
         )
         pd.testing.assert_frame_equal(here, there)
-        assert read_table(history_path(runs, job.run_id), HISTORY_SCHEMA)["epoch"].tolist() == list(range(1, 61))
+        assert read_table(history_path(runs, job.run_id), HISTORY_SCHEMA)["epoch"].tolist() == list(range(1, EPOCHS + 1))
 
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("micro")
