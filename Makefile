@@ -64,7 +64,7 @@ TABLES_all := III IV V VI VII VIII X
 $(addprefix sweep-,$(SWEEPS)): sweep-%: $(READY) data
 	@$(V)/python -m sweeps run $* $(WHAT)
 	@$(V)/python -m reports $(TABLES_$*) --runs $(RUNS) --data $(DATA) --split val --scale $(MODEL) \
-		--protocol $(PROTOCOL) --out $(RUNS)/report
+		--protocol $(PROTOCOL) --out $(RUNS)/report --mlflow-run "sweep:$* $(MODEL) $(DATA)"
 sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
 
 .PHONY: plan
@@ -73,7 +73,8 @@ plan: $(READY) data ## Show what every sweep would run, start nothing
 
 .PHONY: report
 report: $(READY) ## Write tables, figures and the page from what is recorded
-	@$(V)/python -m reports all --runs $(RUNS) --out $(RUNS)/report
+	@$(V)/python -m sweeps costs --runs $(RUNS)
+	@$(V)/python -m reports all --prepared $(PREPARED) --runs $(RUNS) --out $(RUNS)/report
 
 .PHONY: ui
 ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.files import read_json, write_json
 from pipeline.finish import finish
@@ -16,6 +17,9 @@ from pipeline.job import Job
 from pipeline.progress import Progress, ProgressFile
 from pipeline.trainer import Say, train
 from sharedris.errors import InputError
+
+
+_NAMED = 5
 
 
 class RunError(RuntimeError):
@@ -38,12 +42,21 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
         raise RunError(str(failure(job)))
     try:
         finish(job, worker, train(job, worker, say))
+        if worker.leads:
+            _say_replaced(job, say)
     except Exception as error:
         if worker.world > 1 and _peer_was_lost(error):
             raise
         cause = describe_failure(error, job)
         write_failure(job, cause, traceback.format_exc())
         raise RunError(cause) from error
+
+
+def _say_replaced(job: Job, say: Say) -> None:
+    damaged = damaged_samples(job.state_folder)
+    if damaged:
+        named = "; ".join(sorted(set(damaged.values()))[:_NAMED])
+        say(f"{job.run_id}: {len(damaged)} training samples could not be read and were replaced: {named}")
 
 
 def _peer_was_lost(error: Exception) -> bool:

@@ -34,11 +34,12 @@ KIND_WORDS = {
 _PATTERNS = {kind: re.compile(rf"\b(?:{'|'.join(words.split())})\b") for kind, words in KIND_WORDS.items()}
 MOST_LINES = 4
 DRAWS = 1000
+FEWEST_IMAGES = 5  # a bin of fewer images gets no interval: nothing can be said about others like them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """Scores of one variant per bin: shares, nan where a bin is empty."""
+    """Scores of one variant per bin: shares; nan where a bin is empty, and no interval where it has too few images."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -64,12 +65,12 @@ def binned(bin_N: np.ndarray, bins: int, image_N: np.ndarray, iou_N: np.ndarray)
     member_NB = (bin_N[:, None] == np.arange(bins)).astype(np.float64)
     above_CB = cluster_sums(image_N, member_NB * iou_N[:, None])
     below_CB = cluster_sums(image_N, member_NB)
-    scores = ratio_scores(above_CB, below_CB, draws=DRAWS)
-    count = member_NB.sum(axis=0)
-    low, high = np.quantile(scores.draws_DR, [0.025, 0.975], axis=0)
-    empty = count == 0
-    mean, low, high = (np.where(empty, np.nan, values) for values in (scores.observed_R, low, high))
-    return Bins(mean=mean, low=low, high=high, count=count)
+    scores = ratio_scores(above_CB, below_CB, draws=DRAWS, nothing=np.nan)
+    low, high = np.full((2, bins), np.nan)
+    few = (below_CB > 0).sum(axis=0) < FEWEST_IMAGES
+    if not few.all():
+        low[~few], high[~few] = np.nanquantile(scores.draws_DR[:, ~few], [0.025, 0.975], axis=0)
+    return Bins(mean=scores.observed_R, low=low, high=high, count=member_NB.sum(axis=0))
 
 
 def shown_variants(choice: Choice) -> list[str]:

@@ -202,7 +202,7 @@ def precision_curve(choice: Choice) -> Figure | None:
     axes.set_xticks(PRECISION_THRESHOLDS)
     axes.set_xlabel("IoU threshold X")
     axes.set_ylabel("P@X (% of samples with IoU > X)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(10.0, axes.get_ylim()[1]))
     axes.set_title(f"Precision over threshold: {where(choice)}")
     axes.legend()
     return figure
@@ -238,6 +238,7 @@ def training_curves(histories: dict[str, list[pd.DataFrame]]) -> Figure | None:
             mean = pd.concat(runs).groupby("epoch")[field].mean()
             axes.plot(mean.index, mean, label=variant_label(variant), **style)
         axes.set_xlabel("epoch")
+        axes.set_xlim(0.5, axes.get_xlim()[1] if axes.get_xlim()[1] > 2 else 1.5)
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.axes[0].legend()

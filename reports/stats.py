@@ -62,25 +62,34 @@ def resample(sums_CK: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.nd
     return np.concatenate(parts)
 
 
-def ratio_scores(numerator_CR: np.ndarray, denominator_CR: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> Scores:
+def ratio_scores(
+    numerator_CR: np.ndarray,
+    denominator_CR: np.ndarray,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    nothing: float = 1.0,
+) -> Scores:
     """Return observed and resampled ratios of sums: oIoU from intersections and unions, mIoU from IoUs and counts.
 
     Args:
         numerator_CR: sums per image and run.
         denominator_CR: the same; one column serves all runs where they share it (the count of samples).
+        draws: of the bootstrap.
+        seed: of the draws.
+        nothing: what 0 / 0 is: 1 for all masks empty, as the IoU of two empty masks is; nan for a mean over nobody.
     """
     runs = numerator_CR.shape[1]
     sums_DK = resample(np.concatenate([numerator_CR, denominator_CR], axis=1), draws=draws, seed=seed)
     below_R = denominator_CR.sum(axis=0)
     return Scores(
-        observed_R=_divide(numerator_CR.sum(axis=0), np.broadcast_to(below_R, runs)),
-        draws_DR=_divide(sums_DK[:, :runs], np.broadcast_to(sums_DK[:, runs:], (draws, runs))),
+        observed_R=_divide(numerator_CR.sum(axis=0), np.broadcast_to(below_R, runs), nothing),
+        draws_DR=_divide(sums_DK[:, :runs], np.broadcast_to(sums_DK[:, runs:], (draws, runs)), nothing),
     )
 
 
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Divide; nothing over nothing (all masks empty) is 1, as the IoU of two empty masks is."""
-    return np.divide(above, below, out=np.ones(np.shape(above)), where=below > 0)
+def _divide(above: np.ndarray, below: np.ndarray, nothing: float) -> np.ndarray:
+    return np.divide(above, below, out=np.full(np.shape(above), nothing), where=below > 0)
 
 
 def difference(scores: Scores, these: list[int], those: list[int], level: float = LEVEL) -> Difference:

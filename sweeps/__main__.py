@@ -1,10 +1,11 @@
-"""`python -m sweeps list | plan NAME | run NAME | status NAME | stop NAME`: the command behind `make sweep-NAME`."""
+"""`python -m sweeps list | plan | run | status | stop | costs`: the command behind `make sweep-NAME`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline.cli.main import run_guarded
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweeps", description="Plan and run the paper's ablations.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="name every sweep")
+    costs = commands.add_parser("costs", help="measure every model of a sweep at the paper's scale, for the tables")
+    costs.add_argument("name", metavar="SWEEP", nargs="?", default="all")
+    costs.add_argument("--runs", type=Path, default=Path("runs"), help="root of the runs (default: %(default)s)")
     for name, help_text in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
         command.add_argument("name", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}")
@@ -59,6 +63,8 @@ def _dispatch(args: argparse.Namespace) -> int:
             rows = sum(len(rows) for rows in sweep.tables.values())
             print(f"{sweep.name:<12} {sweep.title} ({rows} rows)")
         return 0
+    if args.command == "costs":
+        return _measure_costs(args)
     handlers: dict[str, Callable[[argparse.Namespace, SweepPlan], int]] = {
         "plan": _show_plan,
         "run": _run,
@@ -66,6 +72,14 @@ def _dispatch(args: argparse.Namespace) -> int:
         "stop": _stop,
     }
     return handlers[args.command](args, _plan(args, tolerant=args.command != "run"))
+
+
+def _measure_costs(args: argparse.Namespace) -> int:
+    from sweeps.costs import write_paper_costs
+
+    measured = write_paper_costs(find_sweep(args.name), args.runs)
+    print(f"{measured} models measured; costs of {args.name} are below {args.runs / 'costs'}")
+    return 0
 
 
 def _plan(args: argparse.Namespace, provenance: dict[str, Any] | None = None, *, tolerant: bool = False) -> SweepPlan:
@@ -115,7 +129,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     from sweeps.run import TerminatedError, run_sweep
 
     plan = _plan(args, collect())
-    write_paper_costs(plan, execution_config(args))
+    write_paper_costs(plan.sweep, plan.runs_root)
     try:
         return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", say=_say)
     except TerminatedError:

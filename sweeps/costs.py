@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.config import RunConfig
 from pipeline.cost import write_costs
 from pipeline.presets import default_run
 from pipeline.records import cost_path
 from sharedris.config import ModelConfig
-from sweeps.plan import SweepPlan
-from sweeps.spec import cells_of
+from sweeps.spec import Sweep, cells_of
 
 PAPER_SCALE = "base"
 
 
-def paper_models(plan: SweepPlan) -> list[ModelConfig]:
-    """Return the sweep's distinct models at the scale of the paper's ablations."""
+def paper_models(sweep: Sweep) -> list[ModelConfig]:
+    """Return the sweep's distinct models at the scale of the paper's tables."""
 
     def make_default(seed: int, scale: str | None) -> RunConfig:
         return default_run(scale=scale or PAPER_SCALE, seed=seed)
 
-    cells = cells_of(plan.sweep, make_default, (0,))
-    return [cell.config.model for cell in cells if cell.config is not None]
+    models = {cell.config.model: None for cell in cells_of(sweep, make_default, (0,)) if cell.config is not None}
+    return list(models)
 
 
-def write_paper_costs(plan: SweepPlan, execution: ExecutionConfig) -> None:
-    """Measure what is not measured yet, below RUNS/costs."""
-    root = Path(execution.runs_root)
-    missing = [m for m in paper_models(plan) if not cost_path(root, m.scale, m.variant).exists()]
+def write_paper_costs(sweep: Sweep, runs_root: Path) -> int:
+    """Measure what is not measured yet, below RUNS/costs; return how many models were measured."""
+    models = paper_models(sweep)
+    missing = [model for model in models if not cost_path(runs_root, model.scale, model.variant).exists()]
     if missing:
-        write_costs(root, missing)
+        write_costs(runs_root, missing)
+    return len(missing)

@@ -108,7 +108,8 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
             for root in (job.runs_root, runs)
         )
         pd.testing.assert_frame_equal(here, there)
-        assert read_table(history_path(runs, job.run_id), HISTORY_SCHEMA)["epoch"].tolist() == list(range(1, EPOCHS + 1))
+        history = read_table(history_path(runs, job.run_id), HISTORY_SCHEMA)
+        assert history["epoch"].tolist() == list(range(1, EPOCHS + 1))
 
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("micro")

@@ -55,7 +55,15 @@ def test_bins_by_hand() -> None:
     assert found.count.tolist() == [1, 3, 0]
     assert found.mean[:2] == pytest.approx([0.2, 0.6])
     assert np.isnan(found.mean[2])
-    assert found.low[1] <= 0.6 <= found.high[1]
+    assert np.isnan(found.low).all(), "two images are too few for an interval"
+
+
+def test_bins_of_many_images_have_intervals_around_their_mean() -> None:
+    generator = np.random.default_rng(0)
+    image, iou = np.arange(60), generator.random(60)
+    found = breakdown.binned(np.repeat([0, 1], [57, 3]), 2, image, iou)
+    assert found.low[0] < found.mean[0] < found.high[0] < 0.7
+    assert np.isnan(found.high[1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,241 @@
+"""What breaks is named with its remedy, and the checkpoint before it is still there."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+import torch
+
+from pipeline import checkpoints
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.distributed import Worker
+from pipeline.job import Job, make_job
+from pipeline.records import record_path
+from pipeline.trainer import train
+from pipeline.worker import RunError, clear_failure, failure, run_job
+from tests.integration.test_resume import PROVENANCE
+
+
+def job_of(config: RunConfig, execution: ExecutionConfig, **train_options: Any) -> Job:
+    config = replace(config, train=replace(config.train, **train_options))
+    job = make_job(config, execution, provenance=PROVENANCE)
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    return job
+
+
+def run(job: Job) -> list[str]:
+    """Run a job in this process and return what it said."""
+    said: list[str] = []
+    clear_failure(job)
+    run_job(job, Worker(), said.append)
+    return said
+
+
+def newest(job: Job) -> int:
+    """Finished epochs of the newest whole checkpoint."""
+    found = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash, say=print)
+    return 0 if found is None else int(found["epoch"])
+
+
+def test_a_nan_in_the_second_epoch_names_step_samples_and_checkpoint(
+    micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, execution)
+    with spoilt_images(from_batch=5), pytest.raises(RunError) as stopped:
+        run(job)
+    message = str(stopped.value)
+    assert "loss is not finite at step 5" in message
+    assert "toyplus_unc/train#" in message
+    assert "[last good checkpoint: checkpoint-00001-000000004.pt]" in message
+    assert failure(job) == message
+    assert newest(job) == 1
+    run(job)  # with good data again it goes on
+    assert job.done
+
+
+def test_a_nan_may_be_skipped_and_is_counted(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    job = job_of(micro_run, execution, nonfinite_loss="skip")
+    with spoilt_images(from_batch=5):
+        run(job)
+    history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
+    assert history["skipped_steps"].tolist() == [0, 3]
+    assert history["samples"].tolist() == [24, 6]
+    assert history["loss"].notna().all()
+    record = pd.read_parquet(record_path(job.runs_root, job.run_id))
+    assert record["miou"].between(0, 1).all()
+
+
+def spoilt_images(from_batch: int) -> Any:
+    """Let every training batch from this one on hold a NaN."""
+    from pipeline.data.loader import Batch
+
+    count = 0
+    to = Batch.to
+
+    def spoilt(self: Batch, *args: Any, **kwargs: Any) -> Batch:
+        nonlocal count
+        count += 1
+        batch = to(self, *args, **kwargs)
+        if count > from_batch and torch.is_grad_enabled():
+            batch.image_BCHW[0, 0, 0, 0] = float("nan")
+        return batch
+
+    return patch.object(Batch, "to", spoilt)
+
+
+@pytest.fixture
+def own_toy(toy_root: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the toy set that a test may damage: (prepared root, folder of its images)."""
+    import json
+
+    shutil.copytree(toy_root.parent, tmp_path / "toy")
+    manifest = tmp_path / "toy" / "prepared" / "toyplus_unc" / "dataset.json"
+    values = json.loads(manifest.read_text())
+    images = tmp_path / "toy" / Path(values["image_root"]).relative_to(toy_root.parent)
+    manifest.write_text(json.dumps({**values, "image_root": str(images)}))
+    return manifest.parent.parent, images
+
+
+def damage_a_training_image(prepared: Path, images: Path) -> str:
+    """Cut an image of the training split in half and return its name."""
+    name = str(pd.read_parquet(prepared / "toyplus_unc" / "train.parquet")["file_name"].iloc[0])
+    content = (images / name).read_bytes()
+    (images / name).write_bytes(content[: len(content) // 2])
+    return name
+
+
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_a_corrupt_image_is_named_and_fatal(
+    loader_workers: int, micro_run: RunConfig, execution: ExecutionConfig, own_toy: tuple[Path, Path]
+) -> None:
+    name = damage_a_training_image(*own_toy)
+    execution = replace(execution, prepared_root=str(own_toy[0]), loader_workers=loader_workers)
+    job = job_of(micro_run, execution, max_samples_per_epoch=None)
+    with pytest.raises(RunError) as stopped:
+        run(job)
+    assert name in str(stopped.value)
+    assert "Traceback" not in str(stopped.value)
+
+
+def test_a_corrupt_image_may_be_replaced_and_is_counted(
+    micro_run: RunConfig, execution: ExecutionConfig, own_toy: tuple[Path, Path]
+) -> None:
+    name = damage_a_training_image(*own_toy)
+    rows = pd.read_parquet(own_toy[0] / "toyplus_unc" / "train.parquet")
+    expected = int(rows[rows["file_name"] == name]["expressions"].map(len).sum())
+    execution = replace(execution, prepared_root=str(own_toy[0]))
+    job = job_of(micro_run, execution, max_samples_per_epoch=None, damaged_samples="replace", epochs=4)
+    said = run(job)
+    record = pd.read_parquet(record_path(job.runs_root, job.run_id))
+    assert 1 <= record["skipped"].iloc[0] <= expected
+    assert any(name in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        MemoryError(),
+    ],
+    ids=["GPU", "torch on the CPU", "Python"],
+)
+def test_out_of_memory_says_the_batch_and_what_to_change(
+    error: BaseException, micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, replace(execution, micro_batch_size=3))
+    with patch("pipeline.trainer.train_step", side_effect=error), pytest.raises(RunError) as stopped:
+        run(job)
+    assert "out of memory with 3 samples a forward" in str(stopped.value)
+    assert "--micro-batch-size" in str(stopped.value)
+    assert "--activation-checkpointing" in str(stopped.value)
+
+
+def test_a_real_allocation_that_fails_is_told_as_such(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    job = job_of(micro_run, execution)
+    with (
+        patch("pipeline.trainer.train_step", side_effect=lambda *_, **__: torch.empty(1 << 48)),
+        pytest.raises(RunError, match="out of memory with 6 samples"),
+    ):
+        run(job)
+
+
+@pytest.fixture
+def no_large_files() -> Iterator[None]:
+    """Let no file of this process grow beyond 60 kB, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_checkpoint_before(
+    micro_run: RunConfig, execution: ExecutionConfig, request: pytest.FixtureRequest
+) -> None:
+    job = job_of(micro_run, replace(execution, checkpoint_every_steps=4))
+    train_to_first_epoch(job)
+    request.getfixturevalue("no_large_files")
+    with pytest.raises(RunError) as stopped:
+        run(job)
+    assert "File too large" in str(stopped.value)
+    assert "[last good checkpoint: checkpoint-00001-000000004.pt]" in str(stopped.value)
+    assert newest(job) == 1
+    assert not list(job.state_folder.glob("*.partial"))
+
+
+def train_to_first_epoch(job: Job) -> None:
+    """Leave the checkpoint of the first epoch."""
+    from pipeline import train_state
+
+    save = checkpoints.save
+
+    def save_once(*args: Any, **kwargs: Any) -> Any:
+        if kwargs["epoch"] == 2:
+            raise KeyboardInterrupt
+        return save(*args, **kwargs)
+
+    with patch.object(train_state.checkpoints, "save", save_once), pytest.raises(KeyboardInterrupt):
+        train(job, Worker(), lambda _: None)
+
+
+def test_a_read_only_disk_stops_the_run(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    job = job_of(micro_run, execution)
+    train_to_first_epoch(job)
+    error = OSError(30, "Read-only file system", "checkpoint")
+    with patch("pipeline.files.uuid.uuid4", side_effect=error), pytest.raises(RunError) as stopped:
+        run(job)
+    assert "Read-only file system" in str(stopped.value)
+    assert newest(job) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one byte"])
+def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_it_taken(
+    damage: str, micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, replace(execution, checkpoint_every_steps=2))
+    train_to_first_epoch(job)
+    whole = sorted(job.state_folder.glob("checkpoint-*.pt"))
+    assert len(whole) == 2
+    content = bytearray(whole[-1].read_bytes())
+    if damage == "truncated":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 1
+    whole[-1].write_bytes(content)
+    said = run(job)
+    assert any(f"passed over {whole[-1].name}: it is damaged" in line for line in said)
+    assert any("resumed after epoch 0" in line or "resumed after epoch 1" in line for line in said)
+    assert job.done
+    history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
+    assert history["epoch"].tolist() == [1, 2]
