@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from pipeline import batch_norm
+from pipeline.attention import store_attention
 from pipeline.config import RunConfig
 from pipeline.cost import measure_cost
 from pipeline.damaged import damaged_samples
@@ -36,6 +37,7 @@ from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_
 from pipeline.train_state import TrainState
 from sharedris.checkpoint import save_model
 from sharedris.config import to_dict
+from sharedris.model import SharedRis
 
 
 def finish(job: Job, worker: Worker, state: TrainState) -> None:
@@ -63,6 +65,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         if worker.leads:
             write_table(samples_path(job.runs_root, job.run_id, split), rows, SAMPLE_SCHEMA)
     if worker.leads:
+        _store_attention(model, job, worker)
         seconds = state.seconds + time.perf_counter() - session_started
         common = {**_identity(job), **_measured(job, state, worker, model), "seconds": seconds}
         records = [
@@ -74,6 +77,17 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         remove_checkpoints(job)
         ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="done"))
     worker.barrier()
+
+
+def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
+    """Keep attention maps of a few samples of the first split, for the report's panels."""
+    split, encoder = job.config.data.evaluate_splits[0], job.config.model.encoder
+    dataset = ReferDataset(
+        job.execution.prepared_root, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens
+    )
+    if isinstance(model, SharedRis):
+        folder = job.runs_root / "attention" / job.run_id
+        store_attention(model, dataset, split, folder, threshold=job.config.evaluation.threshold, device=worker.device)
 
 
 def evaluate_one(model: nn.Module, split: str, job: Job, worker: Worker, progress: ProgressFile) -> pd.DataFrame:
