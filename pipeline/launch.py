@@ -37,7 +37,7 @@ from pipeline.config import ExecutionConfig
 from pipeline.distributed import Worker
 from pipeline.job import Job
 from pipeline.lease import leader_lock
-from pipeline.network import interface_of
+from pipeline.network import interface_of, refuse_silent_address
 from pipeline.worker import RunError, failure, innermost, run_job, write_failure
 from sharedris.errors import InputError
 
@@ -74,6 +74,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     if address:
         code = Path(__file__).resolve().parent.parent
         modules = [str(code / package) for package in _PACKAGES]
+        refuse_silent_address(address)
         try:
             ray.init(address=address, runtime_env={"py_modules": modules}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

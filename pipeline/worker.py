@@ -18,7 +18,6 @@ from pipeline.progress import Progress, ProgressFile
 from pipeline.trainer import Say, train
 from sharedris.errors import InputError
 
-
 _NAMED = 5
 
 

@@ -1,0 +1,156 @@
+"""One job under Ray Train: the same bits as without it, lost workers replaced, hopeless runs not retried.
+
+Ray starts once for this file. Each `fit` costs about ten seconds, most of it the start of worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+
+from pipeline import launch
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.files import read_json, write_json
+from pipeline.job import Job, make_job
+from pipeline.network import interface_of
+from pipeline.records import history_path
+from pipeline.worker import RunError, failure
+from sharedris.errors import InputError
+from tests.integration import workers
+from tests.integration.test_resume import PROVENANCE
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A private Ray on this machine."""
+    with launch.ray_cluster(cpus=2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def longer_run(micro_run: RunConfig) -> RunConfig:
+    """Long enough for a worker to be killed in the middle."""
+    encoder = replace(micro_run.model.encoder, drop_path=0.2)
+    return replace(
+        micro_run, model=replace(micro_run.model, encoder=encoder), train=replace(micro_run.train, epochs=25)
+    )
+
+
+def job_at(config: RunConfig, toy_root: Path, runs: Path) -> Job:
+    execution = ExecutionConfig(
+        device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=2, checkpoint_every_steps=3
+    )
+    job = make_job(config, execution, provenance=PROVENANCE)
+    job.state_folder.mkdir(parents=True)
+    return job
+
+
+def kill_leader_once(job: Job, killed: list[int]) -> None:
+    """SIGKILL the leading worker when its tenth epoch has begun."""
+    deadline = time.time() + 120
+    while time.time() < deadline:
+        progress = read_json(job.state_folder / "progress.json")
+        if progress is not None and progress["epoch"] >= 10:
+            os.kill(progress["process"], signal.SIGKILL)
+            killed.append(progress["process"])
+            return
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
+    cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    plain, job = job_at(longer_run, toy_root, tmp_path / "plain"), job_at(longer_run, toy_root, tmp_path / "ray")
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_leader_once, args=(job, killed), daemon=True)
+    killer.start()
+    launch.fit(job)
+    killer.join()
+    assert killed, "the run ended before it could be killed"
+    assert workers.finish(workers.start(plain, 2)) == [0, 0]
+    got, expected = workers.outcome(job), workers.outcome(plain)
+    for part in ("history", "weights", "samples"):
+        assert got[part] == expected[part], part
+    history = pd.read_parquet(history_path(job.runs_root, job.run_id))
+    assert history["epoch"].tolist() == list(range(1, 26))
+    assert not (job.state_folder / "placement_group").exists()
+    assert not list((job.runs_root / "ray").glob("*"))
+
+
+def test_a_run_that_would_fail_again_is_not_retried(
+    cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    hopeless = replace(longer_run, optim=replace(longer_run.optim, learning_rate=1e30))
+    job = job_at(hopeless, toy_root, tmp_path)
+    with pytest.raises(RunError, match=r"NonFiniteLossError: .* is not finite at step \d+; samples of the batch: toyp"):
+        launch.fit(job)
+    assert "toyplus_unc/train#" in str(failure(job))
+    said = read_json(job.state_folder / "failure.json")
+    assert said["trace"].startswith("Traceback")
+
+
+def test_a_cluster_that_holds_no_run_is_refused_with_the_arithmetic(cluster: None) -> None:
+    with pytest.raises(InputError, match=r"2 CPU / 3 per run = 0 at once.*WORKERS \(--workers\) to 2"):
+        launch.capacity(ExecutionConfig(device="cpu", workers=3))
+    assert launch.capacity(ExecutionConfig(device="cpu", workers=3, min_workers=2)).trials == 1
+
+
+def test_storage_of_one_node_needs_no_check(cluster: None, tmp_path: Path) -> None:
+    launch.check_shared_storage(tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:
+    policy = launch.EvenShares(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
+    nodes = {"one": {"CPU": 4.0}, "two": {"CPU": 2.0}}
+    assert policy._count_possible_workers(nodes) == 4  # six do not share 112
+    assert policy._count_possible_workers({"one": {"CPU": 7.0}}) == 7
+    assert policy._count_possible_workers({"one": {"CPU": 20.0}}) == 8
+    assert policy._count_possible_workers({}) == 0
+
+
+class TestRetries:
+    """The policy that decides whether lost workers are replaced, a subclass of an internal class of ray 2.60."""
+
+    def lose_worker(self, policy: launch.RetryWhileProgress) -> FailureDecision:
+        from ray.train import WorkerGroupError
+
+        return policy.make_decision(WorkerGroupError("lost", {0: RuntimeError("connection closed")}))
+
+    def test_it_ends_when_no_checkpoint_advances(self, tmp_path: Path) -> None:
+        policy = launch.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        decisions = [self.lose_worker(policy) for _ in range(3)]
+        assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
+
+    def test_it_goes_on_while_checkpoints_advance(self, tmp_path: Path) -> None:
+        policy = launch.RetryWhileProgress(FailureConfig(max_failures=1), str(tmp_path))
+        for epoch in range(5):
+            write_json(tmp_path / f"checkpoint-{epoch:05d}-{epoch:09d}.json", {})
+            assert self.lose_worker(policy) == FailureDecision.RETRY
+
+    def test_a_cause_that_is_written_down_ends_it_at_once(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "failure.json", {"cause": "NaN"})
+        policy = launch.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        assert self.lose_worker(policy) == FailureDecision.RAISE
+
+
+def test_the_interface_of_an_address_is_found() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    assert interface_of("203.0.113.7") is None
+
+
+def test_an_address_without_a_cluster_is_one_line(monkeypatch: Any) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(InputError, match="no Ray cluster at RAY_ADDRESS=127.0.0.1:1: Connection refused"):
+        launch.ray_cluster().__enter__()
