@@ -39,7 +39,8 @@ def store_attention(
         batch = collate([dataset[index]])
         values = sample_arrays(model, batch.to(device), threshold)
         stream = io.BytesIO()
-        np.savez_compressed(stream, split=np.array(split), index=np.array(index), **values)
+        arrays: dict[str, Any] = {"split": np.array(split), "index": np.array(index), **values}
+        np.savez_compressed(stream, **arrays)
         with atomic_writer(folder / f"{split.replace('/', '-')}-{index:06d}.npz") as file:
             file.write(stream.getvalue())
 

@@ -126,19 +126,17 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     # Only now what takes seconds to import.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
+    from sweeps.live import lines_and_table
     from sweeps.run import TerminatedError, run_sweep
 
     plan = _plan(args, collect())
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
-        return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", say=_say)
+        with lines_and_table(plan) as say:
+            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", say=say)
     except TerminatedError:
         print("python -m sweeps: terminated; the same command goes on from here", file=sys.stderr)
         return TERMINATED
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

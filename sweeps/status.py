@@ -26,11 +26,12 @@ def describe(plan: SweepPlan) -> str:
     lines = [f"{plan.sweep.title}: {plan.rows} rows, {len(plan.cells)} distinct cells"]
     for planned in plan.cells:
         also = f"   also {', '.join(planned.cell.names[1:])}" if planned.cell.names[1:] else ""
-        lines.append(f"  {planned.state:<10} {planned.cell.label:<28}{_detail(planned)}{also}")
+        lines.append(f"  {planned.state:<10} {planned.cell.label:<28}{detail(planned)}{also}")
     return "\n".join(lines)
 
 
-def _detail(planned: PlannedCell) -> str:
+def detail(planned: PlannedCell) -> str:
+    """Return what is to be said of a cell beside its state: scores, progress, cause of failure or problem."""
     if planned.problem:
         return planned.problem
     if planned.job is None:

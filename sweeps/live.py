@@ -1,0 +1,40 @@
+"""A live table of cells below the lines of a running sweep, on a terminal; plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from sweeps.plan import SweepPlan
+from sweeps.status import detail
+
+_COLOURS = {"done": "green", "missing": "yellow", "not built": "dim", "no data": "red"}
+MOST_ROWS = 24
+
+
+@contextlib.contextmanager
+def lines_and_table(plan: SweepPlan) -> Iterator[Callable[[str], None]]:
+    """Yield what takes each line; on a terminal the states of all cells stay below the newest line."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield lambda line: print(line, flush=True)
+        return
+    with Live(get_renderable=lambda: table_of(plan), console=console, refresh_per_second=1, transient=True) as live:
+        yield lambda line: live.console.print(escape(line))
+
+
+def table_of(plan: SweepPlan) -> Table:
+    """Return the states of the cells, from files alone; the unfinished ones where there are too many."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    unfinished = [planned for planned in plan.cells if planned.state == "missing"]
+    shown = plan.cells if len(plan.cells) <= MOST_ROWS else unfinished[:MOST_ROWS]
+    for planned in shown:
+        colour = _COLOURS[planned.state]
+        table.add_row(f"[{colour}]{planned.state}[/]", escape(planned.cell.label), escape(detail(planned)))
+    table.add_row("", f"{len(plan.in_state('done'))} of {len(plan.cells)} done", "")
+    return table
