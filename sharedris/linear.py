@@ -53,7 +53,8 @@ def _worth_it(tokens: Tensor, weight_OI: Tensor) -> bool:
 
 
 def _product(rows: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(rows, weight_OI, bias_O, "none", [], "")
+    # Contiguous operands alone: with others oneDNN falls back to code that is slower by orders of magnitude.
+    return torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight_OI.contiguous(), bias_O, "none", [], "")
 
 
 class _OneDnnLinear(torch.autograd.Function):
@@ -71,9 +72,9 @@ class _OneDnnLinear(torch.autograd.Function):
         for_tokens, for_weight, for_bias = ctx.needs_input_grad
         tokens_gradient = weight_gradient = bias_gradient = None
         if for_tokens:
-            tokens_gradient = _product(gradient_NO.contiguous(), weight_OI.t().contiguous(), None)
+            tokens_gradient = _product(gradient_NO, weight_OI.t(), None)
         if for_weight:
-            weight_gradient = _product(gradient_NO.t().contiguous(), tokens_NI.t().contiguous(), None)
+            weight_gradient = _product(gradient_NO.t(), tokens_NI.t(), None)
         if for_bias:
             bias_gradient = gradient_NO.sum(dim=0)
         return tokens_gradient, weight_gradient, bias_gradient
