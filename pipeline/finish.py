@@ -180,7 +180,7 @@ def _measured(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> 
         "world_size": worker.world,
         "batch_norm": _batch_norm_in_words(job, state),
         "hardware_json": json.dumps(hardware(worker.world)),
-        "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="seconds"),
+        "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
     }
 
 

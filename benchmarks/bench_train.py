@@ -1,0 +1,263 @@
+"""Training and evaluation as ratios of one run on one machine: step, scaling, fixed costs, scoring.
+
+    python benchmarks/bench_train.py                      # all parts, about 10 minutes, 12 GiB
+    python benchmarks/bench_train.py --parts scaling      # step, scaling, fixed, scoring
+
+The `step` part trains the base model at 480x480; `--scale tiny` does the same in seconds, to see that it works. Seconds
+on a shared machine mean little: the ratios are between things measured moments apart, and the load is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from pipeline import evaluate
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.cost import measure_cost
+from pipeline.data.dataset import ReferDataset
+from pipeline.data.masks import encode_mask
+from pipeline.data.prepare import prepare_source
+from pipeline.data.refer import read_refer
+from pipeline.data.synthetic import write_synthetic
+from pipeline.data.transforms import resize_mask
+from pipeline.distributed import Worker
+from pipeline.job import Job, make_job
+from pipeline.presets import default_run
+from pipeline.train_state import TrainState
+from pipeline.trainer import train
+from sharedris.model import build_model
+
+SET = "toyplus_unc"
+FLOPS_PER_MAC, TRAINING_FACTOR = 2, 3
+WARM_UP = 2
+
+
+def matrix_gflops(size: int = 2048, repeats: int = 8) -> float:
+    """Return the best rate of a float32 matrix product in this process."""
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - begun)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def job_of(config: RunConfig, folder: Path, **execution: Any) -> Job:
+    """Return a job with runs of its own."""
+    runs = tempfile.mkdtemp(dir=folder)
+    job = make_job(
+        config,
+        ExecutionConfig(device="cpu", prepared_root=str(folder / "prepared"), runs_root=runs, **execution),
+        provenance={"git_commit": "bench", "git_dirty": False, "versions_json": "{}"},
+    )
+    job.state_folder.mkdir(parents=True)
+    return job
+
+
+def short_run(scale: str, *, batch: int, steps: int, precision: str = "fp32") -> RunConfig:
+    """Return one epoch of so many steps."""
+    config = default_run(scale=scale, train_sets=(SET,))
+    shape = replace(config.train, epochs=1, global_batch_size=batch, max_samples_per_epoch=batch * steps)
+    return replace(config, train=replace(shape, precision=precision))  # type: ignore[arg-type]
+
+
+def phases(state: TrainState) -> dict[str, float]:
+    """Return median seconds of a step and the share of each phase in it."""
+    whole = statistics.median(state.step_seconds[WARM_UP:])
+    steps = len(state.step_seconds)
+    shares = {name: seconds / sum(state.step_seconds) for name, seconds in state.phase_seconds.items()}
+    waiting = sum(state.wait_seconds[WARM_UP:]) / sum(state.step_seconds[WARM_UP:])
+    return {"seconds": whole, "steps": steps, "data": waiting, **shares}
+
+
+def bench_step(folder: Path, scale: str) -> str:
+    """Train some steps of the base model with the loader on, beside the machine's matrix products."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    config = short_run(scale, batch=2, steps=6)
+    gflop = sum(cost.gmacs for cost in measure_cost(config.model)) * FLOPS_PER_MAC * TRAINING_FACTOR * 2
+    before = matrix_gflops()
+    state = train(job_of(config, folder, loader_workers=1), Worker(), lambda _: None)
+    rate = max(before, matrix_gflops())
+    found = phases(state)
+    achieved = gflop / found["seconds"]
+    return table(
+        f"Training step, {scale}, {config.model.encoder.image_size}x{config.model.encoder.image_size}, batch 2, fp32, "
+        f"{torch.get_num_threads()} threads",
+        [
+            ("matrix product 2048x2048x2048", f"{rate:.0f} GFLOP/s"),
+            ("step (median)", f"{found['seconds']:.2f} s for {gflop:.0f} GFLOP (forward x 3) = {achieved:.0f} GFLOP/s"),
+            ("**step / matrix product** (at least 75 %)", f"**{achieved / rate:.0%}**"),
+            ("**data wait / step** (below 3 %)", f"**{found['data']:.2%}**"),
+            ("forward / step", f"{found['forward']:.1%}"),
+            ("backward / step", f"{found['backward']:.1%}"),
+            ("reduce / step", "one worker: none (see scaling)"),
+            ("clip and optimizer / step", f"{found['optimizer']:.1%}"),
+        ],
+    )
+
+
+def bench_scaling(folder: Path, steps: int = 40) -> str:
+    """Train the tiny model with one worker on one core, and with two on two, each with the same samples a step."""
+    config = short_run("tiny", batch=8, steps=steps)
+    double = replace(config, train=replace(config.train, global_batch_size=16, max_samples_per_epoch=16 * steps))
+    lone = run_workers(job_of(config, folder), 1)
+    pair = run_workers(job_of(double, folder, workers=2), 2)
+    ratio = 2 * lone["seconds"] / pair["seconds"]
+    reduce = pair["backward_seconds"] - lone["backward_seconds"]
+    return table(
+        "Two DDP workers on two cores against one on one core (tiny, 8 samples a worker and step)",
+        [
+            ("one worker", f"{8 / lone['seconds']:.1f} samples/s"),
+            ("two workers", f"{16 / pair['seconds']:.1f} samples/s"),
+            ("**two / one** (at least 1.8)", f"**{ratio:.2f}**"),
+            ("reduce / step of two (what backward takes longer)", f"{max(0.0, reduce) / pair['seconds']:.1%}"),
+        ],
+    )
+
+
+def run_workers(job: Job, world: int) -> dict[str, float]:
+    """Train with worker processes of one thread each; return the leader's times."""
+    answer = job.runs_root / "times.json"
+    torch.multiprocessing.spawn(_train_one, args=(world, job, str(answer)), nprocs=world)
+    values: dict[str, float] = json.loads(answer.read_text())
+    return values
+
+
+def _train_one(rank: int, world: int, job: Job, answer: str) -> None:
+    torch.set_num_threads(1)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {rank % (os.cpu_count() or 1)})
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{answer}.meeting", rank=rank, world_size=world)
+    state = train(job, Worker(rank=rank, world=world), lambda _: None)
+    if rank == 0:
+        backward = state.phase_seconds["backward"] / len(state.step_seconds)
+        Path(answer).write_text(json.dumps({**phases(state), "backward_seconds": backward}))
+
+
+def bench_fixed(folder: Path) -> str:
+    """Run a whole tiny run as a command, in-process and with Ray, and say where the time went that was not steps."""
+    rows = []
+    for name, options in (("in-process", []), ("Ray, 1 worker", ["--ray"])):
+        runs = Path(tempfile.mkdtemp(dir=folder))
+        command = [sys.executable, "-m", "pipeline.cli.main", "train", "--prepared", str(folder / "prepared")]
+        command += ["--runs", str(runs), "--epochs", "1", "--global-batch-size", "8", "--device", "cpu", *options]
+        command += ["--set", "train.max_samples_per_epoch=32"]
+        begun = time.time()
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        ended = time.time()
+        path = next((runs / "records").glob("*.parquet"))
+        record = pd.read_parquet(path).iloc[0]
+        ready = datetime.fromisoformat(record["started"]).timestamp()
+        steps = float(pd.read_parquet(next((runs / "history").glob("*.parquet")))["seconds"].sum())
+        scored = float(record["samples"] / record["evaluate_samples_per_second"])
+        recorded = path.stat().st_mtime
+        rows += [
+            (f"**{name}**: start to first step + last step to record", f"**{recorded - begun - steps:.1f} s**"),
+            (f"{name}: start until the model is built", f"{ready - begun:.1f} s"),
+            (f"{name}: evaluation of {record['samples']} samples", f"{scored:.1f} s"),
+            (f"{name}: optimizer's first use, checkpoints, export", f"{recorded - ready - steps - scored:.1f} s"),
+            (f"{name}: record to the command's end", f"{ended - recorded:.1f} s"),
+        ]
+    return table("Fixed cost of a run (at most 3 s in-process, 15 s with Ray)", rows)
+
+
+def bench_scoring(folder: Path, scale: str, rows: int = 10_000) -> str:
+    """Time the scoring of a sample beside its forward pass, and weigh the rows of 10,000 samples."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    config = default_run(scale=scale, train_sets=(SET,))
+    encoder = config.model.encoder
+    dataset = ReferDataset(str(folder / "prepared"), f"{SET}/val", image_size=encoder.image_size, text_tokens=20)
+    model = build_model(config.model)
+    evaluated = 12
+    begun = time.perf_counter()
+    subset = torch.utils.data.Subset(dataset, range(evaluated))
+    frame = evaluate.evaluate_split(
+        model, subset, evaluation=config.evaluation, precision="fp32", worker=Worker(), on_progress=lambda *_: None
+    )
+    whole = (time.perf_counter() - begun) / evaluated
+    side = config.model.logits_size
+    probability_HW = torch.rand(side // 8, side // 8).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    sample = dataset[0]
+    mask_HW = resize_mask(sample.mask_SS, 640)[:480]
+    info = replace(sample.info, height=480, width=640, mask_rle=encode_mask(mask_HW.astype(bool)))
+    target_HW = torch.from_numpy(sample.mask_SS)
+    begun = time.perf_counter()
+    for _ in range(20):
+        evaluate.score_sample(probability_HW, target_HW, info, config.evaluation)
+    scoring = (time.perf_counter() - begun) / 20
+    before = resident_mib()
+    kept = [
+        {**evaluate.score_sample(probability_HW, target_HW, info, config.evaluation), "index": index}
+        for index in range(rows // 10)
+    ]
+    many = pd.DataFrame([{**row, "mask_rle": bytes(bytearray(row["mask_rle"]))} for row in kept * 10])
+    grown = resident_mib() - before
+    return table(
+        f"Evaluation, {scale} at {encoder.image_size}x{encoder.image_size}, masks at 640x480",
+        [
+            ("a sample, all of it", f"{1000 * whole:.0f} ms ({len(frame)} samples)"),
+            (
+                "scoring of a sample (3 protocols, a mask of random blocks, RLE), on its own thread",
+                f"{1000 * scoring:.1f} ms",
+            ),
+            ("**scoring / evaluation** (at most 10 %)", f"**{scoring / whole:.1%}**"),
+            (f"**rows of {len(many)} samples in memory** (at most 1024 MiB)", f"**{grown:.0f} MiB**"),
+        ],
+    )
+
+
+def resident_mib() -> float:
+    """Return this process's resident memory (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(title: str, rows: list[tuple[str, str]]) -> str:
+    """Return rows as a Markdown table below a title."""
+    body = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return f"### {title}\n\n| what | measured |\n|---|---|\n{body}\n"
+
+
+def main() -> None:
+    """Print the tables of the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="step,scaling,fixed,scoring")
+    parser.add_argument("--scale", default="base", help="of the step and scoring parts")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-train-") as name:
+        folder = Path(name)
+        write_synthetic(folder / "refer", SET, expressions=1200, seed=0)
+        prepare_source(read_refer(folder / "refer", SET), str(folder / "prepared"))
+        load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+        print(f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, torch {torch.__version__}\n")
+        parts = {
+            "step": lambda: bench_step(folder, args.scale),
+            "scaling": lambda: bench_scaling(folder),
+            "fixed": lambda: bench_fixed(folder),
+            "scoring": lambda: bench_scoring(folder, args.scale),
+        }
+        for part in args.parts.split(","):
+            print(parts[part](), flush=True)
+
+
+if __name__ == "__main__":
+    main()

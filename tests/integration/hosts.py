@@ -1,0 +1,179 @@
+"""Two hosts on one machine: network namespaces on a bridge, each with an address and a folder of its own.
+
+A host's processes share the machine's files, as nodes share a mounted folder, but for `private`, where each host has
+a file system of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PORT = 6379
+_BRIDGE = "risbr"
+_READY_SECONDS = 120.0
+_COUNT_NODES = """
+import ray
+ray.init(log_to_driver=False, logging_level=40)
+print("alive", sum(node["Alive"] for node in ray.nodes()))
+"""
+
+
+class Host:
+    """One of them; `number` 1 is the head."""
+
+    def __init__(self, number: int, private: Path) -> None:
+        self.number, self.private = number, private
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.name, self.address, self.plug = f"ris{number}", f"10.77.0.{number}", f"risp{number}"
+
+    def create(self) -> None:
+        """Make the namespace and plug it in."""
+        commands = [
+            f"ip netns add {self.name}",
+            f"ip link add {self.plug} type veth peer name eth0 netns {self.name}",
+            f"ip link set {self.plug} master {_BRIDGE} up",
+            f"ip -n {self.name} address add {self.address}/24 dev eth0",
+            f"ip -n {self.name} link set eth0 up",
+            f"ip -n {self.name} link set lo up",
+        ]
+        for command in commands:
+            shell(command)
+
+    def plug_in(self, connected: bool) -> None:
+        """Connect or cut the link; a cut is silent: the interface stays up and frames vanish."""
+        shell(f"ip link set {self.plug} {f'master {_BRIDGE}' if connected else 'nomaster'}")
+
+    def run(self, command: str, environment: dict[str, str], output: Path) -> subprocess.Popen[bytes]:
+        """Start a command on this host."""
+        private = f"mount -t tmpfs tmpfs {self.private}"
+        inside = ["unshare", "--mount", "--propagation", "private", "bash", "-c", f"{private} && exec {command}"]
+        with output.open("a") as stream:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", self.name, *inside],
+                env={**os.environ, **environment},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def processes(self, of: str = "") -> list[int]:
+        """Return the ids of this host's processes whose command line holds a text."""
+        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False)
+        return [int(word) for word in found.stdout.split() if of in _command_line(int(word))]
+
+    def kill(self) -> None:
+        """Kill all of this host's processes at once, as a power cut would."""
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        for started in self._started:
+            started.wait(30)
+        self._started.clear()
+
+    def remove(self) -> None:
+        """Kill what runs there and remove the namespace."""
+        self.kill()
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", self.plug], check=False, capture_output=True)
+
+
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "for-tests-only-0123456789",
+    "RAY_ADDRESS": f"10.77.0.1:{PORT}",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+    "SHAREDRIS_RESIZE_SECONDS": "10",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class TwoHosts:
+    """A Ray cluster of two hosts with one CPU each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.private = folder, folder / "private"
+        self.private.mkdir()
+        self.head, self.other = Host(1, self.private), Host(2, self.private)
+
+    def __enter__(self) -> TwoHosts:
+        self.clear()
+        shell(f"ip link add {_BRIDGE} type bridge")
+        shell(f"ip link set {_BRIDGE} up")
+        for host in (self.head, self.other):
+            host.create()
+        self.start_node(self.head)
+        self.wait_for_nodes(1)
+        self.start_node(self.other)
+        self.wait_for_nodes(2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove hosts and bridge, left by an earlier run too."""
+        for host in (self.other, self.head):
+            host.remove()
+        subprocess.run(["ip", "link", "del", _BRIDGE], check=False, capture_output=True)
+
+    def start_node(self, host: Host) -> None:
+        """Start Ray there; the command stays, so that its files do."""
+        role = f"--head --port={PORT} --include-dashboard=false" if host is self.head else f"--address=10.77.0.1:{PORT}"
+        ray = Path(sys.executable).parent / "ray"
+        command = f"{ray} start {role} --node-ip-address={host.address} --num-cpus=1 --block --disable-usage-stats"
+        environment = {name: value for name, value in ENVIRONMENT.items() if name != "RAY_ADDRESS"}
+        host.run(command, environment, self.folder / f"{host.name}.log")
+
+    def wait_for_nodes(self, count: int) -> None:
+        """Wait until so many nodes are alive.
+
+        Raises:
+            TimeoutError: with the end of the nodes' output.
+        """
+        deadline = time.time() + _READY_SECONDS
+        text = ""
+        while time.time() < deadline:
+            asked = subprocess.run(
+                ["ip", "netns", "exec", self.head.name, sys.executable, "-c", _COUNT_NODES],
+                env={**os.environ, **ENVIRONMENT},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_READY_SECONDS,
+            )
+            text = asked.stdout + asked.stderr[-2000:]
+            if f"alive {count}" in text:
+                return
+            time.sleep(1)
+        logs = "".join(path.read_text()[-2000:] for path in self.folder.glob("ris*.log"))
+        raise TimeoutError(f"{count} nodes are not alive: {text}\n{logs}")
+
+    def command(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
+        """Start `sharedris ARGUMENTS` on the head."""
+        words = " ".join(f"'{word}'" for word in [sys.executable, "-m", "pipeline.cli.main", *arguments])
+        return self.head.run(words, ENVIRONMENT, output)
+
+
+def shell(command: str) -> None:
+    """Run a command or raise."""
+    subprocess.run(command.split(), check=True, capture_output=True)
+
+
+def _command_line(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

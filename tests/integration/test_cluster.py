@@ -1,0 +1,138 @@
+"""Two hosts with their own addresses: runs end whatever happens to one of them (`make test-cluster`, root)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.files import read_json
+from tests.integration.hosts import TwoHosts
+from tests.integration.test_resume import train_arguments
+
+pytestmark = pytest.mark.cluster
+EPOCHS = 60
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoHosts]:
+    """Two hosts with a running Ray node each."""
+    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
+        pytest.skip("network namespaces need root, ip and unshare")
+    if subprocess.run(["ip", "netns", "add", "risprobe"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine does not let us make network namespaces")
+    subprocess.run(["ip", "netns", "del", "risprobe"], check=True)
+    with TwoHosts(tmp_path_factory.mktemp("hosts")) as hosts:
+        yield hosts
+
+
+class Training:
+    """`sharedris train` with two workers, one on each host."""
+
+    def __init__(self, hosts: TwoHosts, toy_root: Path, folder: Path, *options: str) -> None:
+        self.runs, self.output, self.began = folder / "runs", folder / "output", time.time()
+        arguments = [*train_arguments(toy_root, self.runs), "--epochs", str(EPOCHS), "--workers", "2", *options]
+        self.process = hosts.command(arguments, self.output)
+
+    def wait_for_epoch(self, epoch: int) -> None:
+        """Wait until this epoch is being trained."""
+        while time.time() < self.began + 180:
+            for path in self.runs.glob("state/*/progress.json"):
+                progress = read_json(path)
+                if progress is not None and progress["epoch"] >= epoch:
+                    return
+            assert self.process.poll() is None, self.output.read_text()
+            time.sleep(0.05)
+        raise TimeoutError(self.output.read_text())
+
+    def history(self) -> pd.DataFrame:
+        """Wait for the end and return the rows of all epochs, each of which is there once."""
+        assert self.process.wait(420) == 0, self.output.read_text()
+        history = pd.read_parquet(next((self.runs / "history").glob("*.parquet")))
+        assert history["epoch"].tolist() == list(range(1, EPOCHS + 1))
+        assert history["samples"].unique().tolist() == [24]
+        record = pd.read_parquet(next((self.runs / "records").glob("*.parquet")))
+        assert record["samples"].gt(0).all()
+        worlds = history.groupby("world_size", sort=False)["epoch"].agg(["min", "max"]).to_dict("index")
+        print(f"\n{time.time() - self.began:.0f} s; epochs by number of workers: {worlds}")
+        return history
+
+    def weights(self) -> bytes:
+        """Return the exported weights."""
+        return next((self.runs / "models").glob("*/model.safetensors")).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(hosts: TwoHosts, toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """The run that nothing happens to."""
+    training = Training(hosts, toy_root, tmp_path_factory.mktemp("undisturbed"))
+    training.wait_for_epoch(2)
+    assert hosts.head.processes("RayTrainWorker"), "no worker on the first host"
+    assert hosts.other.processes("RayTrainWorker"), "no worker on the second host"
+    assert training.history()["world_size"].unique().tolist() == [2]
+    return training
+
+
+def test_a_run_over_two_hosts_ends(undisturbed: Training) -> None:
+    assert "epoch  60/60" in undisturbed.output.read_text()
+
+
+def test_a_killed_worker_is_replaced(hosts: TwoHosts, undisturbed: Training, toy_root: Path, tmp_path: Path) -> None:
+    training = Training(hosts, toy_root, tmp_path)
+    training.wait_for_epoch(5)
+    os.kill(hosts.other.processes("RayTrainWorker")[0], signal.SIGKILL)
+    assert training.history()["world_size"].unique().tolist() == [2]
+    assert training.weights() == undisturbed.weights()
+
+
+def test_a_killed_node_that_returns(hosts: TwoHosts, undisturbed: Training, toy_root: Path, tmp_path: Path) -> None:
+    training = Training(hosts, toy_root, tmp_path)
+    training.wait_for_epoch(5)
+    hosts.other.kill()
+    time.sleep(5)
+    hosts.start_node(hosts.other)
+    assert training.history()["world_size"].unique().tolist() == [2]
+    assert training.weights() == undisturbed.weights()
+
+
+def test_a_node_that_stays_away_leaves_one_worker_with_the_whole_batch(
+    hosts: TwoHosts, toy_root: Path, tmp_path: Path
+) -> None:
+    training = Training(hosts, toy_root, tmp_path, "--min-workers", "1")
+    training.wait_for_epoch(5)
+    hosts.other.kill()
+    history = training.history()
+    hosts.start_node(hosts.other)
+    hosts.wait_for_nodes(2)
+    assert history["world_size"].tolist() == sorted(history["world_size"], reverse=True)
+    assert set(history["world_size"]) == {1, 2}
+
+
+def test_a_link_that_is_cut_silently(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:
+    training = Training(hosts, toy_root, tmp_path, "--min-workers", "1")
+    training.wait_for_epoch(5)
+    hosts.other.plug_in(False)
+    history = training.history()
+    assert set(history["world_size"]) == {1, 2}
+    hosts.other.kill()
+    hosts.other.plug_in(True)
+    hosts.start_node(hosts.other)
+    hosts.wait_for_nodes(2)
+
+
+def test_storage_that_is_not_shared_is_found_before_training(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    arguments = [*train_arguments(toy_root, hosts.private / "runs"), "--workers", "2"]
+    assert hosts.command(arguments, output).wait(120) == 2, output.read_text()
+    text = output.read_text()
+    assert "is not shared by all nodes" in text
+    assert "(10.77.0.2): No such file or directory" in text
+    assert "Give a folder that all nodes mount" in text
+    assert len(text.strip().splitlines()) <= 2, text

@@ -1,0 +1,89 @@
+"""The plan of a run, with its data prepared and without, and of the paper's recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.main import main
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.job import make_job, share_of
+from pipeline.plan import count_samples, describe_plan
+from sharedris.errors import InputError
+
+
+def lines(text: str) -> dict[str, str]:
+    return {line[:16].strip(): line[17:] for line in text.splitlines()}
+
+
+def test_the_papers_recipe_is_planned_without_data(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    arguments = ["--prepared", str(tmp_path), "--runs", str(tmp_path / "runs"), "--gflops", "60000"]
+    assert main(["train", "--preset", "paper", "--plan", *arguments]) == 0
+    plan = lines(capsys.readouterr().out)
+    assert plan["run"] == f"not to be started yet: refcoco_unc is not prepared in {tmp_path}"
+    assert plan["epochs"] == "35 x 1077 steps = 37695 optimizer steps, 4221840 samples"  # 120624 // 112
+    assert plan["global batch"] == "112 = 8 workers x 14 samples x 1 accumulated"
+    assert "published counts, not prepared here: refcoco_unc" in plan["samples"]
+    assert plan["optimizer"].startswith("AdamW 0.0001, betas (0.9, 0.98), weight decay 0.0005 on all parameters")
+    assert "cosine per step, clip 1, drop path 0.1" in plan["optimizer"]
+    assert plan["precision"] == "bf16"
+    hours = float(plan["estimated time"].split(" = ")[1].split()[0])
+    assert hours == pytest.approx((154.52 * 3 * 4221840 + 154.52 * 21586) * 2 / 60000 / 3600, rel=0.01)
+    assert not (tmp_path / "runs").exists(), "a plan starts nothing"
+
+
+def test_other_options_change_the_preset(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    changed = ["--workers", "4", "--preset", "paper", "--model", "tiny", "--data", "refcocog_umd", "--epochs", "2"]
+    assert main(["train", *changed, "--evaluate", "refcocog_umd/val", "--plan", "--prepared", str(tmp_path)]) == 0
+    plan = lines(capsys.readouterr().out)
+    assert plan["model"].startswith("tiny")
+    assert plan["epochs"].startswith("2 x 5032 steps")  # 80512 // 16
+    assert plan["global batch"] == "16 = 4 workers x 4 samples x 1 accumulated"
+
+
+def test_a_prepared_set_is_counted_by_its_manifest(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    plan = lines(describe_plan(micro_run, execution, state="x"))
+    assert plan["epochs"].startswith("2 x 4 steps = 8 optimizer steps")
+    assert "(as prepared)" in plan["samples"]
+    assert plan["estimated time"].startswith("give --gflops")
+
+
+def test_a_set_without_published_size_is_refused(micro_run: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="toyplus_unc/train: neither prepared below"):
+        count_samples(micro_run, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("workers", "micro", "expected"),
+    [(8, None, (14, 14, 1)), (4, None, (28, 28, 1)), (1, 14, (112, 14, 8)), (2, 16, (56, 14, 4))],
+)
+def test_fewer_workers_accumulate_to_the_same_global_batch(
+    workers: int, micro: int | None, expected: tuple[int, int, int]
+) -> None:
+    share = share_of(RunConfig(), ExecutionConfig(workers=workers, micro_batch_size=micro), workers)
+    assert (share.samples, share.micro_batch_size, share.accumulation) == expected
+    assert share.micro_batch_size * share.accumulation * workers == 112
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"workers": 4}, "global batch 6 cannot be shared by 4 workers"),
+        ({"workers": 2, "micro_batch_size": 2}, "micro batch 2 does not divide the 3 samples"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(
+    change: dict[str, int], message: str, micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    with pytest.raises(InputError, match=message):
+        make_job(micro_run, replace(execution, **change))  # type: ignore[arg-type]
+
+
+def test_elastic_workers_that_cannot_share_the_batch_are_refused(
+    micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    with pytest.raises(InputError, match=r"from 4 to 5 shares a global batch of 6. Set --min-workers to 3 or less"):
+        make_job(micro_run, replace(execution, workers=6, min_workers=4))
+    make_job(micro_run, replace(execution, workers=6, min_workers=3))
