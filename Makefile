@@ -49,6 +49,17 @@ $(PREPARED)/toy%/dataset.json: | $(READY)
 $(PREPARED)/refcoco%/dataset.json: | $(READY)
 	@$(V)/sharedris prepare refer --root $(REFER) --set refcoco$* --out $(PREPARED)
 
+# Sets that one model is trained on or compared over share a tokenizer, so the three synthetic ones are prepared anew.
+TOYS := toy_unc toyplus_unc toyg_umd
+.PHONY: toys
+toys: | $(READY)
+	@for set in $(TOYS); do \
+		test -e data/refer-toys/$$set.ready || { \
+			$(V)/sharedris synthesize --set $$set --out data/refer-toys && touch data/refer-toys/$$set.ready; }; \
+	done
+	@for set in $(TOYS); do $(V)/sharedris prepare refer --root data/refer-toys --set $$set --out data/prepared-toys \
+		--tokenizer-sets toy_unc,toyplus_unc,toyg_umd; done
+
 TABLES_fpn := VII-a
 TABLES_decoder := VIII-a
 TABLES_fusion := VII-b VIII-b
@@ -61,10 +72,15 @@ TABLES_toys := I IX
 TABLES_all := III IV V VI VII VIII X
 
 .PHONY: $(addprefix sweep-,$(SWEEPS))
-$(addprefix sweep-,$(SWEEPS)): sweep-%: $(READY) data
+$(addprefix sweep-,$(filter-out toys datasets,$(SWEEPS))): sweep-%: $(READY) data
 	@$(V)/python -m sweeps run $* $(WHAT)
 	@$(V)/python -m reports $(TABLES_$*) --runs $(RUNS) --data $(DATA) --split val --scale $(MODEL) \
 		--protocol $(PROTOCOL) --out $(RUNS)/report --mlflow-run "sweep:$* $(MODEL) $(DATA)"
+sweep-toys: PREPARED := data/prepared-toys
+sweep-toys: toys
+sweep-toys sweep-datasets: sweep-%: $(READY)
+	@$(V)/python -m sweeps run $* $(WHAT)
+	@$(V)/python -m reports $(TABLES_$*) --runs $(RUNS) --protocol $(PROTOCOL) --out $(RUNS)/report
 sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
 
 .PHONY: plan

@@ -157,6 +157,7 @@ def _identity(job: Job) -> dict[str, Any]:
         "scale": config.model.scale,
         "seed": config.seed,
         "train_sets": list(config.data.train_sets),
+        "left_out_json": json.dumps(left_out(open_training_data(job))),
         "config_json": json.dumps(to_dict(config), sort_keys=True),
         "data_fingerprint": job.data_fingerprint,
         "epochs": config.train.epochs,

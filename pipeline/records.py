@@ -42,6 +42,7 @@ RECORD_SCHEMA = pa.schema(
         ("scale", pa.string()),
         ("seed", pa.int64()),
         ("train_sets", pa.list_(pa.string())),
+        ("left_out_json", pa.string()),  # set -> training images, refs, expressions left out: held out by another set
         ("split", pa.string()),  # in full: refcoco+_unc/val
         ("protocol", pa.string()),
         ("protocol_version", pa.int32()),

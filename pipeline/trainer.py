@@ -64,6 +64,9 @@ def train(job: Job, worker: Worker, say: Say = print) -> TrainState:
     """
     dataset = open_training_data(job)
     plan = make_plan(job.config.train, len(dataset))
+    if worker.leads:
+        for name, counts in left_out(dataset).items():
+            say(f"{job.run_id}: left out of {name}, held out elsewhere: {counts}")
     state = start(job, worker, say)
     progress = ProgressFile(job.state_folder)
     while state.epoch < plan.epochs:
@@ -73,6 +76,15 @@ def train(job: Job, worker: Worker, say: Say = print) -> TrainState:
         if last or state.epoch % job.execution.checkpoint_every_epochs == 0:
             save_checkpoint(job, worker, state)
     return state
+
+
+def left_out(dataset: Any) -> dict[str, dict[str, int]]:
+    """Return set -> images, refs and expressions that combined training leaves out, being held out by some set."""
+    return {
+        removed.set: {"images": removed.images, "refs": removed.refs, "expressions": removed.expressions}
+        for removed in getattr(dataset, "removed", ())
+        if removed.expressions
+    }
 
 
 def open_training_data(job: Job) -> Any:

@@ -159,3 +159,20 @@ def test_ray_is_not_imported_to_say_no(toy_root: Path) -> None:
     arguments = ["train", "--prepared", str(toy_root), "--data", "refcocog"]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2 False False"
+
+
+def test_combined_training_records_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets, prepared, runs = ("toyplus_unc", "toyg_umd"), str(tmp_path / "prepared"), str(tmp_path / "runs")
+    for name in sets:
+        write_synthetic(tmp_path / "refer", name, expressions=40, seed=0)
+    for name in sets:
+        source = ["prepare", "refer", "--root", str(tmp_path / "refer"), "--set", name, "--out", prepared]
+        assert main([*source, "--tokenizer-sets", ",".join(sets)]) == 0
+    train = ["train", "--prepared", prepared, "--runs", runs, "--device", "cpu", "--data", ",".join(sets)]
+    assert main([*train, *SMALL, *MICRO]) == 0
+    record = pd.read_parquet(tmp_path / "runs" / "records")
+    assert sorted(set(record["split"])) == ["toyg_umd/val", "toyplus_unc/val"]
+    left_out = json.loads(record.iloc[0]["left_out_json"])
+    assert set(left_out) <= set(sets)
+    assert sum(counts["expressions"] for counts in left_out.values()) > 0
+    assert "held out elsewhere" in capsys.readouterr().out

@@ -139,6 +139,7 @@ def record_rows(
                 "recipe": recipe,
                 "seed": seed,
                 "train_sets": list(train_sets),
+                "left_out_json": "{}",
                 "split": split,
                 "protocol": protocol,
                 "samples": samples or len(frame),
