@@ -35,6 +35,7 @@ from pipeline.protocol import PROTOCOLS
 from pipeline.provenance import hardware
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
 from pipeline.train_state import TrainState
+from pipeline.trainer import left_out, open_training_data
 from sharedris.checkpoint import save_model
 from sharedris.config import to_dict
 from sharedris.model import SharedRis
