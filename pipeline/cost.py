@@ -26,7 +26,7 @@ from pipeline import records
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
 from sharedris.encoder import Streams
 from sharedris.layers import explicit_attention
-from sharedris.model import SharedRis, build_model
+from sharedris.model import DECODERS, SharedRis, build_model
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
 """The parts that add up to a model; "encoder" is its layers, without the embedding."""
@@ -35,6 +35,7 @@ FREE_OPERATORS = (
     *("add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "exp", "sum", "mean", "max"),
     *("sigmoid", "softmax", "relu", "relu_", "gelu", "tanh", "clamp", "where", "masked_fill", "bitwise_not"),
     *("embedding", "index", "gather", "pad", "clone", "repeat", "expand_as", "unflatten", "ones_like", "zeros_like"),
+    *("linspace", "linalg_vector_norm", "clamp_min", "pixel_unshuffle", "argmax", "one_hot"),
 )
 """Uncounted and harmless: elementwise work, reductions and copies, which the paper's numbers leave out as well."""
 
@@ -60,11 +61,12 @@ def measure_cost(config: ModelConfig) -> list[ComponentCost]:
     """
     no_fpn, no_decoder = FpnConfig(kind="none", stages=()), DecoderConfig(kind="none", layers=0)
     bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
+    head = bare if config.decoder.kind not in DECODERS else dataclasses.replace(config, fpn=no_fpn)
     return [
         *_measure_encoder(bare),
         _measure_part("fpn", dataclasses.replace(config, decoder=no_decoder)),
         _measure_part("decoder", dataclasses.replace(config, fpn=no_fpn)),
-        _measure_part("head", bare),
+        _measure_part("head", head),
     ]
 
 

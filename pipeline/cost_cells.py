@@ -84,8 +84,12 @@ MODEL: Meaning = "whole model"
 
 CELLS: tuple[CostCell, ...] = (
     _cell("II", "Shared-RIS, ViT-L", MODEL, large(), None, 381),
+    _cell("IV", "FPN in CRIS", FPN, _fpn("cris", 6, 9, 12), 23, 19),
+    _cell("IV", "PWAM in LAVT", FPN, _fpn("pwam", 3, 6, 9, 12), 14, 13),
     _cell("IV", "Shared FPN (Ours)", FPN, base(), 8, 9),
     _cell("V", "No Fusion", DECODER, _decoder("none", 0), 5, 46),
+    _cell("V", "CGFormer", DECODER, _decoder("cgformer", 1), 44, 857),
+    _cell("V", "DMMI", DECODER, _decoder("dmmi", 1), 94, 276),
     _cell("V", "Shared Decoder (Ours)", DECODER, base(), 9, 50),
     _cell("VI", "Shared-RIS (Ours)", MODEL, base(), 239, 155),
     _cell("VII", "(a) {6, 12}", FPN, _fpn("self_attention", 6, 12), 4, 5),

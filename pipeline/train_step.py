@@ -17,8 +17,9 @@ from torch import nn
 
 from pipeline.config import OptimConfig, Precision, TrainConfig
 from pipeline.data.loader import Batch
-from pipeline.distributed import Worker
-from sharedris.loss import segmentation_loss
+from pipeline.distributed import Worker, unwrap
+from sharedris.loss import LossTerms, segmentation_loss
+from sharedris.model import SharedRis
 
 _NAMED_SAMPLES = 20
 _AUTOCAST_DTYPE: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -78,7 +79,7 @@ def train_step(
             started = time.perf_counter()
             with autocast(train.precision, worker.device):
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
-            loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
+            loss = _loss(model, logits_BHW, batch, train)
             middle = time.perf_counter()
             scaler.scale(loss.total / len(micro_batches)).backward()
             terms += torch.stack([loss.total, loss.bce, loss.dice]).detach() / len(micro_batches)
@@ -105,6 +106,14 @@ def train_step(
         backward_seconds=backward_seconds,
         optimizer_seconds=time.perf_counter() - started,
     )
+
+
+def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: TrainConfig) -> LossTerms:
+    """Return equation 12, with what a compared decoder is trained by beside it in the total."""
+    loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
+    bare = unwrap(model)
+    own = bare.take_own_loss(batch.mask_BHW) if isinstance(bare, SharedRis) else None
+    return loss if own is None else loss._replace(total=loss.total + own)
 
 
 def _running_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sharedris.decoder import DecoderLayer
+from sharedris.baselines.pwam import PwamFusion
+from sharedris.decoder import DecoderLayer, SharedDecoder
 from sharedris.fpn import SharedFpn
 from sharedris.fusion import BiDirectionFusion, CrossAttentionFusion, SelfAttentionFusion
 from sharedris.layers import attention_weights
@@ -40,10 +41,12 @@ def forward_with_attention(
     """Return the logits of one forward pass and its attention maps, as `attention_maps` describes them."""
     grid = model.config.encoder.grid
     sources: dict[str, list[nn.Module]] = {"encoder": [model.encoder.layers[-1]]}
-    if isinstance(model.fpn, SharedFpn):
+    if isinstance(model.fpn, SharedFpn) and (
+        model.config.fpn.kind != "pwam" or model.config.fpn.pwam.keep_self_attention
+    ):
         sources["fpn"] = list(model.fpn.fusions)
-    if len(model.decoder.layers):  # type: ignore[arg-type] # the decoder's layers are a ModuleList
-        last = model.decoder.layers[-1]  # type: ignore[index]
+    if isinstance(model.decoder, SharedDecoder) and len(model.decoder.layers):
+        last = model.decoder.layers[-1]
         assert isinstance(last, DecoderLayer)
         sources["decoder"] = [last.fusion]
     with ExitStack() as stack:
@@ -75,6 +78,9 @@ def _recorded_row(module: nn.Module, visual_tokens: int) -> Iterator[list[Tensor
 
 def _attending(module: nn.Module) -> nn.Module:
     """Return the submodule whose inputs are the queries and keys of the text class token."""
+    if isinstance(module, PwamFusion):
+        assert module.shared is not None, "PWAM by itself has no row of the text class token"
+        module = module.shared
     if isinstance(module, CrossAttentionFusion):
         return module.attend_text
     if isinstance(module, SelfAttentionFusion):

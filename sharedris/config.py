@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FpnKind = Literal["none", "self_attention", "cross_attention", "bi_direction"]
-DecoderKind = Literal["none", "self_attention", "cross_attention", "bi_direction"]
+from sharedris.baselines.config import CgformerConfig, CrisConfig, DmmiConfig, PwamConfig
+
+FpnKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cris", "pwam"]
+DecoderKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cgformer", "dmmi"]
 
 
 def _require(condition: bool, field_name: str, message: str) -> None:
@@ -78,6 +80,8 @@ class FpnConfig:
     stages: tuple[int, ...] = (3, 6, 9, 12)
     multiway_projection: bool = True  # W_j once per modality: alone fits the published 4/6/8 M
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    cris: CrisConfig = field(default_factory=CrisConfig)  # read by kind "cris" alone
+    pwam: PwamConfig = field(default_factory=PwamConfig)  # read by kind "pwam" alone
 
     def __post_init__(self) -> None:
         _require(self.kind in typing.get_args(FpnKind), "fpn.kind", f"unknown kind {self.kind!r}")
@@ -87,6 +91,8 @@ class FpnConfig:
             _require(len(self.stages) > 0, "fpn.stages", "needs at least one stage")
             ordered = all(a < b for a, b in zip(self.stages, self.stages[1:], strict=False))
             _require(ordered and self.stages[0] >= 1, "fpn.stages", f"{self.stages} must rise from 1 or more")
+        if self.kind == "cris":
+            _require(len(self.stages) == 3, "fpn.stages", "must be three for kind 'cris'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,8 @@ class DecoderConfig:
     kind: DecoderKind = "self_attention"
     layers: int = 1
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    cgformer: CgformerConfig = field(default_factory=CgformerConfig)  # read by kind "cgformer" alone
+    dmmi: DmmiConfig = field(default_factory=DmmiConfig)  # read by kind "dmmi" alone
 
     def __post_init__(self) -> None:
         _require(self.kind in typing.get_args(DecoderKind), "decoder.kind", f"unknown kind {self.kind!r}")
@@ -153,7 +161,11 @@ class ModelConfig:
 
     @property
     def logits_size(self) -> int:
-        """Side of the logit map: 120 for the paper's 480x480 input."""
+        """Side of the logit map: 120 for the paper's 480x480 input; CGFormer's is as large as the input."""
+        if self.decoder.kind == "cgformer":
+            return self.encoder.grid * 4 * 2**self.decoder.cgformer.upsample_blocks
+        if self.decoder.kind == "dmmi":
+            return self.encoder.grid * 4
         return self.encoder.grid * 2**self.head.upsample_blocks
 
     @property
@@ -179,8 +191,13 @@ def tiny(**changes: Any) -> ModelConfig:
                 vocabulary_size=1024,
                 text_positions=64,
             ),
-            fpn=FpnConfig(fusion=fusion),
-            decoder=DecoderConfig(fusion=fusion),
+            fpn=FpnConfig(fusion=fusion, cris=CrisConfig(level_widths=(32, 64, 128))),
+            decoder=DecoderConfig(
+                fusion=fusion,
+                # Patches of 8 pixels: the finest map has half the input's side already.
+                cgformer=CgformerConfig(pyramid_widths=(128, 64, 32, 16), token_width=64, upsample_blocks=1),
+                dmmi=DmmiConfig(pyramid_widths=(128, 64, 32, 16), width=64, heads=4, mlp_width=256),
+            ),
             head=HeadConfig(class_token_hidden=64),
         ),
         **changes,

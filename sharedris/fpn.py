@@ -5,30 +5,19 @@ Shapes: B batch, V visual tokens, T text tokens, S = V + T, D encoder width, W h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from sharedris.config import ModelConfig
+from sharedris.baselines.cris_fpn import CrisFpn
+from sharedris.baselines.pwam import PwamFusion
+from sharedris.config import FpnConfig, ModelConfig
 from sharedris.encoder import Streams
 from sharedris.fusion import build_fusion
 from sharedris.layers import initialise_linear
 from sharedris.linear import Linear
-
-
-class Projection(nn.Module):
-    """W_j: a stage's tokens from encoder width to head width, by one linear layer or by one per modality."""
-
-    def __init__(self, encoder_width: int, width: int, *, multiway: bool) -> None:
-        super().__init__()
-        self.visual = Linear(encoder_width, width)
-        self.text = Linear(encoder_width, width) if multiway else self.visual
-        initialise_linear(self)
-
-    def forward(self, streams: Streams) -> Tensor:
-        """Return the joined tokens, (B, S, W)."""
-        return torch.cat([self.visual(streams.visual_BVD), self.text(streams.text_BTD)], dim=1)
+from sharedris.projection import Projection
 
 
 class NoFpn(nn.Module):
@@ -53,7 +42,7 @@ class SharedFpn(nn.Module):
         self.projections = nn.ModuleList(
             Projection(config.encoder.width, config.width, multiway=fpn.multiway_projection) for _ in fpn.stages
         )
-        self.fusions = nn.ModuleList(build_fusion(fpn.kind, config.width, fpn.fusion) for _ in fpn.stages)
+        self.fusions = nn.ModuleList(build_stage_fusion(config.width, fpn) for _ in fpn.stages)
         self.out = Linear(len(fpn.stages) * config.width, config.width)
         initialise_linear(self.out)
 
@@ -66,6 +55,15 @@ class SharedFpn(nn.Module):
         return self.out(torch.cat(fused, dim=-1))
 
 
+def build_stage_fusion(width: int, config: FpnConfig) -> nn.Module:
+    """Return what a stage of the Shared FPN is fused by."""
+    return PwamFusion(width, config) if config.kind == "pwam" else build_fusion(config.kind, width, config.fusion)
+
+
+FPNS: dict[str, Callable[[ModelConfig], nn.Module]] = {"none": NoFpn, "cris": CrisFpn}
+"""FPNs that are not a fusion at each stage."""
+
+
 def build_fpn(config: ModelConfig) -> nn.Module:
     """Return the FPN that the config names."""
-    return NoFpn(config) if config.fpn.kind == "none" else SharedFpn(config)
+    return FPNS.get(config.fpn.kind, SharedFpn)(config)

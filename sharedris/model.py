@@ -5,9 +5,12 @@ Shapes: B batch, V visual tokens, T text tokens, S = V + T, H = W side of the lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from sharedris.baselines.adapted import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
 from sharedris.config import ModelConfig
 from sharedris.decoder import MaskHead, SharedDecoder
 from sharedris.encoder import Encoder, visible_keys
@@ -40,6 +43,13 @@ class SharedRis(nn.Module):
         tokens_BSW = self.decoder(self.fpn(outputs, visible_B11S), visible_B11S, visual_tokens)
         return self.head(tokens_BSW, visual_tokens).float()
 
+    def take_own_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return what a compared decoder is trained by beside equation 12, of the last forward pass in training.
+
+        None for ours, which has equation 12 alone. Asked once for each forward pass.
+        """
+        return self.decoder.take_loss(mask_BHW) if isinstance(self.decoder, LossOfItsOwn) else None
+
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Recompute each encoder layer in the backward pass instead of keeping what it computed."""
         self.encoder.activation_checkpointing = enabled
@@ -54,12 +64,20 @@ def trim_padding(token_ids_BT: Tensor, padding_BT: Tensor | None) -> tuple[Tenso
     return token_ids_BT[:, :used_columns], padding_BT if bool(padding_BT.any()) else None
 
 
+DECODERS: dict[str, Callable[[ModelConfig], nn.Module]] = {"cgformer": adapted_cgformer, "dmmi": adapted_dmmi}
+"""Decoders of other papers, which make logits themselves."""
+
+
+def build_decoder(config: ModelConfig) -> tuple[nn.Module, nn.Module]:
+    """Return the decoder that the config names, and the head that belongs to it."""
+    if config.decoder.kind in DECODERS:
+        return DECODERS[config.decoder.kind](config), LogitsHead()
+    return SharedDecoder(config), MaskHead(config)
+
+
 def build_model(config: ModelConfig) -> SharedRis:
     """Return the model that the config describes, with random weights."""
+    decoder, head = build_decoder(config)
     return SharedRis(
-        config=config,
-        encoder=Encoder(config.encoder),
-        fpn=build_fpn(config),
-        decoder=SharedDecoder(config),
-        head=MaskHead(config),
+        config=config, encoder=Encoder(config.encoder), fpn=build_fpn(config), decoder=decoder, head=head
     )

@@ -6,18 +6,18 @@ Time:      the rows that are built: about 7 minutes at the default tiny scale on
 Expected:  the paper's oIoU on RefCOCO+ val: 66.25, 66.91, 67.49, 68.42 (IV) and 67.31, 67.40, 67.70, 68.42 (V).
 """
 
-from sweeps.spec import NO_FPN, NO_FUSION, Row, Sweep
+from sweeps.spec import NO_FPN, NO_FUSION, Row, Sweep, decoder, fpn
 
 FPN_METHODS = (
     Row(label="No FPN", changes=(NO_FPN,)),
-    Row(label="FPN in CRIS", built=False),
-    Row(label="PWAM in LAVT", built=False),
+    Row(label="FPN in CRIS", changes=(fpn(kind="cris", stages=(6, 9, 12)),)),
+    Row(label="PWAM in LAVT", changes=(fpn(kind="pwam"),)),
     Row(label="Shared FPN (Ours)"),
 )
 DECODER_METHODS = (
     Row(label="No Fusion", changes=(NO_FUSION,)),
-    Row(label="CGFormer", built=False),
-    Row(label="DMMI", built=False),
+    Row(label="CGFormer", changes=(decoder(kind="cgformer"),)),
+    Row(label="DMMI", changes=(decoder(kind="dmmi"),)),
     Row(label="Shared Decoder (Ours)"),
 )
 

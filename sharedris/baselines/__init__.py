@@ -1,1 +1,1 @@
-"""Modules of other papers, rewritten to be compared inside our framework (tables IV, V, VI and X)."""
+"""Modules of other papers, built into the framework for its comparisons (tables IV, V, VI and X)."""

@@ -1,0 +1,150 @@
+"""CGFormer's and DMMI's decoders in the place of ours (table V): from the tokens of our FPN to logits.
+
+A decoder that makes logits by itself leaves nothing to our mask head; `LogitsHead` stands there. What it wants to be
+trained by beside equation 12 it keeps from one forward pass in training until it is asked for it, once.
+
+Shapes: B batch, V visual and T text tokens, S = V + T, W width, G side of the patch grid, H = W side of the logit map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sharedris.baselines.cgformer_decoder import CgformerDecoder, group_loss
+from sharedris.baselines.config import CgformerConfig, DmmiConfig
+from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
+from sharedris.baselines.pyramid import ResampledPyramid
+from sharedris.config import ModelConfig
+from sharedris.linear import Linear
+
+
+class LogitsHead(nn.Module):
+    """Passes logits on."""
+
+    def forward(self, logits_BHW: Tensor, visual_tokens: int) -> Tensor:
+        """Return what it is given."""
+        return logits_BHW
+
+
+class LossOfItsOwn(nn.Module):
+    """A decoder that has a loss beside equation 12."""
+
+    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the loss of the last forward pass in training, and forget it; None where there is none."""
+        raise NotImplementedError
+
+
+def split_tokens(
+    tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int, grid: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the patches as a map, (B, W, G, G), the text tokens, (B, T, W), and which may be read, (B, 1, 1, T)."""
+    map_BWGG = tokens_BSW[:, 1:visual_tokens].unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+    visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
+    return map_BWGG, tokens_BSW[:, visual_tokens:], visible_B11T
+
+
+class CgformerMask(LossOfItsOwn):
+    """CGFormer's decoder over given maps, with its loss."""
+
+    def __init__(self, options: CgformerConfig, text_width: int, grid: int) -> None:
+        super().__init__()
+        self.weights = options.group_loss
+        self.decoder = CgformerDecoder(options, text_width, grid)
+        self._groups: list[Tensor] | None = None
+
+    def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
+        """Return logits, (B, H, W)."""
+        visible_B1T = None if visible_B11T is None else visible_B11T[:, 0]
+        grouping = self.decoder(maps, text_BTD, visible_B1T)
+        self._groups = grouping.maps_BNHW if self.training and any(self.weights) else None
+        return grouping.logits_BHW
+
+    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the Dice losses of the groupings."""
+        groups, self._groups = self._groups, None
+        return None if groups is None else group_loss(groups, mask_BHW, self.weights)
+
+
+class DmmiMask(LossOfItsOwn):
+    """DMMI's decoder over given maps, with its losses.
+
+    Hidden words are set to zero here, where the authors encode the sentence a second time with them masked. In
+    evaluation, where nothing reads it, the image-to-text branch does not run: so do the published 276 G and 392 G.
+    """
+
+    def __init__(self, options: DmmiConfig, text_width: int) -> None:
+        super().__init__()
+        self.options = options
+        self.text_in = Linear(text_width, options.width) if text_width != options.width else nn.Identity()
+        self.decoder = DmmiDecoder(options)
+        self._kept: tuple[Readings, Tensor, Tensor | None] | None = None
+
+    def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
+        """Return logits, (B, H, W): foreground less background, so that the sigmoid is theirs of two classes."""
+        text_BTC = self.text_in(text_BTD)
+        if not self.training:
+            readings = self.decoder(maps, text_BTC, None, visible_B11T)
+        else:
+            hidden_BT1 = torch.rand(*text_BTC.shape[:2], 1, device=text_BTC.device) < self.options.masked_words
+            readings = self.decoder(maps, text_BTC, text_BTC.masked_fill(hidden_BT1, 0.0), visible_B11T)
+            self._kept = (readings, text_BTC, visible_B11T)
+        return readings.logits_B2HW[:, 1] - readings.logits_B2HW[:, 0]
+
+    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the losses of the reconstructed words and of the pairing of images with sentences."""
+        if self._kept is None:
+            return None
+        (readings, text_BTC, visible_B11T), self._kept = self._kept, None
+        assert readings.text_BTC is not None
+        assert readings.image_BC is not None
+        used_BT = torch.ones(text_BTC.shape[:2], device=text_BTC.device)
+        if visible_B11T is not None:
+            used_BT = visible_B11T[:, 0, 0].float()
+        likeness_BT = functional.cosine_similarity(text_BTC.detach().float(), readings.text_BTC.float(), dim=-1)
+        words = 1 - ((likeness_BT * used_BT).sum(dim=1) / used_BT.sum(dim=1)).mean()
+        aligned_BTC = self.decoder.image_to_text.align(text_BTC).float()
+        sentence_BC = (aligned_BTC * used_BT[..., None]).sum(dim=1) / used_BT.sum(dim=1, keepdim=True)
+        pairs = contrastive_loss(readings.image_BC.float(), sentence_BC, self.options.temperature)
+        return self.options.reconstruction_loss * words + self.options.contrastive_loss * pairs
+
+
+def contrastive_loss(image_BC: Tensor, sentence_BC: Tensor, temperature: float) -> Tensor:
+    """Return the cross-entropy of pairing each image of the batch with its sentence, and the other way round."""
+    scores_BB = functional.normalize(image_BC, dim=1) @ functional.normalize(sentence_BC, dim=1).T / temperature
+    own_B = torch.arange(len(scores_BB), device=scores_BB.device)
+    return functional.cross_entropy(scores_BB, own_B) + functional.cross_entropy(scores_BB.T, own_B)
+
+
+class AdaptedDecoder(LossOfItsOwn):
+    """A decoder of four maps over our FPN's tokens."""
+
+    def __init__(self, pyramid: nn.Module, mask: CgformerMask | DmmiMask, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.pyramid = pyramid
+        self.mask = mask
+
+    def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
+        """Return logits, (B, H, W)."""
+        map_BWGG, text_BTW, visible_B11T = split_tokens(tokens_BSW, visible_B11S, visual_tokens, self.grid)
+        return self.mask(self.pyramid(map_BWGG), text_BTW, visible_B11T)
+
+    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the decoder's own loss."""
+        return self.mask.take_loss(mask_BHW)
+
+
+def adapted_cgformer(config: ModelConfig) -> AdaptedDecoder:
+    """Return CGFormer's decoder behind our FPN."""
+    options, grid = config.decoder.cgformer, config.encoder.grid
+    mask = CgformerMask(options, config.width, grid)
+    return AdaptedDecoder(ResampledPyramid(config.width, options.pyramid_widths), mask, grid)
+
+
+def adapted_dmmi(config: ModelConfig) -> AdaptedDecoder:
+    """Return DMMI's decoder behind our FPN."""
+    options = config.decoder.dmmi
+    mask = DmmiMask(options, config.width)
+    return AdaptedDecoder(ResampledPyramid(config.width, options.pyramid_widths), mask, config.encoder.grid)

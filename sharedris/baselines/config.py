@@ -1,0 +1,70 @@
+"""Options of the compared modules; what their papers or this one leave open is a field here, with the reason in docs.
+
+Widths are those of the paper's scale. `docs/compared.md` says which published cost each default meets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PyramidWidths = tuple[int, int, int, int]
+
+
+def _require(condition: bool, field_name: str, message: str) -> None:
+    if not condition:
+        raise ValueError(f"{field_name}: {message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrisConfig:
+    """The three-level neck of CRIS (table IV)."""
+
+    level_widths: tuple[int, int, int] = (256, 512, 1024)  # from the earliest stage to the last
+
+    def __post_init__(self) -> None:
+        _require(len(self.level_widths) == 3, "fpn.cris.level_widths", "needs three")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PwamConfig:
+    """LAVT's pixel-word attention (table IV)."""
+
+    heads: int = 1
+    gate: bool = False  # LAVT gates what flows back into its encoder, and its decoder reads what is not gated
+    keep_self_attention: bool = True  # our MSA beside it; alone fits the published 14 M / 13 G
+
+
+@dataclass(frozen=True, kw_only=True)
+class CgformerConfig:
+    """CGFormer's grouping decoder (tables V and VI)."""
+
+    pyramid_widths: PyramidWidths = (1024, 512, 256, 128)  # at 1/2, 1, 2 and 4 times the patch grid
+    group_tokens: int = 2  # the last is the one that becomes the mask
+    token_width: int = 512
+    dropout: float = 0.1
+    upsample_blocks: int = 2  # from 4 times the patch grid to the input's size: 480 for the paper's
+    evaluation_noise: bool = False  # the public code draws Gumbel noise in evaluation too
+    group_loss: tuple[float, float, float] = (0.001, 0.01, 0.1)  # weights of the groupings' Dice; zeros leave it out
+
+    def __post_init__(self) -> None:
+        _require(self.group_tokens >= 2, "decoder.cgformer.group_tokens", "must be 2 or more")
+        _require(0.0 <= self.dropout < 1.0, "decoder.cgformer.dropout", "must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DmmiConfig:
+    """DMMI's dual decoder (tables V and VI)."""
+
+    pyramid_widths: PyramidWidths = (1024, 512, 256, 128)
+    width: int = 768  # of the text features of BERT and BEiT-3
+    heads: int = 8
+    mlp_width: int = 2048
+    dropout: float = 0.1
+    masked_words: float = 0.15  # share of words hidden from the image-to-text branch
+    reconstruction_loss: float = 0.01
+    contrastive_loss: float = 0.01
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        _require(self.width % self.heads == 0, "decoder.dmmi.heads", f"{self.heads} does not divide {self.width}")
+        _require(0.0 <= self.dropout < 1.0, "decoder.dmmi.dropout", "must be in [0, 1)")

@@ -1,0 +1,161 @@
+"""Make the golden files of the compared modules from their authors' own code. Not run by the tests.
+
+    python tests/golden/make_baselines.py FOLDER     # with the four repositories below it, as git clones them
+
+| file | repository | commit | class |
+|---|---|---|---|
+| cris.safetensors | DerrickWang005/CRIS.pytorch | e596332 | model/layers.py: FPN |
+| pwam.safetensors | yz93/LAVT-RIS | 1da0af9 | lib/backbone.py: PWAM and the gate of MMBasicLayer |
+| cgformer.safetensors | SooLab/CGFormer | 67d3390 | model/layers.py: Decoder |
+| dmmi.safetensors | toggle1995/RIS-DMMI | 753cd60 | lib/mask_predictor.py: Decoder |
+
+Their code is imported from where it lies and nothing of it is kept. Sizes that they hold as constants are replaced in
+the text on loading (`SIZES`), so that the files stay small; weights, inputs and running statistics are random.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+HERE = Path(__file__).resolve().parent / "baselines"
+SIZES = {
+    "CGFormer/model/layers.py": {
+        "[1024, 512, 256, 128]": "[16, 8, 8, 4]",
+        "[30, 60, 120]": "[4, 8, 16]",
+        "pe_shape >30": "pe_shape > 4",
+        "pe_shape > 30": "pe_shape > 4",
+        "768": "12",
+    },
+    "RIS-DMMI/lib/mask_predictor.py": {"768": "16"},
+}
+
+
+def stand_ins() -> None:
+    """Give their imports of timm, mmseg and einops what little of them runs here."""
+
+    def module(name: str, **content: Any) -> None:
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__dict__.update(content)
+
+    def rearrange(tensor: Tensor, pattern: str, **sizes: int) -> Tensor:
+        pattern = " ".join(pattern.replace("->", " -> ").split())
+        if pattern == "b n (h c) -> b h n c":
+            return tensor.unflatten(2, (sizes["h"], -1)).transpose(1, 2)
+        if pattern == "b h n c -> b n (h c)":
+            return tensor.transpose(1, 2).flatten(2)
+        if pattern == "b c h w -> b (h w) c":
+            return tensor.flatten(2).transpose(1, 2)
+        if pattern == "b c (h w) -> b c h w":
+            return tensor.unflatten(2, (sizes["h"], -1))
+        raise NotImplementedError(pattern)
+
+    layers = {"DropPath": nn.Identity, "to_2tuple": lambda n: (n, n), "trunc_normal_": nn.init.trunc_normal_}
+    for name in ("timm", "timm.models", "mmseg"):
+        module(name)
+    module("timm.models.layers", **layers)
+    module("mmseg.utils", get_root_logger=None)
+    module("einops", rearrange=rearrange)
+    module("theirs.mmcv_custom", load_checkpoint=None)
+
+
+def load(root: Path, path: str) -> types.ModuleType:
+    """Return a file of theirs as a module, with smaller constants."""
+    text = (root / path).read_text()
+    for old, new in SIZES.get(path, {}).items():
+        text = text.replace(old, new)
+    module = types.ModuleType("theirs.file")
+    module.__dict__["__package__"] = "theirs"
+    exec(compile(text, path, "exec"), module.__dict__)
+    return module
+
+
+def fill(module: nn.Module, seed: int) -> nn.Module:
+    """Give every weight and running statistic a random value, and return the module in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            scale = 0.3 if tensor.ndim > 1 else 0.2
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * scale)
+            if name.endswith(("running_var", "norm.weight")):
+                tensor.abs_().add_(0.5)
+    return module.eval()
+
+
+def save(name: str, module: nn.Module, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+    """Write one golden file, all in float32."""
+    content = {f"weights.{key}": value for key, value in module.state_dict().items() if value.is_floating_point()}
+    content |= {f"input.{key}": value for key, value in inputs.items()}
+    content |= {f"output.{key}": value for key, value in outputs.items()}
+    save_file({key: value.detach().float().contiguous().clone() for key, value in content.items()}, HERE / name)
+
+
+def cris(root: Path) -> None:
+    theirs = fill(load(root, "CRIS.pytorch/model/layers.py").FPN([6, 10, 12], [4, 8, 16]), 1)
+    maps = [torch.randn(2, 6, 8, 8), torch.randn(2, 10, 4, 4), torch.randn(2, 12, 2, 2)]
+    state = torch.randn(2, 12)
+    names = ("low", "middle", "high")
+    save(
+        "cris.safetensors", theirs, dict(zip(names, maps, strict=True)) | {"state": state}, {"map": theirs(maps, state)}
+    )
+
+
+def pwam(root: Path) -> None:
+    theirs = nn.Module()
+    theirs.module = load(root, "LAVT-RIS/lib/backbone.py").PWAM(16, 16, 12, 16, 16, num_heads=2)
+    theirs.gate = nn.Sequential(nn.Linear(16, 16, bias=False), nn.ReLU(), nn.Linear(16, 16, bias=False), nn.Tanh())
+    fill(theirs, 2)
+    pixels, words = torch.randn(2, 25, 16), torch.randn(2, 7, 12)
+    used = (torch.arange(7)[None] < torch.tensor([[4], [7]])).float()
+    common = theirs.module(pixels, words.transpose(1, 2), used[..., None])
+    outputs = {"common": common, "gated": theirs.gate(common) * common}
+    save("pwam.safetensors", theirs, {"pixels": pixels, "words": words, "used": used}, outputs)
+
+
+def cgformer(root: Path) -> None:
+    module = load(root, "CGFormer/model/layers.py")
+    module.gumbel_softmax = lambda logits, tau, dim: module.hard_softmax(logits / tau, dim)  # without the noise
+    theirs = fill(
+        module.Decoder(types.SimpleNamespace(token_dim=8, num_token=2)), 12
+    )  # a seed that gives each token pixels
+    maps = [torch.randn(2, channels, side, side) for channels, side in ((16, 2), (8, 4), (8, 8), (4, 16))]
+    words, used = torch.randn(2, 7, 12), (torch.arange(7)[None] < torch.tensor([[4], [7]])).float()
+    logits, groups = theirs(maps, words.transpose(1, 2), used[..., None])
+    inputs = {f"map.{index}": tensor for index, tensor in enumerate(maps)} | {"words": words, "used": used}
+    outputs = {"logits": logits[:, 0]} | {f"groups.{index}": tensor for index, tensor in enumerate(groups)}
+    save("cgformer.safetensors", theirs, inputs, outputs)
+
+
+def dmmi(root: Path) -> None:
+    layer = nn.TransformerDecoderLayer
+    nn.TransformerDecoderLayer = functools.partial(layer, dim_feedforward=24)  # type: ignore[misc,assignment]
+    theirs = fill(load(root, "RIS-DMMI/lib/mask_predictor.py").Decoder(16), 4)
+    nn.TransformerDecoderLayer = layer  # type: ignore[misc]
+    maps = [torch.randn(2, channels, side, side) for channels, side in ((16, 2), (8, 4), (4, 8), (2, 16))]
+    words, hidden = torch.randn(2, 7, 16), torch.randn(2, 7, 16)
+    vector, remade, logits = theirs(words.transpose(1, 2), hidden.transpose(1, 2), *maps)
+    inputs = {f"map.{index}": tensor for index, tensor in enumerate(maps)} | {"words": words, "hidden": hidden}
+    outputs = {"logits": logits, "words": remade.transpose(1, 2), "vector": vector}
+    save("dmmi.safetensors", theirs, inputs, outputs)
+
+
+def main() -> None:
+    """Write all four files."""
+    stand_ins()
+    torch.manual_seed(0)
+    HERE.mkdir(exist_ok=True)
+    root = Path(sys.argv[1])
+    with torch.no_grad():
+        for make in (cris, pwam, cgformer, dmmi):
+            make(root)
+
+
+if __name__ == "__main__":
+    main()

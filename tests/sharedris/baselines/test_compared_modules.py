@@ -1,0 +1,191 @@
+"""The compared modules in our framework: they run, train, heed padding, and have no parameter without a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sharedris.attention_maps import attention_maps
+from sharedris.baselines.config import CgformerConfig, CrisConfig, DmmiConfig, PwamConfig
+from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, ModelConfig, from_dict, tiny, to_dict
+from sharedris.layers import explicit_attention
+from sharedris.loss import segmentation_loss
+from sharedris.model import SharedRis, build_model
+
+FUSION = FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
+CGFORMER = CgformerConfig(pyramid_widths=(32, 16, 8, 8), token_width=16, upsample_blocks=1)
+DMMI = DmmiConfig(pyramid_widths=(32, 16, 8, 8), width=24, heads=2, mlp_width=32)
+ODD = replace(CGFORMER, pyramid_widths=(30, 8, 8, 8))
+SAME_WIDTH = replace(DMMI, width=16)
+OURS = FpnConfig(stages=(1, 3), fusion=FUSION)
+FPNS = {
+    "cris": FpnConfig(kind="cris", stages=(1, 2, 3), fusion=FUSION, cris=CrisConfig(level_widths=(8, 16, 32))),
+    "pwam": FpnConfig(kind="pwam", stages=(1, 3), fusion=FUSION, pwam=PwamConfig(heads=2)),
+    "pwam alone": FpnConfig(kind="pwam", stages=(1, 3), pwam=PwamConfig(keep_self_attention=False, gate=True)),
+}
+DECODERS = {
+    "cgformer": DecoderConfig(kind="cgformer", cgformer=CGFORMER),
+    "cgformer without its loss": DecoderConfig(kind="cgformer", cgformer=replace(CGFORMER, group_loss=(0, 0, 0))),
+    "dmmi": DecoderConfig(kind="dmmi", dmmi=DMMI),
+    "dmmi of the FPN's width": DecoderConfig(kind="dmmi", dmmi=SAME_WIDTH),
+}
+CASES = [*FPNS, *DECODERS]
+
+
+@pytest.fixture
+def make(micro_model: ModelConfig):
+    def configure(case: str) -> ModelConfig:
+        encoder = replace(micro_model.encoder, layers=3, drop_path=0.0)
+        parts = {"fpn": FPNS[case]} if case in FPNS else {"fpn": OURS, "decoder": DECODERS[case]}
+        return replace(micro_model, encoder=encoder, **parts)
+
+    return configure
+
+
+def inputs(config: ModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
+    size = config.encoder.image_size
+    torch.manual_seed(3)
+    token_ids = torch.randint(4, config.encoder.vocabulary_size, (len(lengths), config.encoder.text_tokens))
+    padding = torch.arange(config.encoder.text_tokens)[None] >= torch.tensor(lengths)[:, None]
+    return torch.randn(len(lengths), 3, size, size), token_ids.masked_fill(padding, 1), padding
+
+
+def whole_loss(model: SharedRis, batch: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+    loss = segmentation_loss(model(*batch), mask, LossConfig()).total
+    own = model.take_own_loss(mask)
+    return loss if own is None else loss + own
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_runs_and_every_parameter_gets_a_gradient(make, case: str) -> None:
+    config = make(case)
+    model = build_model(config).train()
+    mask = torch.randint(0, 2, (3, 32, 32), dtype=torch.uint8)
+    logits = model(*inputs(config))
+    assert logits.shape == (3, config.logits_size, config.logits_size)
+    whole_loss(model, inputs(config), mask).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_padding_and_what_stands_in_it_do_not_matter(make, case: str) -> None:
+    config = make(case)
+    model = build_model(config).eval()
+    image, token_ids, padding = inputs(config)
+    with torch.no_grad():
+        together = model(image, token_ids, padding)
+        torch.testing.assert_close(model(image, token_ids.masked_fill(padding, 17), padding), together)
+        for index, length in enumerate((5, 9, 7)):
+            alone = model(image[index, None], token_ids[index, None, :length], None)
+            torch.testing.assert_close(alone[0], together[index], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_evaluation_is_deterministic_and_the_same_by_explicit_attention(make, case: str) -> None:
+    config = make(case)
+    model = build_model(config).eval()
+    with torch.no_grad():
+        logits = model(*inputs(config))
+        assert torch.equal(model(*inputs(config)), logits)
+        with explicit_attention(model):
+            torch.testing.assert_close(model(*inputs(config)), logits, atol=1e-5, rtol=1e-4)
+    assert model.take_own_loss(torch.zeros(3, 32, 32)) is None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_sentence_decides_the_mask(make, case: str) -> None:
+    config = make(case)
+    torch.manual_seed(1)
+    model = build_model(config).eval()
+    image, token_ids, padding = inputs(config)
+    same_image = image[:1].expand(3, -1, -1, -1)
+    with torch.no_grad():
+        logits = model(same_image, token_ids, padding)
+    assert not torch.allclose(logits[0], logits[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["cris", "pwam", "cgformer", "dmmi"])
+def test_a_few_steps_fit_a_batch(make, case: str) -> None:
+    torch.manual_seed(0)
+    config = make(case)
+    model = build_model(config).train()
+    mask = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    for index in range(3):
+        mask[index, 8 * index : 8 * index + 16, 8:24] = 1
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = whole_loss(model, inputs(config), mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_own_losses_are_there_once_for_each_forward_pass(make) -> None:
+    mask = torch.ones(3, 32, 32)
+    for case, expected in (("cgformer", True), ("cgformer without its loss", False), ("dmmi", True), ("pwam", False)):
+        model = build_model(make(case)).train()
+        assert model.take_own_loss(mask) is None
+        model(*inputs(make(case)))
+        own = model.take_own_loss(mask)
+        assert (own is not None and float(own.detach()) > 0) is expected
+        assert model.take_own_loss(mask) is None
+
+
+def test_groups_are_hard_and_noisy_in_training_alone(make) -> None:
+    torch.manual_seed(0)
+    config = make("cgformer")
+    model = build_model(config)
+    decoder = model.decoder.mask.decoder
+    pixels, tokens = torch.randn(2, 50, 16), torch.randn(2, 2, 16)
+    _, groups = decoder.groupings[0](tokens, pixels)
+    assert set(groups.detach().round(decimals=5).unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(groups.sum(dim=1), torch.ones(2, 50))
+    groups[:, 1].sum().backward()
+    assert decoder.groupings[0].query.weight.grad.abs().sum() > 0  # through the soft assignment
+    assert not torch.equal(decoder.groupings[0](tokens, pixels)[1], decoder.groupings[0](tokens, pixels)[1])
+    decoder.eval()
+    assert torch.equal(decoder.groupings[0](tokens, pixels)[1], decoder.groupings[0](tokens, pixels)[1])
+
+
+def test_attention_maps_leave_out_what_does_not_attend(make) -> None:
+    for case, components in (
+        ("cris", {"encoder", "decoder"}),
+        ("pwam", {"encoder", "fpn", "decoder"}),
+        ("pwam alone", {"encoder", "decoder"}),
+        ("cgformer", {"encoder", "fpn"}),
+        ("dmmi", {"encoder", "fpn"}),
+    ):
+        model = build_model(make(case)).eval()
+        maps = attention_maps(model, *inputs(make(case)))
+        assert set(maps) == components
+        assert all(map_BGG.shape == (3, 4, 4) for map_BGG in maps.values())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
+    config = make(case)
+    assert from_dict(ModelConfig, to_dict(config)) == config
+    assert config.variant.split("|")[1 if case in FPNS else 2].split("=")[1].startswith(case.partition(" ")[0] + "(")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda: FpnConfig(kind="cris"), "fpn.stages"),
+        (lambda: CrisConfig(level_widths=(1, 2)), "fpn.cris.level_widths"),
+        (lambda: CgformerConfig(group_tokens=1), "group_tokens"),
+        (lambda: CgformerConfig(dropout=1.0), "dropout"),
+        (lambda: DmmiConfig(heads=7), "decoder.dmmi.heads"),
+        (lambda: build_model(tiny(decoder=DecoderConfig(kind="cgformer", cgformer=ODD))), "pyramid_widths"),
+    ],
+)
+def test_nonsense_is_refused_by_name(change, field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        change()
