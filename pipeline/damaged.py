@@ -24,6 +24,11 @@ class ReplaceDamaged(torch.utils.data.Dataset):
     def __init__(self, dataset: Any, state_folder: Path) -> None:
         self.dataset, self.state_folder = dataset, state_folder
 
+    @property
+    def removed(self) -> Any:
+        """What the data set leaves out."""
+        return getattr(self.dataset, "removed", ())
+
     def __len__(self) -> int:
         return len(self.dataset)
 

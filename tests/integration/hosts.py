@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 PORT = 6379
@@ -128,6 +129,17 @@ class TwoHosts:
         for host in (self.other, self.head):
             host.remove()
         subprocess.run(["ip", "link", "del", _BRIDGE], check=False, capture_output=True)
+
+    @contextlib.contextmanager
+    def give_back(self) -> Iterator[None]:
+        """Bring the second host back when the block ends, whatever has happened to it."""
+        try:
+            yield
+        finally:
+            self.other.kill()
+            self.other.plug_in(True)
+            self.start_node(self.other)
+            self.wait_for_nodes(2)
 
     def start_node(self, host: Host) -> None:
         """Start Ray there; the command stays, so that its files do."""

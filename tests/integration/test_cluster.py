@@ -105,26 +105,22 @@ def test_a_killed_node_that_returns(hosts: TwoHosts, undisturbed: Training, toy_
 def test_a_node_that_stays_away_leaves_one_worker_with_the_whole_batch(
     hosts: TwoHosts, toy_root: Path, tmp_path: Path
 ) -> None:
-    training = Training(hosts, toy_root, tmp_path, "--min-workers", "1")
-    training.wait_for_epoch(5)
-    hosts.other.kill()
-    history = training.history()
-    hosts.start_node(hosts.other)
-    hosts.wait_for_nodes(2)
+    with hosts.give_back():
+        training = Training(hosts, toy_root, tmp_path, "--min-workers", "1")
+        training.wait_for_epoch(5)
+        hosts.other.kill()
+        history = training.history()
     assert history["world_size"].tolist() == sorted(history["world_size"], reverse=True)
     assert set(history["world_size"]) == {1, 2}
 
 
 def test_a_link_that_is_cut_silently(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:
-    training = Training(hosts, toy_root, tmp_path, "--min-workers", "1")
-    training.wait_for_epoch(5)
-    hosts.other.plug_in(False)
-    history = training.history()
+    with hosts.give_back():
+        training = Training(hosts, toy_root, tmp_path, "--min-workers", "1")
+        training.wait_for_epoch(5)
+        hosts.other.plug_in(False)
+        history = training.history()
     assert set(history["world_size"]) == {1, 2}
-    hosts.other.kill()
-    hosts.other.plug_in(True)
-    hosts.start_node(hosts.other)
-    hosts.wait_for_nodes(2)
 
 
 def test_storage_that_is_not_shared_is_found_before_training(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:

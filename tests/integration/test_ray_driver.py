@@ -1,0 +1,59 @@
+"""The driver of a run under Ray is killed or told to stop: the same command goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.integration import workers
+from tests.integration.test_resume import train_arguments
+
+pytestmark = pytest.mark.slow
+
+
+def command(toy_root: Path, runs: Path) -> list[str]:
+    """A run of two workers under a private Ray."""
+    return [*train_arguments(toy_root, runs), "--workers", "2", "--epochs", "40"]
+
+
+def weights(runs: Path) -> bytes:
+    return next((runs / "models").glob("*/model.safetensors")).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of the run that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = workers.start_command(command(toy_root, folder / "runs"), folder / "output")
+    assert workers.finish([process], 240) == [0], (folder / "output").read_text()
+    return weights(folder / "runs")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["SIGKILL", "Ctrl-C", "SIGTERM"],
+)
+def test_the_same_command_goes_on_to_the_same_bits(
+    number: int, code: int, undisturbed: bytes, toy_root: Path, tmp_path: Path
+) -> None:
+    runs, output = tmp_path / "runs", tmp_path / "output"
+    first = workers.start_command(command(toy_root, runs), output)
+    deadline = time.time() + 120
+    while len(list(runs.glob("state/*/checkpoint-*.json"))) < 2 and time.time() < deadline and first.is_alive():
+        time.sleep(0.02)
+    assert first.is_alive(), output.read_text()
+    os.kill(first.pid, number)  # type: ignore[arg-type]
+    assert workers.finish([first]) == [code], output.read_text()
+    # At once: orphans of a killed driver may still be writing.
+    assert workers.finish([workers.start_command(command(toy_root, runs), output)], 240) == [0], output.read_text()
+    assert weights(runs) == undisturbed
+    history = pd.read_parquet(next((runs / "history").glob("*.parquet")))
+    assert history["epoch"].tolist() == list(range(1, 41))
+    assert not list((runs / "ray").glob("*"))
+    print(f"\n{signal.Signals(number).name}: exit {code}, then the same {len(undisturbed)} bytes of weights")
