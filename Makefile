@@ -33,7 +33,7 @@ help: ## Show the targets
 $(READY): pyproject.toml constraints.txt
 	@echo "making .venv (some minutes the first time)"
 	@test -x $(V)/python || $(PYTHON) -m venv .venv
-	@$(V)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
 .PHONY: venv
