@@ -31,7 +31,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         if name == command:
             module = importlib.import_module(f"pipeline.cli.{module_name}")
             module.add_arguments(subparser)
-            subparser.set_defaults(run=module.run)
+            subparser.set_defaults(handler=module.run)
     return parser
 
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parsed = parser.parse_args(arguments)
-    return int(parsed.run(parsed))
+    return int(parsed.handler(parsed))
 
 
 def run_guarded(action: object, *, name: str) -> int:
