@@ -63,6 +63,10 @@ def test_from_annotations_to_scores_and_back_to_the_model(
         assert again[row["protocol"]]["miou"] == row["miou"]
     assert main(["runs", "--runs", runs]) == 0
     assert "done" in capsys.readouterr().out
+    image = min((refer / "images").rglob("*.jpg"))
+    overlay = tmp_path / "overlay.png"
+    assert main(["predict", str(image), "the red circle", "--run", str(model), "--out", str(overlay)]) == 0
+    assert overlay.stat().st_size > 0
 
 
 def files_below(folder: Path) -> set[str]:
