@@ -11,15 +11,13 @@ reads with pandas in one line. A change of a definition raises SCHEMA_VERSION.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.files import atomic_writer
 from sharedris.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -167,17 +165,8 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
         raise RecordError(f"{path.name}: columns differ from the schema: {sorted(expected ^ got)}")
     rows = rows.assign(schema_version=SCHEMA_VERSION)[schema.names]
     table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with partial.open("wb") as stream:
-            pq.write_table(table, stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+    with atomic_writer(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def test_columns_must_be_those_of_the_schema(tmp_path: Path) -> None:
 def test_a_writer_that_fails_leaves_the_file_before_it(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     write_table(path, history(1), HISTORY_SCHEMA)
-    with patch("pipeline.records.os.fsync", side_effect=OSError("full")), pytest.raises(OSError, match="full"):
+    with patch("pipeline.files.os.fsync", side_effect=OSError("full")), pytest.raises(OSError, match="full"):
         write_table(path, history(2), HISTORY_SCHEMA)
     assert len(read_table(path, HISTORY_SCHEMA)) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.parquet"]
