@@ -106,7 +106,7 @@ class RunConfig:
     def recipe(self, data_fingerprint: str) -> str:
         """Return 12 hex digits of all but the ablated modules and the seed: a table holds rows of one recipe."""
         config = to_dict(self)
-        del config["seed"], config["model"]["fpn"], config["model"]["decoder"]
+        del config["seed"], config["model"]["fpn"], config["model"]["decoder"], config["model"]["system"]
         return _digest({"config": config, "data": data_fingerprint})[:12]
 
     def run_id(self, data_fingerprint: str) -> str:

@@ -26,7 +26,7 @@ from pipeline import records
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
 from sharedris.encoder import Streams
 from sharedris.layers import explicit_attention
-from sharedris.model import DECODERS, SharedRis, build_model
+from sharedris.model import DECODERS, SYSTEMS, SharedRis, build_model
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
 """The parts that add up to a model; "encoder" is its layers, without the embedding."""
@@ -35,7 +35,16 @@ FREE_OPERATORS = (
     *("add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "exp", "sum", "mean", "max"),
     *("sigmoid", "softmax", "relu", "relu_", "gelu", "tanh", "clamp", "where", "masked_fill", "bitwise_not"),
     *("embedding", "index", "gather", "pad", "clone", "repeat", "expand_as", "unflatten", "ones_like", "zeros_like"),
-    *("linspace", "linalg_vector_norm", "clamp_min", "pixel_unshuffle", "argmax", "one_hot"),
+    *(
+        "linspace",
+        "adaptive_max_pool2d",
+        "linalg_vector_norm",
+        "clamp_min",
+        "pixel_unshuffle",
+        "argmax",
+        "one_hot",
+        "max_pool2d",
+    ),
 )
 """Uncounted and harmless: elementwise work, reductions and copies, which the paper's numbers leave out as well."""
 
@@ -59,6 +68,8 @@ def measure_cost(config: ModelConfig) -> list[ComponentCost]:
     Raises:
         UncountedOperatorError: when an operator is neither counted nor known to be free.
     """
+    if config.system.kind in SYSTEMS:
+        return list(_measure_system(config))
     no_fpn, no_decoder = FpnConfig(kind="none", stages=()), DecoderConfig(kind="none", layers=0)
     bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
     head = bare if config.decoder.kind not in DECODERS else dataclasses.replace(config, fpn=no_fpn)
@@ -113,6 +124,22 @@ def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
     width = encoder.width if name == "fpn" else config.width
     inputs = (torch.zeros(1, encoder.grid**2 + 1, width), torch.zeros(1, encoder.text_tokens, width))
     return _cost(name, model.get_submodule(name), count_macs(_PartTrace(model, name), inputs)["part"])
+
+
+@functools.lru_cache(maxsize=16)
+def _measure_system(config: ModelConfig) -> tuple[ComponentCost, ...]:
+    """Trace another paper's whole system at once: its parts hand each other more than tokens."""
+    model = _unfilled_model(config)
+    macs = count_macs(model, example_inputs(config, 1))
+    embedding = _cost("embedding", model.get_submodule("encoder.embedding"), macs["encoder.embedding"])
+    whole = _cost("encoder", model.encoder, macs["encoder"])
+    encoder = ComponentCost(
+        component="encoder",
+        million_params=whole.million_params - embedding.million_params,
+        gmacs=whole.gmacs - embedding.gmacs,
+    )
+    parts = [_cost(name, model.get_submodule(name), macs[name]) for name in ("fpn", "decoder", "head")]
+    return embedding, encoder, *parts
 
 
 def _cost(name: str, module: nn.Module, macs: float) -> ComponentCost:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sharedris.baselines.config import CgformerConfig, CrisConfig, DmmiConfig, PwamConfig
+from sharedris.baselines.config import CgformerConfig, CrisConfig, DmmiConfig, PwamConfig, SystemConfig, VitdetConfig
 
 FpnKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cris", "pwam"]
 DecoderKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cgformer", "dmmi"]
@@ -144,6 +144,7 @@ class ModelConfig:
     fpn: FpnConfig = field(default_factory=FpnConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    system: SystemConfig = field(default_factory=SystemConfig)
 
     def __post_init__(self) -> None:
         for stage in self.fpn.stages:
@@ -162,15 +163,18 @@ class ModelConfig:
     @property
     def logits_size(self) -> int:
         """Side of the logit map: 120 for the paper's 480x480 input; CGFormer's is as large as the input."""
-        if self.decoder.kind == "cgformer":
+        kind = self.decoder.kind if self.system.kind == "shared_ris" else self.system.kind
+        if kind == "cgformer":
             return self.encoder.grid * 4 * 2**self.decoder.cgformer.upsample_blocks
-        if self.decoder.kind == "dmmi":
+        if kind in {"dmmi", "vitdet"}:
             return self.encoder.grid * 4
         return self.encoder.grid * 2**self.head.upsample_blocks
 
     @property
     def variant(self) -> str:
         """Name of what the ablations change, the key by which reports join records to rows of the paper's tables."""
+        if self.system.kind != "shared_ris":
+            return f"{self.system.encoder.replace('_', '+')}|whole={self.system.kind}"
         stages = ",".join(str(stage) for stage in self.fpn.stages)
         return f"beit3|fpn={self.fpn.kind}({stages})|decoder={self.decoder.kind}({self.decoder.layers})"
 
@@ -199,6 +203,7 @@ def tiny(**changes: Any) -> ModelConfig:
                 dmmi=DmmiConfig(pyramid_widths=(128, 64, 32, 16), width=64, heads=4, mlp_width=256),
             ),
             head=HeadConfig(class_token_hidden=64),
+            system=SystemConfig(vitdet=VitdetConfig(width=64)),
         ),
         **changes,
     )

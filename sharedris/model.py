@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharedris.baselines.adapted import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
+from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask, freeze_unread_text
 from sharedris.config import ModelConfig
 from sharedris.decoder import MaskHead, SharedDecoder
 from sharedris.encoder import Encoder, visible_keys
@@ -75,8 +76,22 @@ def build_decoder(config: ModelConfig) -> tuple[nn.Module, nn.Module]:
     return SharedDecoder(config), MaskHead(config)
 
 
+def build_vitdet(config: ModelConfig) -> SharedRis:
+    """Return ViTDet's framework on BEiT-3 (table X)."""
+    encoder = Encoder(config.encoder)
+    freeze_unread_text(encoder)
+    fpn, decoder = SimplePyramid(config), TwoWayMask(config)
+    return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
+
+
+SYSTEMS: dict[str, Callable[[ModelConfig], SharedRis]] = {"vitdet": build_vitdet}
+"""Systems of other papers as a whole."""
+
+
 def build_model(config: ModelConfig) -> SharedRis:
     """Return the model that the config describes, with random weights."""
+    if config.system.kind in SYSTEMS:
+        return SYSTEMS[config.system.kind](config)
     decoder, head = build_decoder(config)
     return SharedRis(
         config=config, encoder=Encoder(config.encoder), fpn=build_fpn(config), decoder=decoder, head=head

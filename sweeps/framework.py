@@ -6,10 +6,10 @@ Time:      the row that is built: about 3 minutes at the default tiny scale on 2
 Expected:  the paper's oIoU on RefCOCO+ val: 67.23, 68.42.
 """
 
-from sweeps.spec import Row, Sweep
+from sweeps.spec import Row, Sweep, system
 
 FRAMEWORKS = (
-    Row(label="ViT-DET", built=False),
+    Row(label="ViT-DET", changes=(system(kind="vitdet"),)),
     Row(label="Shared-RIS (Ours)"),
 )
 

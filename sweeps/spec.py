@@ -58,6 +58,11 @@ def decoder(**fields: Any) -> Change:
     return Change(part="model.decoder", fields=fields)
 
 
+def system(**fields: Any) -> Change:
+    """Take another paper's system as a whole (tables VI and X)."""
+    return Change(part="model.system", fields=fields)
+
+
 NO_FPN = fpn(kind="none", stages=())
 NO_FUSION = decoder(kind="none", layers=0)
 

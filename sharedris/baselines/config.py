@@ -5,9 +5,14 @@ Widths are those of the paper's scale. `docs/compared.md` says which published c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 PyramidWidths = tuple[int, int, int, int]
+SystemKind = Literal["shared_ris", "vitdet"]
+EncoderPair = Literal["beit3"]
+DUAL_SYSTEMS: tuple[str, ...] = ()
+"""Systems that take separate encoders of image and text."""
 
 
 def _require(condition: bool, field_name: str, message: str) -> None:
@@ -68,3 +73,32 @@ class DmmiConfig:
     def __post_init__(self) -> None:
         _require(self.width % self.heads == 0, "decoder.dmmi.heads", f"{self.heads} does not divide {self.width}")
         _require(0.0 <= self.dropout < 1.0, "decoder.dmmi.dropout", "must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitdetConfig:
+    """The instance-segmentation framework that BEiT-3 reports, without its boxes (table X)."""
+
+    width: int = 256  # of the pyramid and of the mask branch, as in ViTDet
+    convolutions: int = 4  # of the mask branch, as in Mask R-CNN
+
+    def __post_init__(self) -> None:
+        _require(self.convolutions >= 1, "system.vitdet.convolutions", "must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemConfig:
+    """Which system stands around the encoder: ours, or another paper's as a whole (tables VI and X).
+
+    `fpn` and `decoder` of the model are read by ours alone; `decoder.cgformer` and `decoder.dmmi` by those two as well.
+    """
+
+    kind: SystemKind = "shared_ris"
+    encoder: EncoderPair = "beit3"
+    vitdet: VitdetConfig = field(default_factory=VitdetConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.kind in get_args(SystemKind), "system.kind", f"unknown kind {self.kind!r}")
+        _require(self.encoder in get_args(EncoderPair), "system.encoder", f"unknown encoder {self.encoder!r}")
+        dual = self.encoder != "beit3"
+        _require(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} takes beit3 alone")

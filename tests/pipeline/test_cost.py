@@ -36,6 +36,7 @@ VARIANTS = [
     tiny(decoder=replace(tiny().decoder, kind="cross_attention", layers=2)),
     tiny(fpn=replace(tiny().fpn, kind="cris", stages=(6, 9, 12)), decoder=replace(tiny().decoder, kind="cgformer")),
     tiny(fpn=replace(tiny().fpn, kind="pwam"), decoder=replace(tiny().decoder, kind="dmmi")),
+    tiny(system=replace(tiny().system, kind="vitdet")),
 ]
 
 
