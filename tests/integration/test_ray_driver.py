@@ -30,7 +30,7 @@ def undisturbed(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> byt
     """The weights of the run that nothing happens to."""
     folder = tmp_path_factory.mktemp("undisturbed")
     process = workers.start_command(command(toy_root, folder / "runs"), folder / "output")
-    assert workers.finish([process], 240) == [0], (folder / "output").read_text()
+    assert workers.finish([process], 600) == [0], (folder / "output").read_text()
     return weights(folder / "runs")
 
 
@@ -51,7 +51,7 @@ def test_the_same_command_goes_on_to_the_same_bits(
     os.kill(first.pid, number)  # type: ignore[arg-type]
     assert workers.finish([first]) == [code], output.read_text()
     # At once: orphans of a killed driver may still be writing.
-    assert workers.finish([workers.start_command(command(toy_root, runs), output)], 240) == [0], output.read_text()
+    assert workers.finish([workers.start_command(command(toy_root, runs), output)], 600) == [0], output.read_text()
     assert weights(runs) == undisturbed
     history = pd.read_parquet(next((runs / "history").glob("*.parquet")))
     assert history["epoch"].tolist() == list(range(1, 41))
