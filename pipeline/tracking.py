@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
+from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
 from sharedris.config import to_dict
 
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
@@ -44,12 +46,14 @@ class Tracker:
         runs_root.mkdir(parents=True, exist_ok=True)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        self.client = MlflowClient(tracking_uri(runs_root))
-        found = self.client.get_experiment_by_name(experiment)
         location = None
         if "MLFLOW_TRACKING_URI" not in os.environ:
             location = (Path(runs_root).resolve() / "mlartifacts" / experiment).as_uri()
-        self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
+        # Two drivers that make the sqlite store at the same time break each other's migrations.
+        with FileLock(runs_root / ".mlflow.lock"):
+            self.client = MlflowClient(tracking_uri(runs_root))
+            found = self.client.get_experiment_by_name(experiment)
+            self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
 
     def parent(self, key: str, tags: Mapping[str, str]) -> str:
         """Return the parent run of a sweep, found by its key or created; set to running."""
@@ -92,23 +96,33 @@ class Tracker:
         if metrics:
             self.client.log_batch(run_id, metrics=metrics)
 
-    def record(self, run_id: str, record: pd.DataFrame, artifacts: Iterable[Path] = ()) -> None:
-        """Log the final scores per split and protocol and the record itself, and end the run as finished."""
-        if self.client.get_run(run_id).info.status != "FINISHED":
-            now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
-            metrics = [Metric(name, value, now, 0) for name, value in _final_metrics(record)]
-            self.client.log_batch(run_id, metrics=metrics)
-            for path in artifacts:
-                self.client.log_artifact(run_id, str(path))
-        self._end(run_id, "FINISHED", "done")
+    def close(self, job: Job, run_id: str, *, cause: str | None = None) -> None:
+        """End a job's run as what became of it: finished with its record, failed with a cause, or interrupted."""
+        if job.done:
+            self._log_record(job, run_id)
+            self._end(run_id, "FINISHED", "done")
+        elif cause is not None:
+            self.client.set_tag(run_id, f"{_TAG}cause", cause[:5000])
+            self._end(run_id, "FAILED", "failed")
+        else:  # the same command finds it again and goes on
+            self._end(run_id, "KILLED", "interrupted")
 
-    def failed(self, run_id: str, cause: str) -> None:
-        """End a run as failed, with its cause in one line."""
-        self.client.set_tag(run_id, f"{_TAG}cause", cause[:5000])
-        self._end(run_id, "FAILED", "failed")
+    def _log_record(self, job: Job, run_id: str) -> None:
+        """Log final scores per split and protocol, and the run's files as artifacts; once."""
+        if self.client.get_run(run_id).data.tags.get(f"{_TAG}recorded") == "yes":
+            return
+        path = record_path(job.runs_root, job.run_id)
+        now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+        metrics = [Metric(name, value, now, 0) for name, value in _final_metrics(read_table(path, RECORD_SCHEMA))]
+        self.client.log_batch(run_id, metrics=metrics)
+        samples = [samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits]
+        for file in (path, history_path(job.runs_root, job.run_id), *samples):
+            if file.exists():
+                self.client.log_artifact(run_id, str(file))
+        self.client.set_tag(run_id, f"{_TAG}recorded", "yes")
 
     def interrupted(self, run_id: str) -> None:
-        """End a run as killed; the same command finds it again and goes on."""
+        """End a run as killed."""
         self._end(run_id, "KILLED", "interrupted")
 
     def finish_parent(self, run_id: str, *, complete: bool) -> None:

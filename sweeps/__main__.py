@@ -12,6 +12,7 @@ from pipeline.cli.main import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import RunConfig
 from pipeline.machine import check_workers_fit
+from pipeline.signals import TerminatedError
 from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
@@ -127,7 +128,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
     from sweeps.live import lines_and_table
-    from sweeps.run import TerminatedError, run_sweep
+    from sweeps.run import run_sweep
 
     plan = _plan(args, collect())
     write_paper_costs(plan.sweep, plan.runs_root)

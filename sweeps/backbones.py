@@ -6,14 +6,14 @@ Time:      the row that is built: about 3 minutes at the default tiny scale on 2
 Expected:  the paper's oIoU on RefCOCO+ val: 65.53, 64.54, 67.44, 63.98, 67.64, 68.42.
 """
 
-from sweeps.spec import Row, Sweep
+from sweeps.spec import Row, Sweep, system
 
 SYSTEMS = (
     Row(label="RISCLIP (CLIP + CLIP)", built=False),  # no public code: its row stays published-only
-    Row(label="CGFormer (Swin + BERT)", built=False),
-    Row(label="CGFormer (BEiT-3)", built=False),
-    Row(label="DMMI (Swin + BERT)", built=False),
-    Row(label="DMMI (BEiT-3)", built=False),
+    Row(label="CGFormer (Swin + BERT)", changes=(system(kind="cgformer", encoder="swin_bert"),)),
+    Row(label="CGFormer (BEiT-3)", changes=(system(kind="cgformer"),)),
+    Row(label="DMMI (Swin + BERT)", changes=(system(kind="dmmi", encoder="swin_bert"),)),
+    Row(label="DMMI (BEiT-3)", changes=(system(kind="dmmi"),)),
     Row(label="Shared-RIS (Ours)"),
 )
 

@@ -23,7 +23,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from pipeline import launch
 from pipeline.job import Job
 from pipeline.lease import RunHeldError, driver_lease
-from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
+from pipeline.signals import sigterm_raises
 from pipeline.watch import Watcher
 from pipeline.worker import RunError, clear_failure, failure
 from sweeps.plan import PlannedCell, SweepPlan, open_note
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 SOME_FAILED = 3
 _HEAD_SHARE = 0.001
-
-
-class TerminatedError(BaseException):
-    """SIGTERM: leave a resumable state and go."""
 
 
 def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
@@ -88,11 +84,12 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
     )
     watcher.start()
     try:
-        with _sigterm_raises():
+        with sigterm_raises():
             _fan_out(own, name=f"tune-{plan.sweep.name}", at_once=held.trials)
     finally:
         watcher.finish()
-        _close_children(own, children, tracker)
+        for job in own:
+            tracker.close(job, children[job.run_id], cause=failure(job))
 
 
 def _clear_away(plan: SweepPlan, own: Sequence[Job]) -> None:
@@ -118,7 +115,7 @@ def _record_done(plan: SweepPlan, parent: str, tracker: Tracker) -> None:
     """Show in this experiment what was done elsewhere: by another sweep, or by the orphans of a killed driver."""
     for planned in plan.in_state("done"):
         if planned.job is not None and not tracker.is_finished(planned.job):
-            close_done(planned.job, tracker.child(planned.job, parent, planned.cell.label), tracker)
+            tracker.close(planned.job, tracker.child(planned.job, parent, planned.cell.label))
 
 
 def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Say) -> list[Job]:
@@ -206,45 +203,6 @@ def _notes_interrupt(interrupted: threading.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that runs are closed and leases given back."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def unwind(number: int, frame: Any) -> None:
-        raise TerminatedError
-
-    signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _close_children(jobs: Sequence[Job], children: Mapping[str, str], tracker: Tracker) -> None:
-    """Bring every MLflow run to an end that says what happened."""
-    for job in jobs:
-        child = children[job.run_id]
-        cause = failure(job)
-        if job.done:
-            close_done(job, child, tracker)
-        elif cause is not None:
-            tracker.failed(child, cause)
-        else:
-            tracker.interrupted(child)
-
-
-def close_done(job: Job, child: str, tracker: Tracker) -> None:
-    """Log the record of a finished run and its files as artifacts."""
-    record = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
-    files: list[Path] = [
-        record_path(job.runs_root, job.run_id),
-        history_path(job.runs_root, job.run_id),
-        *(samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits),
-    ]
-    tracker.record(child, record, [path for path in files if path.exists()])
 
 
 def _report_failures(missing: Sequence[PlannedCell], say: Say) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,15 +11,13 @@ from typing import Any
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import ExecutionConfig
 from pipeline.job import Job, make_job
+from pipeline.machine import check_workers_fit
+from pipeline.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
 
 RUN_FAILED, TERMINATED = 3, 143
 PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8}
 """What the paper's recipe says beyond the base scale's defaults: 8 GPUs with 14 samples each, one set at a time."""
-
-
-class TerminatedError(BaseException):
-    """SIGTERM: leave a resumable state and go."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     config, execution = run_config(args, seed=args.seed), execution_config(args)
     if args.plan:
         return _show_plan(args)
+    check_workers_fit(execution)
     from pipeline.provenance import collect
 
     job = make_job(config, execution, cells=("train",), provenance=collect())
@@ -123,20 +121,6 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[
 
 
 @contextlib.contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that files are closed and the lease is given back."""
-
-    def unwind(number: int, frame: Any) -> None:
-        raise TerminatedError
-
-    before = signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
 def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
     """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
     if experiment is None:
@@ -150,19 +134,4 @@ def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
     try:
         yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
     finally:
-        cause = failure(job)
-        if job.done:
-            _log_record(job, tracker, child)
-        elif cause is not None:
-            tracker.failed(child, cause)
-        else:
-            tracker.interrupted(child)
-
-
-def _log_record(job: Job, tracker: Any, child: str) -> None:
-    from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
-
-    record = record_path(job.runs_root, job.run_id)
-    samples = [samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits]
-    artifacts = [record, history_path(job.runs_root, job.run_id), *samples]
-    tracker.record(child, read_table(record, RECORD_SCHEMA), [path for path in artifacts if path.exists()])
+        tracker.close(job, child, cause=failure(job))

@@ -19,7 +19,6 @@ import pytest
 from pipeline.config import RunConfig
 from pipeline.launch import run_in_process
 from pipeline.tracking import Tracker
-from sweeps.run import close_done
 from tests.integration.micro_sweep import plan_of
 
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
@@ -76,7 +75,7 @@ def tracked(
         run_in_process(planned.job, say=lambda _: None)
         for _ in range(2):  # what a second start of the sweep does
             child = tracker.child(planned.job, parent, planned.cell.label)
-            close_done(planned.job, child, tracker)
+            tracker.close(planned.job, child)
         children.append(child)
     tracker.finish_parent(parent, complete=True)
     return tracker, children
