@@ -115,9 +115,10 @@ lint: $(READY) ## Check style and types
 	@$(V)/ruff format --check .
 	@$(V)/mypy
 
-.PHONY: bench bench-model bench-data bench-report
-bench: bench-model bench-data bench-report ## Run every benchmark
-bench-model bench-data bench-report: bench-%: $(READY)
+BENCHES := $(addprefix bench-,model train data sweep report)
+.PHONY: bench $(BENCHES)
+bench: $(BENCHES) ## Run every benchmark (bench-model, bench-train, bench-data, bench-sweep, bench-report)
+$(BENCHES): bench-%: $(READY)
 	@$(V)/python benchmarks/bench_$*.py
 
 .PHONY: clean
