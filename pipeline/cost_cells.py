@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pipeline.cost import ComponentCost, measure_cost
+from sharedris.baselines.config import EncoderPair, SystemConfig, SystemKind
 from sharedris.config import DecoderConfig, DecoderKind, FpnConfig, FpnKind, ModelConfig, base, large
 
 Meaning = Literal["added by the FPN", "decoder and head", "whole model"]
@@ -65,6 +66,10 @@ def _decoder(kind: DecoderKind, layers: int) -> ModelConfig:
     return base(decoder=DecoderConfig(kind=kind, layers=layers))
 
 
+def _system(kind: SystemKind, encoder: EncoderPair) -> ModelConfig:
+    return base(system=SystemConfig(kind=kind, encoder=encoder))
+
+
 def _cell(
     table: str, label: str, meaning: Meaning, config: ModelConfig, million_params: int | None, gflops: int
 ) -> CostCell:
@@ -91,6 +96,10 @@ CELLS: tuple[CostCell, ...] = (
     _cell("V", "CGFormer", DECODER, _decoder("cgformer", 1), 44, 857),
     _cell("V", "DMMI", DECODER, _decoder("dmmi", 1), 94, 276),
     _cell("V", "Shared Decoder (Ours)", DECODER, base(), 9, 50),
+    _cell("VI", "CGFormer (Swin + BERT)", MODEL, _system("cgformer", "swin_bert"), 252, 949),
+    _cell("VI", "CGFormer (BEiT-3)", MODEL, _system("cgformer", "beit3"), 269, 955),
+    _cell("VI", "DMMI (Swin + BERT)", MODEL, _system("dmmi", "swin_bert"), 341, 392),
+    _cell("VI", "DMMI (BEiT-3)", MODEL, _system("dmmi", "beit3"), 356, 397),
     _cell("VI", "Shared-RIS (Ours)", MODEL, base(), 239, 155),
     _cell("VII", "(a) {6, 12}", FPN, _fpn("self_attention", 6, 12), 4, 5),
     _cell("VII", "(a) {4, 8, 12}", FPN, _fpn("self_attention", 4, 8, 12), 6, 7),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sharedris.baselines.pwam import PwamFusion
 from sharedris.decoder import DecoderLayer, SharedDecoder
+from sharedris.encoder import Encoder
 from sharedris.fpn import SharedFpn
 from sharedris.fusion import BiDirectionFusion, CrossAttentionFusion, SelfAttentionFusion
 from sharedris.layers import attention_weights
@@ -40,7 +41,9 @@ def forward_with_attention(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the logits of one forward pass and its attention maps, as `attention_maps` describes them."""
     grid = model.config.encoder.grid
-    sources: dict[str, list[nn.Module]] = {"encoder": [model.encoder.layers[-1]]}
+    sources: dict[str, list[nn.Module]] = {}
+    if isinstance(model.encoder, Encoder):  # separate encoders of image and text hold no such row
+        sources["encoder"] = [model.encoder.layers[-1]]
     if isinstance(model.fpn, SharedFpn) and (
         model.config.fpn.kind != "pwam" or model.config.fpn.pwam.keep_self_attention
     ):

@@ -13,7 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sharedris.baselines.config import CgformerConfig, CrisConfig, DmmiConfig, PwamConfig, SystemConfig, VitdetConfig
+from sharedris.baselines.config import (
+    BertConfig,
+    CgformerConfig,
+    CrisConfig,
+    DmmiConfig,
+    PwamConfig,
+    SwinConfig,
+    SystemConfig,
+    VitdetConfig,
+)
 
 FpnKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cris", "pwam"]
 DecoderKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cgformer", "dmmi"]
@@ -153,6 +162,13 @@ class ModelConfig:
                 "fpn.stages",
                 f"stage {stage} of an encoder with {self.encoder.layers} layers does not exist",
             )
+        staged = self.system.kind in {"cgformer", "dmmi"} and self.system.encoder == "beit3"
+        for stage in self.system.stages if staged else ():
+            _require(stage <= self.encoder.layers, "system.stages", f"there is no layer {stage}")
+        if self.system.encoder == "swin_bert":
+            coarsest = self.system.swin.patch_size * 8
+            fits = self.encoder.image_size % coarsest == 0
+            _require(fits, "encoder.image_size", f"must be a multiple of {coarsest} for Swin's four maps")
         for name, part in (("fpn", self.fpn.fusion), ("decoder", self.decoder.fusion)):
             _require(
                 self.width % part.heads == 0,
@@ -165,10 +181,16 @@ class ModelConfig:
         """Side of the logit map: 120 for the paper's 480x480 input; CGFormer's is as large as the input."""
         kind = self.decoder.kind if self.system.kind == "shared_ris" else self.system.kind
         if kind == "cgformer":
-            return self.encoder.grid * 4 * 2**self.decoder.cgformer.upsample_blocks
+            return self.finest_grid * 2**self.decoder.cgformer.upsample_blocks
         if kind in {"dmmi", "vitdet"}:
-            return self.encoder.grid * 4
+            return self.finest_grid
         return self.encoder.grid * 2**self.head.upsample_blocks
+
+    @property
+    def finest_grid(self) -> int:
+        """Side of the finest map of the compared decoders: 120 for 480 pixels."""
+        swin = self.system.swin.patch_size
+        return self.encoder.grid * 4 if self.system.encoder == "beit3" else self.encoder.image_size // swin
 
     @property
     def variant(self) -> str:
@@ -203,7 +225,11 @@ def tiny(**changes: Any) -> ModelConfig:
                 dmmi=DmmiConfig(pyramid_widths=(128, 64, 32, 16), width=64, heads=4, mlp_width=256),
             ),
             head=HeadConfig(class_token_hidden=64),
-            system=SystemConfig(vitdet=VitdetConfig(width=64)),
+            system=SystemConfig(
+                vitdet=VitdetConfig(width=64),
+                swin=SwinConfig(width=16, depths=(2, 2, 2, 2), heads=(1, 2, 4, 8), window=4, drop_path=0.1),
+                bert=BertConfig(width=64, layers=4, heads=4, mlp_width=256, vocabulary_size=1024, positions=64),
+            ),
         ),
         **changes,
     )
@@ -221,6 +247,7 @@ def large(**changes: Any) -> ModelConfig:
             scale="large",
             encoder=EncoderConfig(width=1024, layers=24, heads=16, mlp_width=4096),
             fpn=FpnConfig(stages=(6, 12, 18, 24)),
+            system=SystemConfig(stages=(6, 12, 18, 24)),
         ),
         **changes,
     )

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sharedris.baselines.adapted import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
+from sharedris.baselines.dual_encoder import DualEncoder
 from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask, freeze_unread_text
+from sharedris.baselines.whole import whole_decoder, whole_fpn
 from sharedris.config import ModelConfig
 from sharedris.decoder import MaskHead, SharedDecoder
 from sharedris.encoder import Encoder, visible_keys
@@ -21,7 +23,15 @@ from sharedris.fpn import build_fpn
 class SharedRis(nn.Module):
     """The whole model of figure 3; its parts are passed in, so that an ablation swaps one."""
 
-    def __init__(self, *, config: ModelConfig, encoder: Encoder, fpn: nn.Module, decoder: nn.Module, head: nn.Module):
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        encoder: Encoder | DualEncoder,
+        fpn: nn.Module,
+        decoder: nn.Module,
+        head: nn.Module,
+    ):
         super().__init__()
         self.config = config
         self.encoder = encoder
@@ -84,7 +94,18 @@ def build_vitdet(config: ModelConfig) -> SharedRis:
     return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
 
 
-SYSTEMS: dict[str, Callable[[ModelConfig], SharedRis]] = {"vitdet": build_vitdet}
+def build_whole(config: ModelConfig) -> SharedRis:
+    """Return CGFormer or DMMI as a whole (table VI)."""
+    encoder = DualEncoder(config) if config.system.encoder == "swin_bert" else Encoder(config.encoder)
+    fpn, decoder = whole_fpn(config), whole_decoder(config)
+    return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
+
+
+SYSTEMS: dict[str, Callable[[ModelConfig], SharedRis]] = {
+    "vitdet": build_vitdet,
+    "cgformer": build_whole,
+    "dmmi": build_whole,
+}
 """Systems of other papers as a whole."""
 
 
@@ -93,6 +114,4 @@ def build_model(config: ModelConfig) -> SharedRis:
     if config.system.kind in SYSTEMS:
         return SYSTEMS[config.system.kind](config)
     decoder, head = build_decoder(config)
-    return SharedRis(
-        config=config, encoder=Encoder(config.encoder), fpn=build_fpn(config), decoder=decoder, head=head
-    )
+    return SharedRis(config=config, encoder=Encoder(config.encoder), fpn=build_fpn(config), decoder=decoder, head=head)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 PyramidWidths = tuple[int, int, int, int]
-SystemKind = Literal["shared_ris", "vitdet"]
-EncoderPair = Literal["beit3"]
-DUAL_SYSTEMS: tuple[str, ...] = ()
+SystemKind = Literal["shared_ris", "vitdet", "cgformer", "dmmi"]
+EncoderPair = Literal["beit3", "swin_bert"]
+DUAL_SYSTEMS = ("cgformer", "dmmi")
 """Systems that take separate encoders of image and text."""
 
 
@@ -87,6 +87,49 @@ class VitdetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SwinConfig:
+    """The Swin transformer of CGFormer and DMMI (table VI): base, windows of 12."""
+
+    width: int = 128  # of the first stage; each further one has twice as much
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    heads: tuple[int, ...] = (4, 8, 16, 32)
+    window: int = 12
+    patch_size: int = 4
+    drop_path: float = 0.3
+
+    def __post_init__(self) -> None:
+        _require(len(self.depths) == len(self.heads) == 4, "system.swin.depths", "needs four stages, as heads")
+        for stage, heads in enumerate(self.heads):
+            width = self.width * 2**stage
+            _require(width % heads == 0, "system.swin.heads", f"{heads} does not divide {width} of stage {stage + 1}")
+        _require(self.window >= 2, "system.swin.window", "must be 2 or more")
+        _require(0.0 <= self.drop_path < 1.0, "system.swin.drop_path", "must be in [0, 1)")
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Channels of the four stages, from the finest to the coarsest."""
+        return (self.width, self.width * 2, self.width * 4, self.width * 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """BERT base, uncased, without its pooler (table VI)."""
+
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    vocabulary_size: int = 30522
+    positions: int = 512
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        _require(self.width % self.heads == 0, "system.bert.heads", f"{self.heads} does not divide {self.width}")
+        _require(0.0 <= self.dropout < 1.0, "system.bert.dropout", "must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SystemConfig:
     """Which system stands around the encoder: ours, or another paper's as a whole (tables VI and X).
 
@@ -96,9 +139,15 @@ class SystemConfig:
     kind: SystemKind = "shared_ris"
     encoder: EncoderPair = "beit3"
     vitdet: VitdetConfig = field(default_factory=VitdetConfig)
+    stages: tuple[int, ...] = (3, 6, 9, 12)  # of BEiT-3, from the finest map to the coarsest
+    pwam_heads: int = 8  # of CGFormer's encoder
+    interaction: bool = True  # DMMI's own text-image interaction at BEiT-3's stages too; its cost cell asks for it
+    swin: SwinConfig = field(default_factory=SwinConfig)
+    bert: BertConfig = field(default_factory=BertConfig)
 
     def __post_init__(self) -> None:
         _require(self.kind in get_args(SystemKind), "system.kind", f"unknown kind {self.kind!r}")
         _require(self.encoder in get_args(EncoderPair), "system.encoder", f"unknown encoder {self.encoder!r}")
+        _require(len(self.stages) == 4, "system.stages", "needs four")
         dual = self.encoder != "beit3"
         _require(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} takes beit3 alone")

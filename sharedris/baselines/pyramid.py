@@ -8,6 +8,8 @@ Shapes: B batch, C channels, G side of the patch grid, H = W side of a map.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,6 +45,11 @@ class ResampledPyramid(nn.Module):
             enlarge(self.doubled(map_BCGG), 2),
             enlarge(self.quadrupled(map_BCGG), 4),
         ]
+
+
+def side_of(pixels_BPC: Tensor) -> int:
+    """Return the side of the square map whose positions the tokens are."""
+    return math.isqrt(int(pixels_BPC.shape[1]))
 
 
 def enlarge(map_BCHW: Tensor, factor: int) -> Tensor:

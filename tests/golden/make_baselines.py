@@ -8,6 +8,7 @@
 | pwam.safetensors | yz93/LAVT-RIS | 1da0af9 | lib/backbone.py: PWAM and the gate of MMBasicLayer |
 | cgformer.safetensors | SooLab/CGFormer | 67d3390 | model/layers.py: Decoder |
 | dmmi.safetensors | toggle1995/RIS-DMMI | 753cd60 | lib/mask_predictor.py: Decoder |
+| interaction.safetensors | the same | | lib/backbone.py: PWAM and W_l of MMBasicLayer |
 
 Their code is imported from where it lies and nothing of it is kept. Sizes that they hold as constants are replaced in
 the text on loading (`SIZES`), so that the files stay small; weights, inputs and running statistics are random.
@@ -16,6 +17,7 @@ the text on loading (`SIZES`), so that the files stay small; weights, inputs and
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import types
 from pathlib import Path
@@ -146,6 +148,19 @@ def dmmi(root: Path) -> None:
     save("dmmi.safetensors", theirs, inputs, outputs)
 
 
+def interaction(root: Path) -> None:
+    theirs = nn.Module()
+    backbone = load(root, "RIS-DMMI/lib/backbone.py")
+    backbone.math, backbone.rearrange = math, sys.modules["einops"].rearrange  # type: ignore[attr-defined]
+    theirs.module = backbone.PWAM(12, 12, 16, 12, 12, num_heads=1)
+    theirs.W_l = nn.Sequential(nn.Conv1d(16, 16, 1), nn.GELU())  # of MMBasicLayer
+    fill(theirs, 5)
+    pixels, words = torch.randn(2, 36, 12), torch.randn(2, 7, 16)
+    common, seen = theirs.module(pixels, words.transpose(1, 2), torch.ones(2, 7, 1))
+    outputs = {"common": common, "words": words + theirs.W_l(seen).transpose(1, 2)}
+    save("interaction.safetensors", theirs, {"pixels": pixels, "words": words}, outputs)
+
+
 def main() -> None:
     """Write all four files."""
     stand_ins()
@@ -153,7 +168,7 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     root = Path(sys.argv[1])
     with torch.no_grad():
-        for make in (cris, pwam, cgformer, dmmi):
+        for make in (cris, pwam, cgformer, dmmi, interaction):
             make(root)
 
 

@@ -16,6 +16,7 @@ from sharedris.baselines.cgformer_decoder import CgformerDecoder
 from sharedris.baselines.config import CgformerConfig, DmmiConfig
 from sharedris.baselines.cris_fpn import CrisNeck
 from sharedris.baselines.dmmi_decoder import DmmiDecoder
+from sharedris.baselines.dmmi_interaction import DmmiInteraction
 from sharedris.baselines.pwam import LanguageGate, Pwam
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "baselines"
@@ -90,6 +91,21 @@ for theirs, ours in (
     DMMI |= {f"{theirs}.transformer_model.layers.0.{old}": f"{ours}.{new}" for old, new in CROSS_LAYER.items()}
 for index in range(2):
     DMMI[f"crossfuse{index + 1}.linear"] = f"image_to_text.vectors.{index}"
+INTERACTION = {
+    "module.vis_project.0": "pixels",
+    "module.project_mm.0": "out",
+    "module.image_lang_att.f_value.0": "word_value",
+    "module.image_lang_att.f_value_v.0": "pixel_value",
+    "module.image_lang_att.W.0": "read_words",
+    "module.image_lang_att.W2.0": "read_pixels",
+    "module.image_lang_att.vis_weight": "word_weights",
+    "module.image_lang_att.lan_weight": "pixel_weights",
+    "W_l.0": "text_out",
+}
+for index, (of_pixels, of_words) in enumerate((("11", "11"), ("33", "21"), ("55", "31"))):
+    for theirs, ours in (("f_key.0", "key"), ("f_query.0", "squeeze"), ("f_query2.0", "look")):
+        INTERACTION[f"module.image_lang_att.refineimg{of_pixels}.{theirs}"] = f"from_words.{index}.{ours}"
+        INTERACTION[f"module.image_lang_att.refinelan{of_words}.{theirs}"] = f"from_pixels.{index}.{ours}"
 
 
 def split(content: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -170,3 +186,13 @@ def test_decoder_of_dmmi_with_both_branches() -> None:
     torch.testing.assert_close(result.logits_B2HW, expected["logits"], **TOLERANCE)
     torch.testing.assert_close(result.text_BTC, expected["words"], **TOLERANCE)
     torch.testing.assert_close(result.image_BC, expected["vector"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_interaction_of_dmmi_both_ways() -> None:
+    weights, given, expected = read("interaction")
+    module = DmmiInteraction(12, 16)
+    assert load_theirs(module, weights, INTERACTION) == set()
+    common, words = module(given["pixels"], given["words"], None)
+    torch.testing.assert_close(common, expected["common"], **TOLERANCE)
+    torch.testing.assert_close(words, expected["words"], **TOLERANCE)

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from sharedris.attention_maps import attention_maps
-from sharedris.baselines.config import CgformerConfig, CrisConfig, DmmiConfig, PwamConfig, SystemConfig, VitdetConfig
+from sharedris.baselines.config import (
+    BertConfig,
+    CgformerConfig,
+    CrisConfig,
+    DmmiConfig,
+    PwamConfig,
+    SwinConfig,
+    SystemConfig,
+    VitdetConfig,
+)
 from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, ModelConfig, from_dict, tiny, to_dict
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
@@ -32,7 +41,24 @@ DECODERS = {
     "dmmi": DecoderConfig(kind="dmmi", dmmi=DMMI),
     "dmmi of the FPN's width": DecoderConfig(kind="dmmi", dmmi=SAME_WIDTH),
 }
-SYSTEMS = {"vitdet": SystemConfig(kind="vitdet", vitdet=VitdetConfig(width=16, convolutions=2))}
+SWIN = SwinConfig(width=8, depths=(2, 2, 2, 2), heads=(1, 2, 2, 4), window=4, drop_path=0.0)
+BERT = BertConfig(width=24, layers=2, heads=2, mlp_width=32, vocabulary_size=1024, positions=32)
+DUAL = SystemConfig(kind="cgformer", encoder="swin_bert", swin=SWIN, bert=BERT, pwam_heads=2)
+SINGLE = SystemConfig(kind="cgformer", stages=(1, 1, 2, 3))
+SYSTEMS = {
+    "vitdet": SystemConfig(kind="vitdet", vitdet=VitdetConfig(width=16, convolutions=2)),
+    "whole cgformer, swin+bert": DUAL,
+    "whole cgformer, beit3": SINGLE,
+    "whole dmmi, swin+bert": replace(DUAL, kind="dmmi"),
+    "whole dmmi, beit3": replace(SINGLE, kind="dmmi"),
+    "whole dmmi, beit3, no interaction": replace(SINGLE, kind="dmmi", interaction=False),
+}
+FROZEN = {  # what nothing reads, by the start of its name
+    "vitdet": "encoder.layers.2.text.",
+    "whole cgformer, swin+bert": "encoder.gates.3.",
+    "whole dmmi, swin+bert": "encoder.gates.3.",
+    "whole dmmi, beit3": "fpn.gates.3.",
+}
 CASES = [*FPNS, *DECODERS, *SYSTEMS]
 
 
@@ -41,7 +67,11 @@ def make(micro_model: ModelConfig):
     def configure(case: str) -> ModelConfig:
         encoder = replace(micro_model.encoder, layers=3, drop_path=0.0)
         if case in SYSTEMS:
-            return replace(micro_model, encoder=encoder, fpn=OURS, system=SYSTEMS[case])
+            # Swin's last map must have more than one position, for norms over them.
+            encoder = replace(encoder, image_size=64 if "swin" in case else 32)
+            # The options of both decoders; the system's kind says which is read.
+            decoder = replace(DECODERS["cgformer"], kind="self_attention", dmmi=DMMI)
+            return replace(micro_model, encoder=encoder, fpn=OURS, decoder=decoder, system=SYSTEMS[case])
         parts = {"fpn": FPNS[case]} if case in FPNS else {"fpn": OURS, "decoder": DECODERS[case]}
         return replace(micro_model, encoder=encoder, **parts)
 
@@ -66,15 +96,16 @@ def whole_loss(model: SharedRis, batch: tuple[Tensor, Tensor, Tensor], mask: Ten
 def test_it_runs_and_every_parameter_gets_a_gradient(make, case: str) -> None:
     config = make(case)
     model = build_model(config).train()
-    mask = torch.randint(0, 2, (3, 32, 32), dtype=torch.uint8)
+    mask = torch.randint(0, 2, (3, *[config.encoder.image_size] * 2), dtype=torch.uint8)
     logits = model(*inputs(config))
     assert logits.shape == (3, config.logits_size, config.logits_size)
     whole_loss(model, inputs(config), mask).backward()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert [name for name, parameter in trained.items() if parameter.grad is None] == []
     assert all(parameter.grad.isfinite().all() for parameter in trained.values())
-    if case != "vitdet":  # whose sentence is read by the last layer's patches, and by nothing after it
-        assert len(trained) == len(list(model.parameters()))
+    frozen = {name for name, _ in model.named_parameters()} - set(trained)
+    assert all(name.startswith(FROZEN[case]) for name in frozen)
+    assert bool(frozen) is (case in FROZEN)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -114,12 +145,14 @@ def test_the_sentence_decides_the_mask(make, case: str) -> None:
     assert not torch.allclose(logits[0], logits[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["cris", "pwam", "cgformer", "dmmi", "vitdet"])
+@pytest.mark.parametrize(
+    "case", ["cris", "pwam", "cgformer", "dmmi", "vitdet", "whole dmmi, beit3", "whole cgformer, swin+bert"]
+)
 def test_a_few_steps_fit_a_batch(make, case: str) -> None:
     torch.manual_seed(0)
     config = make(case)
     model = build_model(config).train()
-    mask = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    mask = torch.zeros(3, *[config.encoder.image_size] * 2, dtype=torch.uint8)
     for index in range(3):
         mask[index, 8 * index : 8 * index + 16, 8:24] = 1
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -168,6 +201,8 @@ def test_attention_maps_leave_out_what_does_not_attend(make) -> None:
         ("cgformer", {"encoder", "fpn"}),
         ("dmmi", {"encoder", "fpn"}),
         ("vitdet", {"encoder"}),
+        ("whole dmmi, beit3", {"encoder"}),
+        ("whole dmmi, swin+bert", set()),
     ):
         model = build_model(make(case)).eval()
         maps = attention_maps(model, *inputs(make(case)))
@@ -180,7 +215,8 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
     config = make(case)
     assert from_dict(ModelConfig, to_dict(config)) == config
     if case in SYSTEMS:
-        assert config.variant == f"beit3|whole={case}"
+        system = SYSTEMS[case]
+        assert config.variant == f"{'swin+bert' if 'swin' in case else 'beit3'}|whole={system.kind}"
         return
     assert config.variant.split("|")[1 if case in FPNS else 2].split("=")[1].startswith(case.partition(" ")[0] + "(")
 
@@ -194,6 +230,10 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
         (lambda: CgformerConfig(dropout=1.0), "dropout"),
         (lambda: SystemConfig(kind="mask2former"), "system.kind"),
         (lambda: SystemConfig(encoder="clip"), "system.encoder"),
+        (lambda: SystemConfig(kind="vitdet", encoder="swin_bert"), "system.encoder"),
+        (lambda: SystemConfig(stages=(3, 6)), "system.stages"),
+        (lambda: tiny(system=SystemConfig(kind="dmmi", stages=(3, 6, 9, 13))), "system.stages"),
+        (lambda: tiny(encoder=replace(tiny().encoder, image_size=72), system=DUAL), "encoder.image_size"),
         (lambda: VitdetConfig(convolutions=0), "system.vitdet.convolutions"),
         (lambda: DmmiConfig(heads=7), "decoder.dmmi.heads"),
         (lambda: build_model(tiny(decoder=DecoderConfig(kind="cgformer", cgformer=ODD))), "pyramid_widths"),

@@ -1,0 +1,104 @@
+"""Swin and BERT behind the interface of BEiT-3's encoder, with CGFormer's or DMMI's fusion after each stage (table VI).
+
+As in LAVT: what the pixels make of the words is the stage's map, and flows back into the pixels through a gate that
+starts closed. In DMMI the words change as well, from stage to stage.
+
+Shapes: B batch, P pixels of a stage, C their channels, T text tokens, D their width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from sharedris.baselines.bert import Bert
+from sharedris.baselines.dmmi_interaction import DmmiInteraction
+from sharedris.baselines.pwam import LanguageGate, Pwam
+from sharedris.baselines.pyramid import side_of
+from sharedris.baselines.swin import Swin, SwinStage
+from sharedris.config import ModelConfig
+from sharedris.encoder import Streams
+
+
+class PwamOfStage(nn.Module):
+    """CGFormer's fusion: LAVT's PWAM; the words stay as they are."""
+
+    def __init__(self, width: int, text_width: int, heads: int) -> None:
+        super().__init__()
+        self.pwam = Pwam(width, text_width, heads)
+
+    def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what the pixels have in common with the words, (B, P, C), and the words, (B, T, D)."""
+        return self.pwam(pixels_BPC, words_BTD, visible_B11T), words_BTD
+
+
+class InteractionOfStage(nn.Module):
+    """DMMI's fusion."""
+
+    def __init__(self, width: int, text_width: int) -> None:
+        super().__init__()
+        self.interaction = DmmiInteraction(width, text_width)
+
+    def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what the pixels have in common with the words, (B, P, C), and the words, (B, T, D)."""
+        return self.interaction(pixels_BPC, words_BTD, None if visible_B11T is None else visible_B11T[:, 0])
+
+
+def stage_fusion(config: ModelConfig, width: int, text_width: int) -> nn.Module:
+    """Return the fusion of the system that the config names, for a stage of that width."""
+    if config.system.kind == "cgformer":
+        return PwamOfStage(width, text_width, config.system.pwam_heads)
+    return InteractionOfStage(width, text_width)
+
+
+class DualEncoder(nn.Module):
+    """Image and text by encoders of their own; entry j of the output is stage j of Swin, from the finest map.
+
+    The last stage's gate has nothing behind it. It is there because the authors' code has it, and the published
+    252 M and 341 M with it; it is frozen.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        system = config.system
+        self.activation_checkpointing = False
+        self.image_size = config.encoder.image_size
+        self.swin, self.bert = Swin(system.swin), Bert(system.bert)
+        self.fusions = nn.ModuleList(stage_fusion(config, width, system.bert.width) for width in system.swin.widths)
+        self.gates = closed_gates(system.swin.widths)
+
+    def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None = None) -> list[Streams]:
+        """Return each stage's map as tokens without a class token, (B, P, C), and the words after it, (B, T, D).
+
+        Raises:
+            ValueError: when the image is not of the configured size.
+        """
+        if image_BCHW.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(f"image is {tuple(image_BCHW.shape)}, the model takes {self.image_size}x{self.image_size}")
+        recompute = self.activation_checkpointing and self.training
+        words_BTD = self.bert(token_ids_BT, padding_BT)
+        visible_B11T = None if padding_BT is None else ~padding_BT[:, None, None, :]
+        pixels_BPC, outputs = self.swin.embed(image_BCHW), []
+        for index, (stage, fusion, gate) in enumerate(zip(self.swin.stages, self.fusions, self.gates, strict=True)):
+            assert isinstance(stage, SwinStage)
+            pixels_BPC = self.swin.run_blocks(index, pixels_BPC, recompute=recompute)
+            common_BPC, words_BTD = fusion(pixels_BPC, words_BTD, visible_B11T)
+            outputs.append(Streams(stage.norm(common_BPC), words_BTD))
+            if stage.merge is not None:
+                side = side_of(pixels_BPC)
+                pixels_BPC = stage.merge(pixels_BPC + gate(common_BPC), side)
+        return outputs
+
+
+def closed_gates(widths: tuple[int, ...]) -> nn.ModuleList:
+    """Return a gate a stage that lets nothing through yet; the last, which has nothing behind it, stays so."""
+    gates = [LanguageGate(width) for width in widths]
+    for gate in gates:
+        nn.init.zeros_(gate.open.weight)
+    gates[-1].requires_grad_(False)
+    return nn.ModuleList(gates)
+
+
+def as_map(tokens_BPC: Tensor) -> Tensor:
+    """Return the tokens of a square map as one, (B, C, H, W)."""
+    side = side_of(tokens_BPC)
+    return tokens_BPC.transpose(1, 2).unflatten(2, (side, side))

@@ -1,0 +1,172 @@
+"""The Swin transformer (Liu et al., ICCV 2021), with a place after each stage where text comes in.
+
+CGFormer and DMMI have it from LAVT: what the pixels make of the words goes to the decoder as the stage's map, and back
+to the pixels. Parameters carry the names of Hugging Face's `SwinModel` once `bert_swin_weights.py` has translated them.
+
+Shapes: B batch, H x W positions of a stage, P = H W, C its channels, N positions of a window, K windows, h heads.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from sharedris.baselines.config import SwinConfig
+from sharedris.baselines.pyramid import side_of
+from sharedris.layers import Mlp, initialise_linear, merge_heads, sample_keep, split_heads
+from sharedris.linear import Linear
+
+MLP_RATIO = 4
+APART = -100.0
+"""Added to the score of two positions that a cyclic shift has brought together; as the authors have it."""
+
+
+class WindowAttention(nn.Module):
+    """Attention within windows, with a learnt bias for each offset of two positions and each head."""
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.offset_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.offset_bias, std=0.02)
+        initialise_linear(self)
+
+    def forward(self, windows_KNC: Tensor, offsets_NN: Tensor, apart_KNN: Tensor | None) -> Tensor:
+        """Return (K, N, C); `offsets_NN` are rows of the bias table, `apart_KNN` holds 0 or `APART` for one image."""
+        query, key, value = (split_heads(part, self.heads) for part in self.qkv(windows_KNC).chunk(3, dim=-1))
+        scores_KhNN = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        scores_KhNN = scores_KhNN + self.offset_bias[offsets_NN].permute(2, 0, 1)
+        if apart_KNN is not None:
+            by_image = scores_KhNN.unflatten(0, (-1, len(apart_KNN))) + apart_KNN[None, :, None]
+            scores_KhNN = by_image.flatten(0, 1)
+        return self.out(merge_heads(scores_KhNN.softmax(dim=-1) @ value))
+
+
+class SwinBlock(nn.Module):
+    """Window attention and MLP, norms first; every second block shifts its windows by half of one."""
+
+    def __init__(self, width: int, heads: int, window: int, shift: int, drop_path: float) -> None:
+        super().__init__()
+        self.window, self.shift, self.drop_path = window, shift, drop_path
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = WindowAttention(width, heads, window)
+        self.mlp = Mlp(width, MLP_RATIO * width)
+
+    def forward(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor) -> Tensor:
+        """Return (B, P, C); the map is square, `side` positions along each side."""
+        pixels_BPC = pixels_BPC + self._keep(self._attend(self.attention_norm(pixels_BPC), side, offsets_NN))
+        return pixels_BPC + self._keep(self.mlp(self.mlp_norm(pixels_BPC)))
+
+    def _attend(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor) -> Tensor:
+        rest = -side % self.window
+        map_BHWC = functional.pad(pixels_BPC.unflatten(1, (side, side)), (0, 0, 0, rest, 0, rest))
+        apart = None
+        if self.shift:
+            map_BHWC = torch.roll(map_BHWC, (-self.shift, -self.shift), dims=(1, 2))
+            apart = torch.from_numpy(apart_after_shift(side + rest, self.window, self.shift)).to(map_BHWC)
+        map_BHWC = self._join(self.attention(self._cut(map_BHWC), offsets_NN, apart), side + rest)
+        if self.shift:
+            map_BHWC = torch.roll(map_BHWC, (self.shift, self.shift), dims=(1, 2))
+        return map_BHWC[:, :side, :side].flatten(1, 2)
+
+    def _cut(self, map_BHWC: Tensor) -> Tensor:
+        """Return the map's windows, (K, N, C), those of one image after another."""
+        rows = map_BHWC.unflatten(1, (-1, self.window)).unflatten(3, (-1, self.window))
+        return rows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+
+    def _join(self, windows_KNC: Tensor, side: int) -> Tensor:
+        """Return the map, (B, H, W, C), of windows that `_cut` made."""
+        across = side // self.window
+        grid = windows_KNC.unflatten(0, (-1, across, across)).unflatten(3, (self.window, self.window))
+        return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+    def _keep(self, update_BPC: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return update_BPC
+        return update_BPC * sample_keep(update_BPC, self.drop_path)
+
+
+@functools.lru_cache(maxsize=32)
+def apart_after_shift(side: int, window: int, shift: int) -> np.ndarray:
+    """Return `APART` for two positions of a window that the shift alone made neighbours, else 0, (K, N, N)."""
+    place = np.arange(side)
+    part = (place >= side - window).astype(np.int64) + (place >= side - shift)
+    region_HW = 3 * part[:, None] + part
+    across = side // window
+    cut_KN = region_HW.reshape(across, window, across, window).transpose(0, 2, 1, 3).reshape(-1, window**2)
+    return np.where(cut_KN[:, :, None] == cut_KN[:, None, :], 0.0, APART).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def offset_rows(window: int) -> np.ndarray:
+    """Return the row of the bias table for each two positions of a window, (N, N)."""
+    y, x = np.divmod(np.arange(window**2), window)
+    down, right = y[:, None] - y + window - 1, x[:, None] - x + window - 1
+    return down * (2 * window - 1) + right
+
+
+class Merge(nn.Module):
+    """Each 2x2 neighbours become one position of twice the channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * width)
+        self.reduce = Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, pixels_BPC: Tensor, side: int) -> Tensor:
+        """Return (B, P / 4, 2 C); an odd side is padded by zeros."""
+        odd = side % 2
+        map_BHWC = functional.pad(pixels_BPC.unflatten(1, (side, side)), (0, 0, 0, odd, 0, odd))
+        quarters = [map_BHWC[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduce(self.norm(torch.cat(quarters, dim=-1).flatten(1, 2)))
+
+
+class SwinStage(nn.Module):
+    """Blocks of one resolution, and what makes the next one of it."""
+
+    def __init__(self, config: SwinConfig, index: int, rates: list[float], *, merges: bool) -> None:
+        super().__init__()
+        width = config.widths[index]
+        self.blocks = nn.ModuleList(
+            SwinBlock(width, config.heads[index], config.window, (depth % 2) * (config.window // 2), rate)
+            for depth, rate in enumerate(rates)
+        )
+        self.merge = Merge(width) if merges else None
+        self.norm = nn.LayerNorm(width)  # of the map that goes to the decoder
+
+
+class Swin(nn.Module):
+    """The transformer's parts; the dual encoder runs its stages and what stands between them."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patches = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
+        self.patch_norm = nn.LayerNorm(config.width)
+        total = sum(config.depths)
+        rates = [config.drop_path * depth / max(total - 1, 1) for depth in range(total)]
+        starts = [sum(config.depths[:index]) for index in range(4)]
+        self.stages = nn.ModuleList(
+            SwinStage(config, index, rates[start : start + depth], merges=index < 3)
+            for index, (start, depth) in enumerate(zip(starts, config.depths, strict=True))
+        )
+
+    def embed(self, image_BCHW: Tensor) -> Tensor:
+        """Return the patches, (B, P, C)."""
+        return self.patch_norm(self.patches(image_BCHW).flatten(2).transpose(1, 2))
+
+    def run_blocks(self, index: int, pixels_BPC: Tensor, *, recompute: bool) -> Tensor:
+        """Return a stage's pixels before they are merged, (B, P, C); `recompute` keeps less for the backward pass."""
+        side = side_of(pixels_BPC)
+        offsets_NN = torch.from_numpy(offset_rows(self.config.window)).to(pixels_BPC.device)
+        for block in self.stages[index].blocks:  # type: ignore[union-attr] # a ModuleList
+            arguments: tuple[Any, ...] = (pixels_BPC, side, offsets_NN)
+            pixels_BPC = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
+        return pixels_BPC
