@@ -43,7 +43,7 @@ def test_every_batch_norm_of_a_variant_is_synchronised() -> None:
         with torch.device("meta"):
             model = build_model(config)
         kinds = {type(module) for module in model.modules() if isinstance(module, norms)}
-        assert kinds == {nn.BatchNorm2d}, name
+        assert kinds <= {nn.BatchNorm2d}, f"{name}: {kinds} are not synchronised on the CPU"
 
 
 def test_synchronising_replaces_all_and_keeps_names_and_values(micro_model: ModelConfig) -> None:
