@@ -133,10 +133,10 @@ def _check_vocabulary(config: RunConfig, manifests: Mapping[str, Manifest]) -> N
 
     for manifest in manifests.values():
         tokenizer = Tokenizer(manifest.tokenizer_path, config.model.encoder.text_tokens)
-        if tokenizer.vocabulary_size > config.model.encoder.vocabulary_size:
+        if tokenizer.vocabulary_size > config.model.vocabulary_size:
             raise InputError(
                 f"the tokenizer of {manifest.set} has {tokenizer.vocabulary_size} ids, "
-                f"the model {config.model.encoder.vocabulary_size}",
+                f"the model {config.model.vocabulary_size}",
                 "Prepare the set with a smaller tokenizer, or raise model.encoder.vocabulary_size",
             )
     fingerprints = {manifest.tokenizer_fingerprint for manifest in manifests.values()}

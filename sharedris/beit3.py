@@ -107,7 +107,8 @@ def load_beit3(model: nn.Module, path: Path | str) -> ImportReport:
         InputError: when the file cannot be read, a parameter is missing, unexpected, of the wrong shape or not finite.
     """
     encoder = model if isinstance(model, Encoder) else model.get_submodule("encoder")
-    assert isinstance(encoder, Encoder)
+    if not isinstance(encoder, Encoder):
+        raise InputError("this model has encoders of its own for image and text, not BEiT-3's", "Leave the file out")
     found = read_official(Path(path))
     report, weights = _match(encoder, found)
     _refuse(path, "lacks", report.missing)

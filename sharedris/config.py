@@ -187,6 +187,11 @@ class ModelConfig:
         return self.encoder.grid * 2**self.head.upsample_blocks
 
     @property
+    def vocabulary_size(self) -> int:
+        """Ids that the text encoder has a row for."""
+        return self.encoder.vocabulary_size if self.system.encoder == "beit3" else self.system.bert.vocabulary_size
+
+    @property
     def finest_grid(self) -> int:
         """Side of the finest map of the compared decoders: 120 for 480 pixels."""
         swin = self.system.swin.patch_size

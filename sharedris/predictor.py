@@ -60,7 +60,7 @@ class Predictor:
     """
 
     def __init__(self, model: SharedRis, tokenizer: Tokenizer, threshold: float = 0.35) -> None:
-        require_fit(tokenizer, model.config.encoder.vocabulary_size)
+        require_fit(tokenizer, model.config.vocabulary_size)
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.threshold = threshold
