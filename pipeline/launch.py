@@ -1,8 +1,8 @@
 """The door to Ray: starts or joins a cluster, and runs one job as a Ray Train TorchTrainer (DDP).
 
 Rows, checkpoints and records are our own files (`pipeline.trainer`); Ray brings processes, process groups and the
-restart of lost workers, and nothing that it keeps decides what is done. Internal classes of Ray are used where marked;
-`tests/integration/test_ray_contract.py` holds a test for each.
+restart of lost workers, and nothing that it keeps decides what is done. What we change of Ray's internals is in
+`pipeline.ray_internals`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,7 @@ from typing import Any
 import ray
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.train.torch.config import _TorchBackend
-from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.execution.callback import WorkerGroupCallback
-from ray.train.v2._internal.execution.failure_handling import FailureDecision
-from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
-from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
+from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 from ray.util import remove_placement_group
 from ray.util.placement_group import PlacementGroup
@@ -37,7 +30,8 @@ from pipeline.config import ExecutionConfig
 from pipeline.distributed import Worker
 from pipeline.job import Job
 from pipeline.lease import leader_lock
-from pipeline.network import interface_of, refuse_silent_address
+from pipeline.network import refuse_silent_address
+from pipeline.ray_internals import NodeTorchConfig, PlacementGroupNote, RunTrainer
 from pipeline.worker import RunError, failure, innermost, run_job, write_failure
 from sharedris.errors import InputError
 
@@ -166,58 +160,6 @@ def fit(job: Job) -> None:
         raise RunError(f"{job.run_id} ended without a record")
 
 
-class RunTrainer(TorchTrainer):
-    """TorchTrainer that does not retry what would fail again, and whose Ctrl-C is Python's. Internal of ray 2.60.
-
-    It leaves out the actors that we have no use for, each a process whose start takes seconds: Ray Data's manager
-    serves data sets that we do not pass; the placement-group cleaner needs the dashboard (`free_placement_group`).
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
-        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
-
-    def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        job: Job = self.train_loop_config["job"]
-        parts["failure_policy"] = RetryWhileProgress(self.run_config.failure_config, str(job.state_folder))
-        if self.scaling_config.elasticity_enabled:
-            parts["scaling_policy"] = EvenShares(self.scaling_config, job.config.train.global_batch_size)
-        return super()._initialize_and_run_controller(**parts)
-
-    def _register_sigint_handler(self, controller: Any) -> None:
-        """Leave Ctrl-C alone: Ray's handler makes `fit` return as if the run had ended."""
-
-
-class RetryWhileProgress(DefaultFailurePolicy):
-    """Replaces lost workers as long as checkpoints advance between losses; a `RunError` ends the run at once."""
-
-    def __init__(self, failure_config: FailureConfig, state_folder: str) -> None:
-        super().__init__(failure_config)
-        self._folder, self._newest = Path(state_folder), ""
-
-    def make_decision(self, training_failed_error: Any) -> FailureDecision:
-        """Return whether the worker group is started again."""
-        if (self._folder / "failure.json").exists():
-            return FailureDecision.RAISE
-        newest = max((path.name for path in self._folder.glob("checkpoint-*.json")), default="")
-        if newest > self._newest:
-            self._worker_group_failures = 0
-        self._newest = newest
-        return super().make_decision(training_failed_error)
-
-
-class EvenShares(ElasticScalingPolicy):
-    """Starts as many workers as there is room for and as share the global batch evenly."""
-
-    def __init__(self, scaling_config: ScalingConfig, global_batch_size: int) -> None:
-        super().__init__(scaling_config)
-        self._global_batch_size = global_batch_size
-
-    def _count_possible_workers(self, reserved_resources: Any) -> int:
-        room = super()._count_possible_workers(reserved_resources)
-        return next((count for count in range(room, 0, -1) if self._global_batch_size % count == 0), 0)
-
-
 def worker_loop(config: dict[str, Any]) -> None:
     """Run the job as one worker of a Ray Train worker group."""
     context = ray.train.get_context()
@@ -239,7 +181,7 @@ def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
         RunError: with the cause in one line.
     """
     if job.execution.workers != 1:
-        raise InputError(f"{job.execution.workers} workers need Ray", "Leave --in-process out")
+        raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
     cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
     with leader_lock(job.state_folder):
         run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")), say)
@@ -291,27 +233,6 @@ def _answer_nonce(path: str, nonce: str, node: str) -> str | None:
     return None
 
 
-class PlacementGroupNote(WorkerGroupCallback):
-    """Writes down the placement group of a worker group, so that it can be freed when its controller is gone.
-
-    Ray's own cleaner needs the dashboard and fails beside a second Ray on the host (ray#54305, ray#65443); then a
-    stopped trial keeps its CPUs and the next one waits for ever. Internal interface of ray 2.60.
-    """
-
-    def __init__(self, state_folder: str) -> None:
-        self._path = Path(state_folder) / "placement_group"
-
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        """Note the id; called on the controller."""
-        group = worker_group._worker_group_state.placement_group_handle.placement_group
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(group.id.hex())
-
-    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:
-        """Forget the id: Ray has freed the group itself."""
-        self._path.unlink(missing_ok=True)
-
-
 def free_placement_group(state_folder: Path) -> bool:
     """Free the placement group that a dead controller left; return whether there was one."""
     path = state_folder / "placement_group"
@@ -323,28 +244,3 @@ def free_placement_group(state_folder: Path) -> bool:
     with contextlib.suppress(Exception):  # gone already, or of a Ray that has ended
         remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(identity)))
     return True
-
-
-@dataclass
-class NodeTorchConfig(TorchConfig):
-    """TorchConfig whose gloo binds to the interface of the node's own Ray address."""
-
-    @property
-    def backend_cls(self) -> type:
-        """The backend that sets the interface before the process group forms."""
-        return _NodeTorchBackend
-
-
-class _NodeTorchBackend(_TorchBackend):
-    """Where a hostname resolves to 127.0.0.1 gloo binds to it and two hosts never meet (`connectFullMesh failed`)."""
-
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        worker_group.execute(_bind_gloo)
-        super().on_start(worker_group, backend_config)
-
-
-def _bind_gloo() -> None:
-    name = interface_of(ray.util.get_node_ip_address())
-    if name is not None:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", name)

@@ -19,7 +19,7 @@ import pytest
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 
-from pipeline import launch
+from pipeline import launch, ray_internals
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.files import read_json, write_json
 from pipeline.job import Job, make_job
@@ -112,7 +112,7 @@ def test_storage_of_one_node_needs_no_check(cluster: None, tmp_path: Path) -> No
 
 
 def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:
-    policy = launch.EvenShares(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
+    policy = ray_internals.EvenShares(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
     nodes = {"one": {"CPU": 4.0}, "two": {"CPU": 2.0}}
     assert policy._count_possible_workers(nodes) == 4  # six do not share 112
     assert policy._count_possible_workers({"one": {"CPU": 7.0}}) == 7
@@ -123,25 +123,25 @@ def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> N
 class TestRetries:
     """The policy that decides whether lost workers are replaced, a subclass of an internal class of ray 2.60."""
 
-    def lose_worker(self, policy: launch.RetryWhileProgress) -> FailureDecision:
+    def lose_worker(self, policy: ray_internals.RetryWhileProgress) -> FailureDecision:
         from ray.train import WorkerGroupError
 
         return policy.make_decision(WorkerGroupError("lost", {0: RuntimeError("connection closed")}))
 
     def test_it_ends_when_no_checkpoint_advances(self, tmp_path: Path) -> None:
-        policy = launch.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
         decisions = [self.lose_worker(policy) for _ in range(3)]
         assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
 
     def test_it_goes_on_while_checkpoints_advance(self, tmp_path: Path) -> None:
-        policy = launch.RetryWhileProgress(FailureConfig(max_failures=1), str(tmp_path))
+        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=1), str(tmp_path))
         for epoch in range(5):
             write_json(tmp_path / f"checkpoint-{epoch:05d}-{epoch:09d}.json", {})
             assert self.lose_worker(policy) == FailureDecision.RETRY
 
     def test_a_cause_that_is_written_down_ends_it_at_once(self, tmp_path: Path) -> None:
         write_json(tmp_path / "failure.json", {"cause": "NaN"})
-        policy = launch.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
         assert self.lose_worker(policy) == FailureDecision.RAISE
 
 
