@@ -168,10 +168,10 @@ def read_published(numeral: str) -> pd.DataFrame:
 
 
 def read_notes(numeral: str, part: str = "") -> list[str]:
-    """Return the footnotes of a table: the paper's conflicts with itself, and what was restored."""
+    """Return the footnotes of a table: conflicts in the paper, restored marks, what our rows assume."""
     notes = pd.read_csv(FOLDER / "notes.csv", dtype=str, keep_default_na=False)
     of_table = notes[(notes["table"] == numeral) & notes["part"].isin(["", part] if part else notes["part"].unique())]
-    heads = {"conflict": "Conflict in the paper", "restored": "Restored mark"}
+    heads = {"conflict": "Conflict in the paper", "restored": "Restored mark", "assumed": "Assumed here"}
     return [f"{heads[kind]}: {note}" for kind, note in zip(of_table["kind"], of_table["note"], strict=True)]
 
 
