@@ -1,4 +1,4 @@
-"""The paper's published cost cells (tables II to VIII) that Shared-RIS's own variants cover, and what each one means.
+"""The paper's published cost cells (tables II to VIII) that the models here cover, and what each one means.
 
 FPN cells of tables IV and VII are the added cost over "No FPN"; decoder cells (V, VIII) are the decoder and the head;
 totals (II, VI) are the whole model. This reading is inferred: it alone fits all cells at once.
@@ -34,7 +34,7 @@ class CostCell:
     meaning: Meaning
     config: ModelConfig
     published_million_params: int | None
-    published_gflops: int
+    published_gflops: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +45,16 @@ class MeasuredCell:
     measured: Amount
 
     @property
-    def rounds_to_it(self) -> tuple[bool | None, bool]:
+    def rounds_to_it(self) -> tuple[bool | None, bool | None]:
         """Whether parameters and GMACs round to the printed numbers; None where nothing is printed."""
-        params = self.cell.published_million_params
         return (
-            None if params is None else _rounds_to(self.measured.million_params, params),
+            _rounds_to(self.measured.million_params, self.cell.published_million_params),
             _rounds_to(self.measured.gmacs, self.cell.published_gflops),
         )
 
 
-def _rounds_to(value: float, printed: int) -> bool:
-    return abs(value - printed) <= 0.5
+def _rounds_to(value: float, printed: int | None) -> bool | None:
+    return None if printed is None else abs(value - printed) <= 0.5
 
 
 def _fpn(kind: FpnKind, *stages: int) -> ModelConfig:
@@ -71,7 +70,7 @@ def _system(kind: SystemKind, encoder: EncoderPair) -> ModelConfig:
 
 
 def _cell(
-    table: str, label: str, meaning: Meaning, config: ModelConfig, million_params: int | None, gflops: int
+    table: str, label: str, meaning: Meaning, config: ModelConfig, million_params: int | None, gflops: int | None
 ) -> CostCell:
     return CostCell(
         table=table,
@@ -114,6 +113,7 @@ CELLS: tuple[CostCell, ...] = (
     _cell("VIII", "(b) Cross-attention", DECODER, _decoder("cross_attention", 1), 9, 48),
     _cell("VIII", "(b) Bi-direction", DECODER, _decoder("bi_direction", 1), 14, 51),
     _cell("VIII", "(b) Shared self-attention", DECODER, base(), 9, 50),
+    _cell("X", "ViT-DET", MODEL, _system("vitdet", "beit3"), None, None),
 )
 TABLES = tuple(dict.fromkeys(cell.table for cell in CELLS))
 

@@ -109,12 +109,13 @@ def _print_cells(cells: list[MeasuredCell]) -> None:
     for measured in cells:
         cell, (params_round, gmacs_round) = measured.cell, measured.rounds_to_it
         million_params, gmacs = measured.measured
-        paper = cell.published_million_params
+        paper, paper_gflops = cell.published_million_params, cell.published_gflops
         print(
             f"{cell.table:<6}{cell.label:<27}{cell.meaning:<18}"
             f"{'-' if paper is None else paper:>8}{million_params:>10.2f}"
             f"{'-' if paper is None else format(million_params - paper, '+.2f'):>7}{_yes(params_round):>8}"
-            f"{cell.published_gflops:>9}{gmacs:>9.2f}{gmacs - cell.published_gflops:>+7.2f}{_yes(gmacs_round):>8}"
+            f"{'-' if paper_gflops is None else paper_gflops:>9}{gmacs:>9.2f}"
+            f"{'-' if paper_gflops is None else format(gmacs - paper_gflops, '+.2f'):>7}{_yes(gmacs_round):>8}"
         )
 
 
