@@ -28,7 +28,7 @@ def bill(
     if missing:
         rate = gflops or measure_gflops(missing[0])
         how = "given" if gflops else "measured here on one thread"
-        here = total([price_of(config, prepared_root) for config in missing])
+        here = total([price_of(config, prepared_root, plan.runs_root) for config in missing])
         lines += [
             f"missing: {len(missing)} cells, {here.steps:,} optimizer steps, {here.gmacs:.3g} GMACs",
             f"  time   {_hours(here, rate, 1)} of one worker at {rate:.4g} GFLOP/s ({how})" + _money(here, rate, price),

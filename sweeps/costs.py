@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import RunConfig
-from pipeline.cost import write_costs
+from pipeline.cost import measure_cost, write_costs
 from pipeline.presets import default_run
-from pipeline.records import cost_path
+from pipeline.records import COST_SCHEMA, cost_path, read_table
 from sharedris.config import ModelConfig
 from sweeps.spec import Sweep, cells_of
 
@@ -22,6 +22,21 @@ def paper_models(sweep: Sweep) -> list[ModelConfig]:
 
     models = {cell.config.model: None for cell in cells_of(sweep, make_default, (0,)) if cell.config is not None}
     return list(models)
+
+
+def cost_of(model: ModelConfig, runs_root: Path) -> tuple[float, float]:
+    """Return (million parameters, GMACs) of a model, from its file below RUNS/costs where there is one.
+
+    Whole systems take half a minute to measure at the paper's size, and a plan asks for many.
+    """
+    path, encoder = cost_path(runs_root, model.scale, model.variant), model.encoder
+    if not path.exists():
+        write_costs(runs_root, [model])
+    rows = read_table(path, COST_SCHEMA)
+    if set(rows["image_size"]) != {encoder.image_size} or set(rows["text_tokens"]) != {encoder.text_tokens}:
+        costs = measure_cost(model)  # another size of the same variant, which the file does not hold
+        return sum(cost.million_params for cost in costs), sum(cost.gmacs for cost in costs)
+    return float(rows["million_params"].sum()), float(rows["gmacs"].sum())
 
 
 def write_paper_costs(sweep: Sweep, runs_root: Path) -> int:

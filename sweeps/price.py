@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,7 @@ from pipeline.presets import default_run
 from pipeline.trainer import make_plan
 from sharedris.loss import segmentation_loss
 from sharedris.model import build_model
+from sweeps.costs import cost_of
 from sweeps.plan import SweepPlan
 from sweeps.spec import cells_of
 
@@ -51,7 +53,7 @@ class Price:
         return self.gmacs * FLOPS_PER_MAC / gflops
 
 
-def price_of(config: RunConfig, prepared_root: str) -> Price:
+def price_of(config: RunConfig, prepared_root: str, runs_root: Path) -> Price:
     """Return what training and evaluating one cell takes.
 
     Raises:
@@ -59,9 +61,8 @@ def price_of(config: RunConfig, prepared_root: str) -> Price:
     """
     counts = count_samples(config, prepared_root)
     plan = make_plan(config.train, counts.training)
-    costs = measure_cost(config.model)
-    forward = sum(cost.gmacs for cost in costs)
-    weights_mib = sum(cost.million_params for cost in costs) * 1e6 * _BYTES_PER_PARAMETER / 2**20
+    million_params, forward = cost_of(config.model, runs_root)
+    weights_mib = million_params * 1e6 * _BYTES_PER_PARAMETER / 2**20
     return Price(
         steps=plan.steps,
         gmacs=forward * (TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs + counts.evaluated),
@@ -115,4 +116,4 @@ def paper_price(plan: SweepPlan, prepared_root: str) -> tuple[int, Price]:
         return default_run(scale=scale or "base", train_sets=("refcoco+_unc",), seed=seed)
 
     configs = [cell.config for cell in cells_of(plan.sweep, make_default, (0,)) if cell.config is not None]
-    return len(configs), total([price_of(config, prepared_root) for config in configs])
+    return len(configs), total([price_of(config, prepared_root, plan.runs_root) for config in configs])
