@@ -19,7 +19,7 @@ V := .venv/bin
 READY := .venv/.ready
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
-SWEEPS := fpn decoder fusion components compared backbones framework datasets toys all
+SWEEPS := fpn decoder fusion components compared backbones framework datasets toys ablations all
 WHAT = --data $(DATA) --model $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs $(RUNS) --prepared $(PREPARED) \
        $(if $(EPOCHS),--epochs $(EPOCHS)) $(OPTIONS)
 
@@ -69,6 +69,7 @@ TABLES_backbones := VI
 TABLES_framework := X
 TABLES_datasets := I IX
 TABLES_toys := I IX
+TABLES_ablations := III IV V VII VIII
 TABLES_all := III IV V VI VII VIII X
 
 .PHONY: $(addprefix sweep-,$(SWEEPS))

@@ -110,10 +110,11 @@ def measure_gflops(config: RunConfig) -> float:
 
 
 def paper_price(plan: SweepPlan, prepared_root: str) -> tuple[int, Price]:
-    """Return how many distinct cells the sweep has at the paper's scale and recipe on RefCOCO+, and their price."""
+    """Return how many cells the plan has at the paper's scale and recipe on RefCOCO+, seeds included, and the price."""
 
     def make_default(seed: int, scale: str | None) -> RunConfig:
         return default_run(scale=scale or "base", train_sets=("refcoco+_unc",), seed=seed)
 
-    configs = [cell.config for cell in cells_of(plan.sweep, make_default, (0,)) if cell.config is not None]
+    seeds = tuple(sorted({planned.cell.seed for planned in plan.cells}))
+    configs = [cell.config for cell in cells_of(plan.sweep, make_default, seeds) if cell.config is not None]
     return len(configs), total([price_of(config, prepared_root, plan.runs_root) for config in configs])

@@ -14,14 +14,19 @@ _ABLATIONS = (fpn.SWEEP, decoder.SWEEP, fusion.SWEEP, components.SWEEP, compared
 _OTHERS = (backbones.SWEEP, framework.SWEEP, datasets.SWEEP, datasets.TOY_SWEEP)
 
 
-def _all() -> Sweep:
+def _together(name: str, title: str, groups: tuple[Sweep, ...]) -> Sweep:
+    """Return one sweep of all tables of several, in which cells that they share are one."""
     tables: dict[str, tuple[Row, ...]] = {}
-    for group in (*_ABLATIONS, backbones.SWEEP, framework.SWEEP):
+    for group in groups:
         tables.update(group.tables)
-    return Sweep(name="all", title="tables III to VIII and X, shared cells once", tables=tables)
+    return Sweep(name=name, title=title, tables=tables)
 
 
-SWEEPS: dict[str, Sweep] = {sweep.name: sweep for sweep in (*_ABLATIONS, *_OTHERS, _all())}
+_TOGETHER = (
+    _together("ablations", "tables III, IV, V, VII and VIII: section IV-D", _ABLATIONS),
+    _together("all", "tables III to VIII and X, shared cells once", (*_ABLATIONS, backbones.SWEEP, framework.SWEEP)),
+)
+SWEEPS: dict[str, Sweep] = {sweep.name: sweep for sweep in (*_ABLATIONS, *_OTHERS, *_TOGETHER)}
 
 
 def find_sweep(name: str) -> Sweep:

@@ -18,20 +18,14 @@ def tiny_default(seed: int, scale: str | None) -> RunConfig:
     return default_run(scale=scale or "tiny", seed=seed)
 
 
-def ablations() -> Sweep:
-    """Tables III, IV, V, VII and VIII, the rows of the paper's section IV-D."""
-    tables = {name: rows for name, rows in SWEEPS["all"].tables.items() if name not in ("VI", "X")}
-    return Sweep(name="ablations", title="", tables=tables)
-
-
 def test_the_28_rows_of_the_ablations_are_16_distinct_models() -> None:
-    cells = cells_of(ablations(), tiny_default, (0,))
+    cells = cells_of(SWEEPS["ablations"], tiny_default, (0,))
     assert sum(len(cell.names) for cell in cells) == 28
     assert len(cells) == 16
 
 
 def test_our_own_row_is_one_cell_that_serves_every_table() -> None:
-    cells = cells_of(ablations(), tiny_default, (0,))
+    cells = cells_of(SWEEPS["ablations"], tiny_default, (0,))
     ours = next(cell for cell in cells if cell.config == tiny_default(0, None))
     assert {name.split("/")[0] for name in ours.names} == {"III", "IV", "V", "VII-a", "VII-b", "VIII-a", "VIII-b"}
 
