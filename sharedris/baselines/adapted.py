@@ -79,7 +79,7 @@ class DmmiMask(LossOfItsOwn):
         self.options = options
         self.text_in = Linear(text_width, options.width) if text_width != options.width else nn.Identity()
         self.decoder = DmmiDecoder(options)
-        self._kept: tuple[Readings, Tensor, Tensor | None] | None = None
+        self._kept: tuple[Readings, Tensor, Tensor, Tensor | None] | None = None
 
     def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
         """Return logits, (B, H, W): foreground less background, so that the sigmoid is theirs of two classes."""
@@ -89,14 +89,15 @@ class DmmiMask(LossOfItsOwn):
         else:
             hidden_BT1 = torch.rand(*text_BTC.shape[:2], 1, device=text_BTC.device) < self.options.masked_words
             readings = self.decoder(maps, text_BTC, text_BTC.masked_fill(hidden_BT1, 0.0), visible_B11T)
-            self._kept = (readings, text_BTC, visible_B11T)
+            aligned_BTC = self.decoder.image_to_text.align(text_BTC)
+            self._kept = (readings, text_BTC, aligned_BTC, visible_B11T)
         return readings.logits_B2HW[:, 1] - readings.logits_B2HW[:, 0]
 
     def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the losses of the reconstructed words and of the pairing of images with sentences."""
         if self._kept is None:
             return None
-        (readings, text_BTC, visible_B11T), self._kept = self._kept, None
+        (readings, text_BTC, aligned_BTC, visible_B11T), self._kept = self._kept, None
         assert readings.text_BTC is not None
         assert readings.image_BC is not None
         used_BT = torch.ones(text_BTC.shape[:2], device=text_BTC.device)
@@ -104,8 +105,7 @@ class DmmiMask(LossOfItsOwn):
             used_BT = visible_B11T[:, 0, 0].float()
         likeness_BT = functional.cosine_similarity(text_BTC.detach().float(), readings.text_BTC.float(), dim=-1)
         words = 1 - ((likeness_BT * used_BT).sum(dim=1) / used_BT.sum(dim=1)).mean()
-        aligned_BTC = self.decoder.image_to_text.align(text_BTC).float()
-        sentence_BC = (aligned_BTC * used_BT[..., None]).sum(dim=1) / used_BT.sum(dim=1, keepdim=True)
+        sentence_BC = (aligned_BTC.float() * used_BT[..., None]).sum(dim=1) / used_BT.sum(dim=1, keepdim=True)
         pairs = contrastive_loss(readings.image_BC.float(), sentence_BC, self.options.temperature)
         return self.options.reconstruction_loss * words + self.options.contrastive_loss * pairs
 

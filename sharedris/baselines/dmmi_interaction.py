@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.baselines.pwam import normalise_pixels
+from sharedris.baselines.pwam import full_precision, normalise_pixels
 from sharedris.baselines.pyramid import side_of
 from sharedris.layers import initialise_linear
 from sharedris.linear import Linear
@@ -78,7 +78,11 @@ class DmmiInteraction(nn.Module):
         initialise_linear(self)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B1T: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return what the pixels have in common with the words, (B, P, C), and the words, (B, T, D)."""
+        """Return what the pixels have in common with the words, (B, P, C), and the words, (B, T, D), in float32."""
+        with full_precision(pixels_BPC):
+            return self._exchange(pixels_BPC.float(), words_BTD.float(), visible_B1T)
+
+    def _exchange(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B1T: Tensor | None) -> tuple[Tensor, Tensor]:
         words_BTD = repeat_last_word(words_BTD, visible_B1T)
         shares = [look(pixels_BPC, words_BTD, visible_B1T) for look in self.from_words]
         read_BPC = weighted(shares, self.word_weights) @ self.word_value(words_BTD)

@@ -9,6 +9,7 @@ Shapes: B batch, P patches, V = P + 1, T text tokens, S = V + T, C channels, H h
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +18,15 @@ from sharedris.config import FpnConfig
 from sharedris.fusion import SelfAttentionFusion
 from sharedris.layers import attention_weights, initialise_linear, merge_heads, split_heads
 from sharedris.linear import Linear
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Return a context without autocast.
+
+    Pixels that read the same words differ little, and a norm over pixels makes those differences large: in bfloat16
+    they would be rounding alone.
+    """
+    return torch.autocast("cuda" if tensor.is_cuda else "cpu", enabled=False)
 
 
 def normalise_pixels(pixels_BPC: Tensor) -> Tensor:
@@ -45,7 +55,11 @@ class Pwam(nn.Module):
         initialise_linear(self)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
-        """Return what the pixels and their words have in common, (B, P, C)."""
+        """Return what the pixels and their words have in common, (B, P, C), in float32 whatever the precision."""
+        with full_precision(pixels_BPC):
+            return self._common(pixels_BPC.float(), words_BTD.float(), visible_B11T)
+
+    def _common(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
         query = split_heads(normalise_pixels(self.query(pixels_BPC)), self.heads) * self.heads**-0.5
         key, value = split_heads(self.key(words_BTD), self.heads), split_heads(self.value(words_BTD), self.heads)
         read_BPC = merge_heads(attention_weights(query, key, visible_B11T) @ value)
