@@ -25,7 +25,7 @@ from tests.integration.micro_sweep import plan_of
 from tests.integration.test_sweep import PLACES, TIMES, environment
 
 KILLS = 10
-EPOCHS = 100
+EPOCHS = 400
 VICTIMS = ("driver", "worker", "ray")
 
 
@@ -48,7 +48,11 @@ def strike(driver: subprocess.Popen, victim: str) -> str:
         driver.kill()
         return "driver"
     wanted = ("RayTrainWorker",) if victim == "worker" else ("gcs_server", "raylet/raylet")
-    hit = [pid for pid, args in descendants(driver.pid).items() if any(name in args for name in wanted)]
+    hit: list[int] = []
+    deadline = time.time() + 90
+    while not hit and driver.poll() is None and time.time() < deadline:
+        hit = [pid for pid, args in descendants(driver.pid).items() if any(name in args for name in wanted)]
+        time.sleep(0.1)
     for pid in hit:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -79,6 +83,7 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
     path, runs = tmp_path / "config.json", tmp_path / "runs"
     path.write_text(json.dumps(to_dict(config)))
     command = [sys.executable, "-m", "tests.integration.micro_sweep", str(toy_root), str(runs), str(path)]
+    struck = 0
     with (tmp_path / "log").open("w") as log:
         for number in range(KILLS):
             driver = subprocess.Popen(command, env=environment(), stdout=log, stderr=subprocess.STDOUT)
@@ -86,6 +91,7 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
                 wait_for_training(runs, since=time.time(), driver=driver)
             time.sleep(rng.uniform(0, 8))
             hit = strike(driver, VICTIMS[number % len(VICTIMS)])
+            struck += "(0 " not in hit
             print(f"kill {number + 1}: {hit}; records: {len(list_runs(runs))}")
             if hit == "driver" or hit.startswith("ray"):
                 end(driver)
@@ -96,6 +102,7 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
         last = subprocess.run(
             command, env=environment(), stdout=log, stderr=subprocess.STDOUT, timeout=600, check=False
         )
+    assert struck >= KILLS - 2, "most kills must have hit something"
     assert last.returncode == 3, (tmp_path / "log").read_text()[-3000:]
 
     undisturbed = plan_of(config, str(toy_root), str(tmp_path / "undisturbed"))
