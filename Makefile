@@ -91,7 +91,8 @@ plan: $(READY) data ## Show what every sweep would run, start nothing
 .PHONY: report
 report: $(READY) ## Write tables, figures and the page from what is recorded
 	@$(V)/python -m sweeps costs --runs $(RUNS)
-	@$(V)/python -m reports all --prepared $(PREPARED) --runs $(RUNS) --out $(RUNS)/report
+	@$(V)/python -m reports all --prepared $(PREPARED) --runs $(RUNS) --out $(RUNS)/report \
+		$(if $(wildcard $(RUNS)/mlflow.db),--mlflow-run sweep:)
 
 .PHONY: ui
 ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000

@@ -22,7 +22,7 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
 
     Args:
         out: the report's folder.
-        run: an MLflow run id, or `sweep:NAME` for the latest parent run of that sweep.
+        run: an MLflow run id, `sweep:NAME` for the latest parent run of that sweep, `sweep:` for the latest of any.
         uri: MLflow's tracking address.
 
     Raises:
@@ -48,7 +48,10 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
 
 
 def _find_sweep(client: MlflowClient, name: str) -> str:
-    """Return the latest parent run of a sweep; "fpn" fits "fpn tiny toyplus_unc", as the tracker names it."""
+    """Return the latest parent run of a sweep, of any where no name is given.
+
+    "fpn" fits "fpn tiny toyplus_unc", as the tracker names it.
+    """
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     for tag in TAGS:
         runs = client.search_runs(
@@ -56,6 +59,8 @@ def _find_sweep(client: MlflowClient, name: str) -> str:
         )
         for run in runs:
             value = run.data.tags[tag]
-            if "mlflow.parentRunId" not in run.data.tags and (value == name or value.startswith(f"{name} ")):
+            if "mlflow.parentRunId" not in run.data.tags and (
+                not name or value == name or value.startswith(f"{name} ")
+            ):
                 return str(run.info.run_id)
     raise RecordError(f"no MLflow run has the tag {TAGS[0]}={name}", "Run the sweep first, or name a run id")

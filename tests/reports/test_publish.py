@@ -38,6 +38,7 @@ def test_report_files_become_artifacts_of_the_parent_run(
     (out / "index.html").write_text("page")
     (out / "tables" / "VII.md").write_text("table")
     assert publish(out, "sweep:fpn", uri) == (parent, 2)
+    assert publish(out, "sweep:", uri) == (parent, 2)
     names = {item.path for item in mlflow_client.list_artifacts(parent, "report")}
     assert names == {"report/index.html", "report/tables"}
     assert [item.path for item in mlflow_client.list_artifacts(parent, "report/tables")] == ["report/tables/VII.md"]
