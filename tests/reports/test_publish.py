@@ -31,14 +31,14 @@ def test_report_files_become_artifacts_of_the_parent_run(
 
     mlflow_client, uri, experiment = client
     parent = mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpn tiny toyplus_unc"}).info.run_id
-    mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpnx tiny"})
+    newest = mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpnx tiny"}).info.run_id
     mlflow_client.create_run(experiment, tags={"sharedris.sweep": "fpn tiny", "mlflow.parentRunId": parent})
     out = tmp_path / "report"
     (out / "tables").mkdir(parents=True)
     (out / "index.html").write_text("page")
     (out / "tables" / "VII.md").write_text("table")
     assert publish(out, "sweep:fpn", uri) == (parent, 2)
-    assert publish(out, "sweep:", uri) == (parent, 2)
+    assert publish(out, "sweep:", uri) == (newest, 2)
     names = {item.path for item in mlflow_client.list_artifacts(parent, "report")}
     assert names == {"report/index.html", "report/tables"}
     assert [item.path for item in mlflow_client.list_artifacts(parent, "report/tables")] == ["report/tables/VII.md"]
