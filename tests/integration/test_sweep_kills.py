@@ -31,7 +31,7 @@ VICTIMS = ("driver", "worker", "ray")
 
 def descendants(process: int) -> dict[int, str]:
     """Process id -> command line of everything below a process."""
-    table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in table.splitlines()[1:]]
     found: dict[int, str] = {}
     grew = True
