@@ -117,9 +117,9 @@ lint: $(READY) ## Check style and types
 	@$(V)/ruff format --check .
 	@$(V)/mypy
 
-BENCHES := $(addprefix bench-,model train data sweep report)
+BENCHES := $(addprefix bench-,model train data sweep report compared)
 .PHONY: bench $(BENCHES)
-bench: $(BENCHES) ## Run every benchmark (bench-model, bench-train, bench-data, bench-sweep, bench-report)
+bench: $(BENCHES) ## Run every benchmark (bench-model, bench-train, bench-data, bench-sweep, bench-report, bench-compared)
 $(BENCHES): bench-%: $(READY)
 	@$(V)/python benchmarks/bench_$*.py
 
