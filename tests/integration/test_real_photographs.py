@@ -20,6 +20,7 @@ SET = "refcocog_umd"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_default_cell_fits_the_17_real_training_refs(shared_data: Path, tmp_path: Path) -> None:
     prepare_source(read_refer(shared_data / "mini-refcoco", SET), str(tmp_path / "prepared"))
     default = default_run(train_sets=(SET,))
