@@ -2,7 +2,7 @@
 
 Command:   make sweep-components
 Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.
-Time:      about 9 minutes at the default tiny scale on 2 cores.
+Time:      estimated, about 9 minutes at the default tiny scale on 2 cores.
 Expected:  the paper's oIoU on RefCOCO+ val: 65.12, 67.31, 66.25, 68.42.
 """
 

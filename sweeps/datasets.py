@@ -3,7 +3,7 @@
 Command:   make sweep-datasets MODEL=base            (the large rows bring their own scale)
            make sweep-datasets DATA=toy              (the synthetic counterparts, at MODEL=tiny, on a laptop)
 Hardware:  the paper's rows take 8 GPUs; the synthetic ones 2 CPU cores.
-Time:      4 rows of about 3 minutes each at the tiny scale on 2 cores.
+Time:      estimated, 4 rows of about 3 minutes each at the tiny scale on 2 cores.
 Expected:  the paper's base oIoU: RefCOCO val 74.83, RefCOCO+ val 68.42, RefCOCOg val(U) 68.66, val(G) 65.65.
 
 The combined rows leave every image that is in any val or test split of the combined sets out of training, and are not

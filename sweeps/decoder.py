@@ -2,7 +2,7 @@
 
 Command:   make sweep-decoder
 Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.
-Time:      about 9 minutes at the default tiny scale on 2 cores.
+Time:      estimated, about 9 minutes at the default tiny scale on 2 cores.
 Expected:  the paper's oIoU on RefCOCO+ val: 67.31, 68.42, 68.57, 68.27.
 """
 

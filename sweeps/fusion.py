@@ -2,7 +2,7 @@
 
 Command:   make sweep-fusion
 Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.
-Time:      about 15 minutes at the default tiny scale on 2 cores (7 distinct models).
+Time:      estimated, about 15 minutes at the default tiny scale on 2 cores (7 distinct models).
 Expected:  the paper's oIoU on RefCOCO+ val: FPN 66.25, 66.98, 68.19, 68.42; decoder 67.31, 67.29, 68.30, 68.42.
 """
 

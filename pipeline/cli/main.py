@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
 
 from sharedris.errors import InputError
 
@@ -52,10 +53,10 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     return int(parsed.handler(parsed))
 
 
-def run_guarded(action: object, *, name: str) -> int:
+def run_guarded(action: Callable[[], int], *, name: str) -> int:
     """Run a command's action and turn what the user can mend into one line and an exit code."""
     try:
-        return int(action())  # type: ignore[operator]
+        return action()
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return USER_ERROR
