@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-SMALLEST_PRODUCT = 2**26
+SMALLEST_PRODUCT = 2**25
 """Multiply-accumulates below which the dearer call would cost more than the faster product saves."""
+
+FEWEST_ROWS_TO_CAST = 64
+"""Rows from which autocast on a CPU may cast a layer's weights; for fewer the cast takes longer than the product."""
 
 
 class Linear(nn.Linear):
@@ -30,29 +33,42 @@ class Linear(nn.Linear):
 
 def linear(tokens: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     """Return tokens weight^T + bias, as `torch.nn.functional.linear`."""
-    if not _worth_it(tokens, weight_OI):
+    if _casts_in_vain(tokens, weight_OI):
+        with torch.autocast("cpu", enabled=False):
+            return functional.linear(tokens.float(), weight_OI, bias_O).to(torch.get_autocast_dtype("cpu"))
+    if not by_onednn(tokens, tokens.numel() * weight_OI.shape[0]) or weight_OI.dtype != torch.float32:
         return functional.linear(tokens, weight_OI, bias_O)
     if torch.is_grad_enabled() and (tokens.requires_grad or weight_OI.requires_grad):
         # Rows in two dimensions: the layer's output may then be changed in place, which autograd forbids for a view.
         rows_NO = _OneDnnLinear.apply(tokens.reshape(-1, tokens.shape[-1]), weight_OI, bias_O)
         return rows_NO.view(*tokens.shape[:-1], -1)
-    return _product(tokens, weight_OI, bias_O)
+    return product(tokens, weight_OI, bias_O)
 
 
-def _worth_it(tokens: Tensor, weight_OI: Tensor) -> bool:
+def by_onednn(operand: Tensor, multiplications: int) -> bool:
+    """Return whether a product of this operand, with so many multiply-accumulates, is faster by oneDNN."""
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False  # asked first: a traced shape is no plain number
     return (
-        tokens.device.type == "cpu"
-        and tokens.dtype == weight_OI.dtype == torch.float32
-        and tokens.numel() * weight_OI.shape[0] >= SMALLEST_PRODUCT
+        operand.device.type == "cpu"
+        and operand.dtype == torch.float32
+        and multiplications >= SMALLEST_PRODUCT
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )
 
 
-def _product(rows: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+def _casts_in_vain(tokens: Tensor, weight_OI: Tensor) -> bool:
+    """Return whether this is a layer over a few rows under a CPU's autocast, such as the words of one sentence."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or tokens.device.type != "cpu":
+        return False
+    rows = tokens.numel() // tokens.shape[-1]
+    return torch.is_autocast_enabled("cpu") and weight_OI.dtype == torch.float32 and rows < FEWEST_ROWS_TO_CAST
+
+
+def product(rows: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """Return rows weight^T + bias by oneDNN, without a gradient of its own; ask `by_onednn` first."""
     # Contiguous operands alone: with others oneDNN falls back to code that is slower by orders of magnitude.
     return torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight_OI.contiguous(), bias_O, "none", [], "")
 
@@ -63,7 +79,7 @@ class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, tokens_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
         ctx.save_for_backward(tokens_NI, weight_OI)
-        return _product(tokens_NI, weight_OI, bias_O)
+        return product(tokens_NI, weight_OI, bias_O)
 
     @staticmethod
     @once_differentiable
@@ -72,9 +88,9 @@ class _OneDnnLinear(torch.autograd.Function):
         for_tokens, for_weight, for_bias = ctx.needs_input_grad
         tokens_gradient = weight_gradient = bias_gradient = None
         if for_tokens:
-            tokens_gradient = _product(gradient_NO, weight_OI.t(), None)
+            tokens_gradient = product(gradient_NO, weight_OI.t(), None)
         if for_weight:
-            weight_gradient = _product(gradient_NO.t(), tokens_NI.t(), None)
+            weight_gradient = product(gradient_NO.t(), tokens_NI.t(), None)
         if for_bias:
             bias_gradient = gradient_NO.sum(dim=0)
         return tokens_gradient, weight_gradient, bias_gradient
