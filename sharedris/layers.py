@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.linear import Linear, by_onednn, linear, product
+from sharedris.linear import Linear, large_on_cpu, linear, product
 
 
 class FusedAttention(nn.Module):
@@ -27,13 +27,14 @@ class FusedAttention(nn.Module):
             value_BHMd: values.
             visible_B11M: True where a key may be attended; None when all may.
         """
+        multiplications = query_BHNd[0, 0].numel() * key_BHMd.shape[2]
+        alike = query_BHNd.dtype == key_BHMd.dtype == value_BHMd.dtype
+        if alike and not torch.is_grad_enabled() and large_on_cpu(query_BHNd, multiplications):
+            return _attend_head_by_head(query_BHNd, key_BHMd, value_BHMd, visible_B11M)
         if query_BHNd.device.type == "cpu" and query_BHNd.dtype == torch.bfloat16:
             # On CPUs torch's fused kernel multiplies bfloat16 by MKL; the plain products go to oneDNN: as exact, and a
             # training step of the base encoder takes three quarters of the time (but keeps the weights in memory).
             return attention_weights(query_BHNd, key_BHMd, visible_B11M).to(value_BHMd.dtype) @ value_BHMd
-        head_product = query_BHNd[0, 0].numel() * key_BHMd.shape[2]
-        if not torch.is_grad_enabled() and by_onednn(query_BHNd, head_product):
-            return _attend_head_by_head(query_BHNd, key_BHMd, value_BHMd, visible_B11M)
         return functional.scaled_dot_product_attention(query_BHNd, key_BHMd, value_BHMd, attn_mask=visible_B11M)
 
 
@@ -51,9 +52,10 @@ def _attend_head_by_head(
 ) -> Tensor:
     """Return the attended values by oneDNN's products, whose operands are matrices; a head's weights stay in the cache.
 
-    torch's fused kernel multiplies float32 by MKL, at half of the rate (see `sharedris.linear`). Inference alone: the
-    kernel's backward pass recomputes what this would have to keep.
+    torch's fused kernel multiplies by MKL, at half of the rate (see `sharedris.linear`). Inference alone: a backward
+    pass would have to keep or recompute the weights.
     """
+    multiply = product if query_BHNd.dtype == torch.float32 else functional.linear
     batch, heads, tokens, channels = query_BHNd.shape
     attended_BNHd = query_BHNd.new_empty(batch, tokens, heads, channels)
     for sample in range(batch):
@@ -61,11 +63,11 @@ def _attend_head_by_head(
         key_HMd, value_HdM = key_BHMd[sample].contiguous(), value_BHMd[sample].transpose(1, 2).contiguous()
         hidden_1M = None if visible_B11M is None else ~visible_B11M[sample % len(visible_B11M), 0]
         for head in range(heads):
-            weights_NM = product(query_HNd[head], key_HMd[head])
+            weights_NM = multiply(query_HNd[head], key_HMd[head])
             if hidden_1M is not None:
                 weights_NM.masked_fill_(hidden_1M, float("-inf"))
             torch.softmax(weights_NM, dim=-1, out=weights_NM)
-            attended_BNHd[sample, :, head] = product(weights_NM, value_HdM[head])
+            attended_BNHd[sample, :, head] = multiply(weights_NM, value_HdM[head])
     return attended_BNHd.transpose(1, 2)
 
 

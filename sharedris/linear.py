@@ -36,7 +36,7 @@ def linear(tokens: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     if _casts_in_vain(tokens, weight_OI):
         with torch.autocast("cpu", enabled=False):
             return functional.linear(tokens.float(), weight_OI, bias_O).to(torch.get_autocast_dtype("cpu"))
-    if not by_onednn(tokens, tokens.numel() * weight_OI.shape[0]) or weight_OI.dtype != torch.float32:
+    if not _by_onednn(tokens, weight_OI):
         return functional.linear(tokens, weight_OI, bias_O)
     if torch.is_grad_enabled() and (tokens.requires_grad or weight_OI.requires_grad):
         # Rows in two dimensions: the layer's output may then be changed in place, which autograd forbids for a view.
@@ -45,17 +45,25 @@ def linear(tokens: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     return product(tokens, weight_OI, bias_O)
 
 
-def by_onednn(operand: Tensor, multiplications: int) -> bool:
-    """Return whether a product of this operand, with so many multiply-accumulates, is faster by oneDNN."""
+def large_on_cpu(operand: Tensor, multiplications: int) -> bool:
+    """Return whether a product on the CPU is large enough for oneDNN to be worth its call; traced ones never are."""
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False  # asked first: a traced shape is no plain number
     return (
         operand.device.type == "cpu"
-        and operand.dtype == torch.float32
+        and operand.dtype in (torch.float32, torch.bfloat16)
         and multiplications >= SMALLEST_PRODUCT
-        and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
+    )
+
+
+def _by_onednn(tokens: Tensor, weight_OI: Tensor) -> bool:
+    # bfloat16 products go to oneDNN by themselves.
+    return (
+        large_on_cpu(tokens, tokens.numel() * weight_OI.shape[0])
+        and tokens.dtype == weight_OI.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
     )
 
 
@@ -68,7 +76,7 @@ def _casts_in_vain(tokens: Tensor, weight_OI: Tensor) -> bool:
 
 
 def product(rows: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """Return rows weight^T + bias by oneDNN, without a gradient of its own; ask `by_onednn` first."""
+    """Return rows weight^T + bias of float32 by oneDNN, without a gradient of its own; ask `large_on_cpu` first."""
     # Contiguous operands alone: with others oneDNN falls back to code that is slower by orders of magnitude.
     return torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight_OI.contiguous(), bias_O, "none", [], "")
 
