@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.data import transforms
 from pipeline.data.dataset import CombinedDataset, ReferDataset, training_dataset
 from pipeline.data.flip import swap_sides
 from pipeline.data.loader import Batch, collate, evaluation_loader, train_loader
@@ -69,6 +71,34 @@ def test_grey_and_palette_images_become_rgb(tmp_path: Path) -> None:
     for mode in ("L", "P", "CMYK", "RGBA", "LA", "1"):
         Image.new(mode, (6, 4)).convert(mode).save(tmp_path / "x.tif")
         assert decode_image((tmp_path / "x.tif").read_bytes(), name="x").shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize("sampling", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_jpegs_have_the_pixels_that_pillow_gives(mode: str, sampling: int, *, progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (24, 31, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((93, 72), Image.Resampling.BICUBIC).convert(mode)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80, progressive=progressive, **({"subsampling": sampling} if mode != "L" else {}))
+    with Image.open(file) as expected:
+        assert (decode_image(file.getvalue(), name="x") == np.asarray(expected.convert("RGB"))).all()
+
+
+def test_a_damaged_jpeg_is_named(shared_data: Path) -> None:
+    path = next((shared_data / "mini-refcoco/images/mscoco/images/train2014").glob("*.jpg"))
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], content[:300], content[:2]):
+        with pytest.raises(InputError, match=path.name):
+            decode_image(damaged, name=path.name)
+
+
+def test_a_jpeg_with_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(file, "JPEG")
+    monkeypatch.setattr(transforms, "MAX_PIXELS", 199)
+    with pytest.raises(InputError, match="20 x 10 pixels are too many"):
+        decode_image(file.getvalue(), name="x")
 
 
 def test_normalise_maps_to_minus_one_and_one() -> None:
