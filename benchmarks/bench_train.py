@@ -61,6 +61,12 @@ def matrix_gflops(size: int = 2048, repeats: int = 8) -> float:
     return 2 * size**3 / min(seconds) / 1e9
 
 
+def prepare(folder: Path, *, expressions: int) -> None:
+    """Write and prepare the synthetic set below a folder."""
+    write_synthetic(folder / "refer", SET, expressions=expressions, seed=0)
+    prepare_source(read_refer(folder / "refer", SET), str(folder / "prepared"))
+
+
 def job_of(config: RunConfig, folder: Path, **execution: Any) -> Job:
     """Return a job with runs of its own."""
     runs = tempfile.mkdtemp(dir=folder)
@@ -157,9 +163,10 @@ def _train_one(rank: int, world: int, job: Job, answer: str) -> None:
 def bench_fixed(folder: Path) -> str:
     """Run a whole tiny run as a command, in-process and with Ray, and say where the time went that was not steps."""
     rows = []
+    prepare(folder / "few", expressions=150)  # the evaluation is no fixed cost, but lies between last step and record
     for name, options in (("in-process", []), ("Ray, 1 worker", ["--ray"])):
         runs = Path(tempfile.mkdtemp(dir=folder))
-        command = [sys.executable, "-m", "pipeline.cli.main", "train", "--prepared", str(folder / "prepared")]
+        command = [sys.executable, "-m", "pipeline.cli.main", "train", "--prepared", str(folder / "few/prepared")]
         command += ["--runs", str(runs), "--epochs", "1", "--global-batch-size", "8", "--device", "cpu", *options]
         command += ["--set", "train.max_samples_per_epoch=32"]
         begun = time.time()
@@ -245,8 +252,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-train-") as name:
         folder = Path(name)
-        write_synthetic(folder / "refer", SET, expressions=1200, seed=0)
-        prepare_source(read_refer(folder / "refer", SET), str(folder / "prepared"))
+        prepare(folder, expressions=1200)
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         print(f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, torch {torch.__version__}\n")
         parts = {

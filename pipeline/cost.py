@@ -16,11 +16,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pipeline import records
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
@@ -142,9 +144,20 @@ def _cost(name: str, module: nn.Module, macs: float) -> ComponentCost:
     return ComponentCost(component=name, million_params=parameters / 1e6, gmacs=macs / 1e9)
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no random numbers: on the meta device there is nothing to fill, and torch imports its compiler to do so."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _unfilled_model(config: ModelConfig) -> SharedRis:
     """Return the model with all weights zero, which takes no time to draw and no memory until it is read."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = build_model(config).eval()
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in model.state_dict().items()}
     model.load_state_dict(zeros, assign=True)

@@ -5,6 +5,7 @@ Each class is exercised by real processes in `tests/integration/test_ray.py`, so
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
@@ -30,7 +32,8 @@ class RunTrainer(TorchTrainer):
     """TorchTrainer that does not retry what would fail again, and whose Ctrl-C is Python's. Internal of ray 2.60.
 
     It leaves out the actors that we have no use for, each a process whose start takes seconds: Ray Data's manager
-    serves data sets that we do not pass; the placement-group cleaner needs the dashboard (`free_placement_group`).
+    serves data sets that we do not pass; the placement-group cleaner needs the dashboard (`free_placement_group`); and
+    within a trial of Tune the controller runs in the trial's own process.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -45,7 +48,12 @@ class RunTrainer(TorchTrainer):
         parts["failure_policy"] = RetryWhileProgress(self.run_config.failure_config, str(job.state_folder))
         if self.scaling_config.elasticity_enabled:
             parts["scaling_policy"] = EvenShares(self.scaling_config, job.config.train.global_batch_size)
-        return super()._initialize_and_run_controller(**parts)
+        if ray.get_runtime_context().get_actor_id() is None:
+            return super()._initialize_and_run_controller(**parts)
+        # A trial is an actor that does nothing else: the controller needs no process of its own.
+        controller = TrainController(**parts)
+        asyncio.run(controller.run())
+        return controller.get_result()
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """Leave Ctrl-C alone: Ray's handler makes `fit` return as if the run had ended."""

@@ -149,7 +149,10 @@ def _fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
         tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_head_resource(): _HEAD_SHARE}),
         param_space={"run_id": tune.grid_search([job.run_id for job in jobs])},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=at_once, trial_dirname_creator=_directory_of, trial_name_creator=_directory_of
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+            trial_dirname_creator=_directory_of,
+            trial_name_creator=_directory_of,
         ),
         run_config=tune.RunConfig(
             name=name,
