@@ -68,7 +68,7 @@ class TrainConfig:
     nonfinite_loss: Literal["stop", "skip"] = "stop"
     damaged_samples: Literal["stop", "replace"] = "stop"  # a training sample that cannot be read; "replace" is counted
     loss: LossConfig = field(default_factory=LossConfig)
-    encoder_weights_sha256: str | None = None  # of the BEiT-3 file it starts from; None starts from random weights
+    encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs", "must be 1 or more")
@@ -129,6 +129,7 @@ class ExecutionConfig:
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours
     encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
+    dual_weights: str | None = None  # the same for rows with Swin and BERT in BEiT-3's place
     activation_checkpointing: bool = False
     compile: bool = False
 

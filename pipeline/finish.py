@@ -34,6 +34,7 @@ from pipeline.progress import Progress, ProgressFile
 from pipeline.protocol import PROTOCOLS
 from pipeline.provenance import hardware
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
+from pipeline.starting_weights import own_tokenizer
 from pipeline.train_state import TrainState
 from pipeline.trainer import left_out, open_training_data
 from sharedris.checkpoint import save_model
@@ -52,7 +53,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             job.model_folder,
             model,
             job.config.model,
-            manifest.tokenizer_path,
+            own_tokenizer(job) or manifest.tokenizer_path,
             job.config.evaluation.threshold,
             job.run_id,
         )
@@ -84,7 +85,11 @@ def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
     """Keep attention maps of a few samples of the first split, for the report's panels."""
     split, encoder = job.config.data.evaluate_splits[0], job.config.model.encoder
     dataset = ReferDataset(
-        job.execution.prepared_root, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens
+        job.execution.prepared_root,
+        split,
+        image_size=encoder.image_size,
+        text_tokens=encoder.text_tokens,
+        tokenizer_path=own_tokenizer(job),
     )
     if isinstance(model, SharedRis):
         folder = job.runs_root / "attention" / job.run_id
@@ -95,7 +100,11 @@ def evaluate_one(model: nn.Module, split: str, job: Job, worker: Worker, progres
     """Return the per-sample rows of one split, saying how far it is."""
     encoder = job.config.model.encoder
     dataset = ReferDataset(
-        job.execution.prepared_root, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens
+        job.execution.prepared_root,
+        split,
+        image_size=encoder.image_size,
+        text_tokens=encoder.text_tokens,
+        tokenizer_path=own_tokenizer(job),
     )
     epochs = job.config.train.epochs
 

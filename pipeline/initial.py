@@ -1,14 +1,14 @@
-"""Which weights a run starts from: BEiT-3's, named by their hash, or random ones from the seed."""
+"""Which weights a run starts from: those that its config names by their hash, or random ones from the seed."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from pipeline.job import Job
+from pipeline.starting_weights import dual_sha256, file_sha256, is_dual
 from sharedris.errors import InputError
 
 
@@ -18,26 +18,19 @@ def load_initial_weights(model: nn.Module, job: Job, say: Callable[[str], None])
     Raises:
         InputError: when the file is not the one that the configuration was hashed with.
     """
-    expected = job.config.train.encoder_weights_sha256
+    expected, dual = job.config.train.encoder_weights_sha256, is_dual(job.config)
+    option = "--dual-weights" if dual else "--encoder-weights"
     if expected is None:
-        say(f"{job.run_id}: encoder starts from random weights (no --encoder-weights)")
+        say(f"{job.run_id}: encoder starts from random weights (no {option})")
         return
-    path = job.execution.encoder_weights
-    if path is None or file_sha256(Path(path)) != expected:
-        raise InputError(f"encoder weights {path} are not the file with SHA-256 {expected[:12]}", "Give that file")
-    from sharedris.beit3 import load_beit3
+    path = job.execution.dual_weights if dual else job.execution.encoder_weights
+    if path is None or (dual_sha256 if dual else file_sha256)(Path(path)) != expected:
+        raise InputError(f"{option} {path} is not what has the SHA-256 {expected[:12]}", "Give what the run began with")
+    if dual:
+        from sharedris.baselines.bert_swin_weights import load_dual
 
-    load_beit3(model, path)
+        load_dual(model, Path(path))
+    else:
+        from sharedris.beit3 import load_beit3
 
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        InputError: when it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "Give the path of a BEiT-3 checkpoint") from None
+        load_beit3(model, path)

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepare import Manifest, data_fingerprint, load_manifest
 from pipeline.records import record_path
+from pipeline.starting_weights import named_by_its_weights, own_tokenizer
 from sharedris.errors import InputError
 
 
@@ -91,20 +92,24 @@ def make_job(
         InputError: for data that is not prepared, an empty split, a batch that the workers cannot share evenly.
     """
     manifests = _manifests(config, execution)
-    _check_vocabulary(config, manifests)
     _check_batch(config, execution, manifests)
     fingerprint = data_fingerprint(execution.prepared_root, sorted(manifests))
+    # Of the config as it was asked for: rows of table VI start from other weights and still belong to one table.
+    recipe = config.recipe(fingerprint)
+    config = named_by_its_weights(config, execution)
     execution = _absolute(execution)
-    return Job(
+    job = Job(
         run_id=config.run_id(fingerprint),
         content_hash=config.content_hash(fingerprint),
-        recipe=config.recipe(fingerprint),
+        recipe=recipe,
         data_fingerprint=fingerprint,
         config=config,
         execution=execution,
         cells=cells,
         provenance=provenance or {},
     )
+    _check_vocabulary(job, manifests)
+    return job
 
 
 def _absolute(execution: ExecutionConfig) -> ExecutionConfig:
@@ -128,19 +133,20 @@ def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manif
     return manifests
 
 
-def _check_vocabulary(config: RunConfig, manifests: Mapping[str, Manifest]) -> None:
-    from sharedris.tokenizer import Tokenizer
+def _check_vocabulary(job: Job, manifests: Mapping[str, Manifest]) -> None:
+    from sharedris.tokenizer import open_tokenizer
 
+    own, model = own_tokenizer(job), job.config.model
     for manifest in manifests.values():
-        tokenizer = Tokenizer(manifest.tokenizer_path, config.model.encoder.text_tokens)
-        if tokenizer.vocabulary_size > config.model.vocabulary_size:
+        tokenizer = open_tokenizer(own or manifest.tokenizer_path, model.encoder.text_tokens)
+        if tokenizer.vocabulary_size > model.vocabulary_size:
             raise InputError(
-                f"the tokenizer of {manifest.set} has {tokenizer.vocabulary_size} ids, "
-                f"the model {config.model.vocabulary_size}",
+                f"the tokenizer of {own or manifest.set} has {tokenizer.vocabulary_size} ids, "
+                f"the model {model.vocabulary_size}",
                 "Prepare the set with a smaller tokenizer, or raise model.encoder.vocabulary_size",
             )
     fingerprints = {manifest.tokenizer_fingerprint for manifest in manifests.values()}
-    if len(fingerprints) > 1:
+    if len(fingerprints) > 1 and own is None:
         raise InputError(
             f"the sets {', '.join(sorted(manifests))} were prepared with different tokenizers",
             "Prepare them all with one: sharedris prepare ... --tokenizer FILE",

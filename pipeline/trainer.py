@@ -25,6 +25,7 @@ from pipeline.initial import load_initial_weights
 from pipeline.job import Job
 from pipeline.optim import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.progress import Progress, ProgressFile
+from pipeline.starting_weights import own_tokenizer
 from pipeline.train_state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.train_step import StepResult, train_step
 from sharedris.model import build_model
@@ -97,6 +98,7 @@ def open_training_data(job: Job) -> Any:
         text_tokens=encoder.text_tokens,
         horizontal_flip=job.config.data.horizontal_flip,
         seed=job.config.seed,
+        tokenizer_path=own_tokenizer(job),
     )
     if job.config.train.damaged_samples == "replace":
         return ReplaceDamaged(dataset, job.state_folder)

@@ -24,7 +24,7 @@ from sharedris.attention_maps import forward_with_attention
 from sharedris.checkpoint import load_model
 from sharedris.errors import InputError
 from sharedris.model import SharedRis
-from sharedris.tokenizer import Tokenizer, require_fit
+from sharedris.tokenizer import Tokenizer, open_tokenizer, require_fit
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused: their probability map alone would take 400 MB a sentence."""
@@ -73,7 +73,7 @@ class Predictor:
             InputError: when the folder is not one.
         """
         saved = load_model(Path(folder), device)
-        tokenizer = Tokenizer(saved.tokenizer_path, saved.config.encoder.text_tokens)
+        tokenizer = open_tokenizer(saved.tokenizer_path, saved.config.encoder.text_tokens)
         return cls(saved.model, tokenizer, saved.threshold)
 
     def predict(self, image: Image.Image | Path | str, sentence: str, *, attention: bool = False) -> Prediction:

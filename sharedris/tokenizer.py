@@ -1,7 +1,7 @@
 """Sentences to ids: any sentencepiece model under the XLM-R convention that BEiT-3's weights expect.
 
 `<s>` 0 (the text class token), `<pad>` 1, `</s>` 2, `<unk>` 3, every other id = sentencepiece id + 1, and `<mask>`
-after the last: 64001 for BEiT-3's own model of 64,000 pieces.
+after the last: 64001 for BEiT-3's own model of 64,000 pieces. BERT's word pieces are in `baselines/wordpiece.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ MAX_CHARACTERS = 10_000
 """A sentence is cut here before sentencepiece sees it: no referring expression is a tenth as long."""
 
 
+REMEDY = "Give BEiT-3's beit3.spm or the tokenizer.model of a prepared set"
+
+
 class Tokenizer:
     """A sentencepiece model with a fixed sequence length.
 
@@ -35,24 +38,29 @@ class Tokenizer:
         InputError: when the file is missing or is no sentencepiece model.
     """
 
+    class_id, padding_id, end_id = CLASS_ID, PADDING_ID, END_ID
+
     def __init__(self, path: Path | str, text_tokens: int) -> None:
         self.path = Path(path)
         self.text_tokens = text_tokens
-        remedy = "Give BEiT-3's beit3.spm or the tokenizer.model of a prepared set"
         if text_tokens < 3:  # class token, a piece, end token
             raise ValueError(f"text_tokens: {text_tokens} leaves no room for a word")
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise InputError(f"cannot read the tokenizer {self.path}: {error.strerror}", remedy) from None
+            raise InputError(f"cannot read the tokenizer {self.path}: {error.strerror}", REMEDY) from None
+        self._read(content)
+        self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
+
+    def _read(self, content: bytes) -> None:
+        """Take the file's content."""
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=content)
         except (RuntimeError, ValueError):
-            raise InputError(f"{self.path} is not a sentencepiece model", remedy) from None
+            raise InputError(f"{self.path} is not a sentencepiece model", REMEDY) from None
         if not content or self._model.get_piece_size() == 0:
-            raise InputError(f"{self.path} is not a sentencepiece model", remedy)
+            raise InputError(f"{self.path} is not a sentencepiece model", REMEDY)
         self._unknown = self._model.unk_id()
-        self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
 
     @property
     def vocabulary_size(self) -> int:
@@ -70,14 +78,28 @@ class Tokenizer:
 
     def encode(self, sentence: str) -> tuple[np.ndarray, np.ndarray]:
         """Return ids, int64 [T], and padding, bool [T], True where padded; pieces beyond T - 2 are cut."""
-        # Lone surrogates cannot be encoded as UTF-8, which is all that sentencepiece reads.
+        # Lone surrogates cannot be encoded as UTF-8, which is all that the libraries read.
         readable = sentence[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-        pieces = self._model.encode(readable, out_type=int)[: self.text_tokens - 2]
-        words = [UNKNOWN_ID if piece == self._unknown else piece + OFFSET for piece in pieces]
-        ids = np.full(self.text_tokens, PADDING_ID, dtype=np.int64)
-        ids[: len(words) + 2] = [CLASS_ID, *words, END_ID]
+        words = self._word_ids(readable)[: self.text_tokens - 2]
+        ids = np.full(self.text_tokens, self.padding_id, dtype=np.int64)
+        ids[: len(words) + 2] = [self.class_id, *words, self.end_id]
         padding = np.arange(self.text_tokens) >= len(words) + 2
         return ids, padding
+
+    def _word_ids(self, sentence: str) -> list[int]:
+        pieces = self._model.encode(sentence, out_type=int)
+        return [UNKNOWN_ID if piece == self._unknown else piece + OFFSET for piece in pieces]
+
+
+def open_tokenizer(path: Path | str, text_tokens: int) -> Tokenizer:
+    """Return the tokenizer that a file holds: a sentencepiece model, or BERT's vocabulary of word pieces.
+
+    Raises:
+        InputError: when the file is missing or is neither.
+    """
+    from sharedris.baselines.wordpiece import WordPieceTokenizer, is_vocabulary
+
+    return (WordPieceTokenizer if is_vocabulary(Path(path)) else Tokenizer)(path, text_tokens)
 
 
 def require_fit(tokenizer: Tokenizer, vocabulary_size: int) -> None:

@@ -14,7 +14,7 @@ from pipeline.data.manifest import Manifest, load_manifest
 from pipeline.data.refer import read_refer
 from pipeline.data.source import Source
 from pipeline.data.storage import open_place
-from sharedris.tokenizer import Tokenizer
+from sharedris.tokenizer import Tokenizer, open_tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def _read(args: argparse.Namespace) -> tuple[Source, Manifest | None, str]:
 
 def _tokenizer(args: argparse.Namespace, manifest: Manifest | None) -> Tokenizer | None:
     if args.tokenizer:
-        return Tokenizer(Path(args.tokenizer), args.text_tokens)
+        return open_tokenizer(Path(args.tokenizer), args.text_tokens)
     return Tokenizer(manifest.tokenizer_path, args.text_tokens) if manifest else None
 
 

@@ -39,7 +39,13 @@ def run(args: argparse.Namespace) -> int:
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
     loaded = load_model(args.model, worker.device)
     encoder = loaded.config.encoder
-    dataset = ReferDataset(args.prepared, args.split, image_size=encoder.image_size, text_tokens=encoder.text_tokens)
+    dataset = ReferDataset(
+        args.prepared,
+        args.split,
+        image_size=encoder.image_size,
+        text_tokens=encoder.text_tokens,
+        tokenizer_path=loaded.tokenizer_path,  # the model's own: another set may have been prepared with another one
+    )
     if len(dataset) == 0:
         raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
     evaluation = EvaluationConfig(threshold=loaded.threshold)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "list runs with their state and scores"),
     "cost": ("cost", "measure parameters and GMACs beside the published cells"),
     "import-beit3": ("import_beit3", "read official BEiT-3 weights and say what fits"),
+    "import-dual": ("import_dual", "join Swin and BERT weights for the dual encoders of table VI"),
     "predict": ("predict", "segment what a sentence names in an image"),
 }
 USER_ERROR, INTERRUPTED = 2, 130

@@ -27,6 +27,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--global-batch-size", type=int, help="samples per optimizer step, over all workers")
     group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")
+    group.add_argument("--dual-weights", type=Path, help="folder of import-dual that Swin and BERT start from")
     group.add_argument(
         "--set",
         action="append",
@@ -73,7 +74,7 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(str(error), "See --help for the options") from None
     if args.encoder_weights is not None:
-        from pipeline.initial import file_sha256
+        from pipeline.starting_weights import file_sha256
 
         config = replace_at(config, "train.encoder_weights_sha256", file_sha256(args.encoder_weights))
     return config
@@ -114,14 +115,14 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
         InputError: for a value that the config refuses.
     """
     names = {field.name for field in dataclasses.fields(ExecutionConfig)} & set(vars(args))
-    weights = getattr(args, "encoder_weights", None)
+    weights = {name: getattr(args, name, None) for name in ("encoder_weights", "dual_weights")}
     try:
         return ExecutionConfig(
             **{
                 **{name: getattr(args, name) for name in names},
                 "prepared_root": args.prepared,
                 "runs_root": args.runs,
-                "encoder_weights": None if weights is None else str(weights.resolve()),
+                **{name: None if path is None else str(path.resolve()) for name, path in weights.items()},
             }
         )
     except ValueError as error:

@@ -62,6 +62,7 @@ def training_dataset(
     text_tokens: int,
     horizontal_flip: bool = False,
     seed: int = 0,
+    tokenizer_path: Path | None = None,
 ) -> CombinedDataset:
     """Return the training splits of several sets as one, without the images that any of them holds out.
 
@@ -74,7 +75,8 @@ def training_dataset(
     if len(set(train_sets)) != len(train_sets) or not train_sets:
         raise InputError(f"training sets {', '.join(train_sets) or '(none)'}", "Name each set once")
     manifests = [load_manifest(prepared_root, name) for name in train_sets]
-    _check_tokenizers(manifests)
+    if tokenizer_path is None:
+        _check_tokenizers(manifests)
     held_out = held_out_images(manifests) if len(manifests) > 1 else set()
     parts = [
         ReferDataset(
@@ -85,6 +87,7 @@ def training_dataset(
             horizontal_flip=horizontal_flip,
             seed=seed,
             without_images=held_out,
+            tokenizer_path=tokenizer_path,
         )
         for manifest in manifests
     ]

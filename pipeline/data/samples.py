@@ -22,7 +22,7 @@ from pipeline.data.manifest import load_manifest
 from pipeline.data.masks import decode_mask
 from pipeline.data.split_table import image_keys, keys_in, read_split
 from pipeline.data.transforms import resize_mask
-from sharedris.tokenizer import Tokenizer
+from sharedris.tokenizer import open_tokenizer
 
 _NUMBERS = ("ref_id", "image_id", "height", "width", "area_ratio")
 
@@ -89,7 +89,7 @@ class ReferDataset(torch.utils.data.Dataset):
         self.horizontal_flip, self.seed, self.epoch = horizontal_flip, seed, 0
         set_name, part = parse_split(split)
         self.manifest = load_manifest(prepared_root, set_name)
-        self.tokenizer = Tokenizer(tokenizer_path or self.manifest.tokenizer_path, text_tokens)
+        self.tokenizer = open_tokenizer(tokenizer_path or self.manifest.tokenizer_path, text_tokens)
         table = read_split(self.manifest, part)
         if without_images:
             table = table.filter(pa.array(~keys_in(image_keys(self.manifest, table), without_images)))

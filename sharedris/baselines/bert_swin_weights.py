@@ -1,6 +1,7 @@
 """Weights of Swin and BERT as Hugging Face's transformers keeps them (`model.safetensors` of `SwinModel`, `BertModel`).
 
 Nothing is left random in silence: a file that lacks a parameter, or has one of another shape, is refused.
+`sharedris import-dual` joins both into one file under our names, for the dual encoders of table VI.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sharedris.beit3 import read_official
 from sharedris.errors import InputError
 
 REMEDY = "Give the model.safetensors of a SwinModel or BertModel of transformers of the same size"
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BERT_LAYER = {
     "attention.qkv": [f"attention.self.{part}" for part in ("query", "key", "value")],
     "attention.out": ["attention.output.dense"],
@@ -96,6 +98,57 @@ def load_swin(swin: Swin, path: Path | str) -> None:
     """
     weights = {name.removeprefix("swin."): tensor for name, tensor in read_official(Path(path)).items()}
     _load(swin, {name: swin_names(name) for name, _ in swin.named_parameters()}, weights, path)
+
+
+def to_joined(swin: Swin, bert: Bert) -> dict[str, Tensor]:
+    """Return the weights of both under our names, `swin.` and `bert.`, without the norms of maps, which are new."""
+    return {
+        f"{name}.{key}": tensor.detach().clone()
+        for name, module in (("swin", swin), ("bert", bert))
+        for key, tensor in module.named_parameters()
+        if not _is_new(name, key)
+    }
+
+
+def for_our_pixels(swin: Swin) -> None:
+    """Make a Swin that was trained on ImageNet's mean and deviation take pixels of -1 .. 1, as all models here do.
+
+    The first layer is linear in a pixel: (x - mean) / deviation = y / (2 deviation) + (0.5 - mean) / deviation where
+    y = 2 x - 1.
+    """
+    mean_3, deviation_3 = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
+    patches = swin.patches
+    assert patches.bias is not None
+    with torch.no_grad():
+        patches.bias += torch.einsum("ocyx,c->o", patches.weight, (0.5 - mean_3) / deviation_3)
+        patches.weight /= 2 * deviation_3[:, None, None]
+
+
+def load_dual(model: nn.Module, folder: Path) -> None:
+    """Load what `import-dual` wrote into a model with Swin and BERT in BEiT-3's place.
+
+    Raises:
+        InputError: when the file cannot be read, lacks a parameter, has another one or does not fit.
+    """
+    encoder, path = model.get_submodule("encoder"), folder / "weights.safetensors"
+    weights = read_official(path)
+    wanted = {
+        name: parameter
+        for name, parameter in encoder.named_parameters()
+        if name.startswith(("swin.", "bert.")) and not _is_new(*name.split(".", 1))
+    }
+    for what, names in (("lacks", wanted.keys() - weights.keys()), ("has unexpected", weights.keys() - wanted.keys())):
+        if names:
+            raise InputError(f"{path} {what} {', '.join(sorted(names)[:3])}; nothing was loaded", REMEDY)
+    wrong = [name for name, parameter in wanted.items() if not _fits(parameter, weights[name])]
+    if wrong:
+        shape = tuple(weights[wrong[0]].shape)
+        raise InputError(f"{path}: {wrong[0]} is {shape}, which does not fit this model", REMEDY)
+    encoder.load_state_dict(weights, strict=False)
+
+
+def _is_new(module: str, name: str) -> bool:
+    return module == "swin" and not swin_names(name)
 
 
 def _modern(name: str) -> str:
