@@ -148,6 +148,18 @@ def micro_config() -> RunConfig:
     )
 
 
+def left_in_cluster(patience: float = 15) -> tuple[list[str], list[str]]:
+    """Return the classes of living actors and the placement groups that a driver left; Ray may take seconds to reap."""
+    deadline = time.monotonic() + patience
+    while True:
+        # Ray's public state API asks the dashboard, which does not run here.
+        actors = [str(actor.get("ActorClassName")) for actor in all_actors().values() if actor["State"] == "ALIVE"]
+        groups = [name for name, group in placement_group_table().items() if group["state"] == "CREATED"]
+        if not (actors or groups) or time.monotonic() > deadline:
+            return actors, groups
+        time.sleep(0.5)
+
+
 def bench_nodes(nodes: int, cells: int) -> None:
     """Run trivial cells on real Ray nodes of one CPU each, all on this machine, and look for what they leave behind."""
     with tempfile.TemporaryDirectory() as folder:
@@ -164,9 +176,7 @@ def bench_nodes(nodes: int, cells: int) -> None:
             code = run_sweep(plan, experiment="bench", say=lines.append)
             wall = time.perf_counter() - started
             ray.init(address=cluster.address, log_to_driver=False)
-            # Ray's public state API asks the dashboard, which does not run here.
-            actors = [actor for actor in all_actors().values() if actor["State"] == "ALIVE"]
-            groups = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
+            actors, groups = left_in_cluster()
             ray.shutdown()
         finally:
             os.environ.pop("RAY_ADDRESS")
@@ -175,7 +185,8 @@ def bench_nodes(nodes: int, cells: int) -> None:
         print(f"| {next(line for line in lines if line.startswith('Ray:'))} | |")
         print(f"| cells with a record (exit code) | {len(list_runs(root / 'runs'))} of {cells} ({code}) |")
         print(f"| wall | {wall:.0f} s |")
-        print(f"| actors and placement groups left in the cluster | {len(actors)} and {len(groups)} |")
+        named = f" ({', '.join(sorted(set(actors)))})" if actors else ""
+        print(f"| actors and placement groups left in the cluster | {len(actors)}{named} and {len(groups)} |")
 
 
 def main() -> None:
