@@ -14,16 +14,25 @@ class TerminatedError(BaseException):
 
 @contextlib.contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Raise TerminatedError in the main thread on SIGTERM.
+    """Raise TerminatedError out of the block on SIGTERM.
 
-    Enter it after Ray was started: Ray puts its own handler in place.
+    Enter it after Ray was started: Ray puts its own handler in place. Within the block the signal is a
+    KeyboardInterrupt, the only exception that ends a wait inside Ray's core: another one is lost there, and the wait
+    goes on.
     """
+    received = False
 
     def unwind(number: int, frame: Any) -> None:
-        raise TerminatedError
+        nonlocal received
+        received = True
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, unwind)
     try:
         yield
+    except KeyboardInterrupt:
+        if received:
+            raise TerminatedError from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -180,6 +180,7 @@ def test_components_without_attention_have_no_map(micro_model: ModelConfig) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own, inside
 def test_compile_gives_the_same_logits(micro_model: ModelConfig) -> None:
     model = build_model(micro_model).eval()
     batch = inputs(micro_model)
