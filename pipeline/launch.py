@@ -51,6 +51,7 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's makes `fit` return as if all were done; Python's raises out of it
 }
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import signal
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,14 +162,10 @@ def _fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
             ],
         ),
     )
-    interrupted = threading.Event()
-    with _notes_interrupt(interrupted):
-        try:
-            tuner.fit()
-        finally:
-            shutil.rmtree(storage / name, ignore_errors=True)
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(storage / name, ignore_errors=True)
 
 
 def _trial(config: Mapping[str, str], jobs: Mapping[str, Job]) -> None:
@@ -189,23 +183,6 @@ def _directory_of(trial: Any) -> str:
 
 def _head_resource() -> str:
     return "node:__internal_head__"
-
-
-@contextlib.contextmanager
-def _notes_interrupt(interrupted: threading.Event) -> Iterator[None]:
-    """Note Ctrl-C on its way to Tune, whose `fit` returns normally after one with partial results."""
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        interrupted.set()
-        if callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _report_failures(missing: Sequence[PlannedCell], say: Say) -> int:

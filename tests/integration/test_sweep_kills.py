@@ -1,4 +1,7 @@
-"""Ten real kills at random moments: of the driver, of a worker, of the whole Ray; nothing lost, nothing twice."""
+"""Ten real kills at random moments: of the driver, of a worker, of the whole Ray; nothing lost, nothing twice.
+
+And two polite ways to end a sweep, Ctrl-C and SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from pipeline.config import RunConfig
 from pipeline.launch import run_in_process
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, list_runs, read_table, record_path
 from sharedris.config import to_dict
+from tests.conftest import TOY
 from tests.integration.micro_sweep import plan_of
 from tests.integration.test_sweep import PLACES, TIMES, environment
 
@@ -126,3 +130,45 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
     for run in children:
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
         assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_sweep_that_is_told_to_stop_does_so_at_once(number: int, code: int, toy_root: Path, tmp_path: Path) -> None:
+    runs, log = tmp_path / "runs", tmp_path / "log"
+    options = ["--prepared", str(toy_root), "--runs", str(runs), "--data", TOY, "--epochs", "200"]
+    command = [sys.executable, "-m", "sweeps", "run", "fpn", *options]
+    with log.open("w") as stream:
+        driver = subprocess.Popen(
+            command, env=environment(), stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        deadline = time.time() + 120
+        while not list(runs.glob("state/*/checkpoint-*.pt")) and driver.poll() is None and time.time() < deadline:
+            time.sleep(0.2)
+        started = descendants(driver.pid)
+        assert any("RayTrainWorker" in args for args in started.values()), log.read_text()
+        if number == signal.SIGINT:
+            os.killpg(driver.pid, number)  # a terminal's Ctrl-C reaches all in the foreground
+        else:
+            driver.send_signal(number)
+        assert driver.wait(timeout=60) == code, log.read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert "the same command goes on from here" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    time.sleep(2)
+    assert not [args for pid, args in started.items() if args == running(pid)], "processes of Ray are left"
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert not [run for run in client.search_runs(experiments) if run.info.status == "RUNNING"]
+    assert list(runs.glob("state/*/checkpoint-*.pt"))
+
+
+def running(pid: int) -> str:
+    """Return the command line of a process; nothing where it has ended."""
+    return subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
