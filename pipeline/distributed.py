@@ -85,7 +85,9 @@ def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -
             forward_sync_buffers=False,
             static_graph=static_graph,
         )
-    wrapped = nn.parallel.DistributedDataParallel(model, forward_sync_buffers=False, static_graph=static_graph)
+    wrapped = nn.parallel.DistributedDataParallel(
+        model, gradient_as_bucket_view=True, forward_sync_buffers=False, static_graph=static_graph
+    )
     wrapped.register_comm_hook(worker.world, _mean_in_order_of_rank)
     return wrapped
 
