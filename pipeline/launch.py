@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,20 +173,6 @@ def worker_loop(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
     with leader_lock(job.state_folder) if worker.leads else contextlib.nullcontext():
         run_job(job, worker)
-
-
-def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
-    """Run a job of one worker in this process, without Ray: no start-up, the same code, the same record.
-
-    Raises:
-        InputError: for more than one worker.
-        RunError: with the cause in one line.
-    """
-    if job.execution.workers != 1:
-        raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
-    cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
-    with leader_lock(job.state_folder):
-        run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")), say)
 
 
 def check_shared_storage(root: Path) -> None:

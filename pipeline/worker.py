@@ -1,9 +1,10 @@
-"""One run from start to record, as each of its workers executes it; knows nothing of Ray."""
+"""One run from start to record, as each of its workers executes it, or this process alone; knows nothing of Ray."""
 
 from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from pipeline.distributed import Worker
 from pipeline.files import read_json, write_json
 from pipeline.finish import finish
 from pipeline.job import Job
+from pipeline.lease import leader_lock
 from pipeline.progress import Progress, ProgressFile
 from pipeline.trainer import Say, train
 from sharedris.errors import InputError
@@ -49,6 +51,20 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
         cause = describe_failure(error, job)
         write_failure(job, cause, traceback.format_exc())
         raise RunError(cause) from error
+
+
+def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
+    """Run a job of one worker in this process, without Ray: no start-up, the same code, the same record.
+
+    Raises:
+        InputError: for more than one worker.
+        RunError: with the cause in one line.
+    """
+    if job.execution.workers != 1:
+        raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
+    cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
+    with leader_lock(job.state_folder):
+        run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")), say)
 
 
 def _say_replaced(job: Job, say: Say) -> None:

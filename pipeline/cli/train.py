@@ -108,12 +108,14 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
 
 
 def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[str], None]) -> None:
+    if not use_ray:  # and none is imported, which takes a second
+        from pipeline.worker import run_in_process
+
+        with sigterm_raises():
+            run_in_process(job, say)
+        return
     from pipeline import launch
 
-    if not use_ray:
-        with sigterm_raises():
-            launch.run_in_process(job, say)
-        return
     with launch.ray_cluster(), sigterm_raises():  # in this order: Ray puts its own handler in place
         launch.capacity(execution)
         launch.check_shared_storage(job.runs_root)

@@ -16,8 +16,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config import RunConfig
-from pipeline.launch import run_in_process
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, list_runs, read_table, record_path
+from pipeline.worker import run_in_process
 from sharedris.config import to_dict
 from sweeps.plan import SweepPlan
 from tests.integration.micro_sweep import plan_of

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
-from pipeline.launch import run_in_process
 from pipeline.progress import Progress, ProgressFile, read_progress
 from pipeline.watch import Watcher, format_seconds
+from pipeline.worker import run_in_process
 
 PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
 

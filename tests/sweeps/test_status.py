@@ -14,9 +14,8 @@ import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.files import write_json
-from pipeline.launch import run_in_process
 from pipeline.lease import driver_lease
-from pipeline.worker import write_failure
+from pipeline.worker import run_in_process, write_failure
 from sharedris.errors import InputError
 from sweeps.bill import bill
 from sweeps.plan import SweepPlan, make_plan
