@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import statistics
 import time
 from dataclasses import asdict
@@ -27,8 +26,8 @@ from pipeline.data.dataset import ReferDataset
 from pipeline.data.prepare import load_manifest
 from pipeline.distributed import Worker, share_buffers, unwrap
 from pipeline.evaluate import evaluate_split
-from pipeline.files import remove_partials
 from pipeline.job import Job
+from pipeline.leftovers import remove_leftovers
 from pipeline.metrics import Scores, score
 from pipeline.progress import Progress, ProgressFile
 from pipeline.protocol import PROTOCOLS
@@ -76,7 +75,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             for protocol, scores in by_protocol.items()
         ]
         write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(records), RECORD_SCHEMA)
-        remove_checkpoints(job)
+        remove_leftovers(job)
         ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="done"))
     worker.barrier()
 
@@ -138,22 +137,6 @@ def score_all_protocols(rows: pd.DataFrame, config: RunConfig) -> dict[str, Scor
     """Return the scores of one split under every protocol, by its name."""
     size = config.model.encoder.image_size
     return {name: score(rows, protocol, input_size=size) for name, protocol in PROTOCOLS.items()}
-
-
-def remove_checkpoints(job: Job) -> None:
-    """Free the space of a finished run: its weights are in the exported model, its optimizer is of no more use.
-
-    What killed writers of this run left half-written goes too; nobody else writes under its name.
-    """
-    for path in job.state_folder.glob("*checkpoint-*"):
-        path.unlink(missing_ok=True)
-    remove_partials(job.state_folder)
-    for half_written in job.model_folder.parent.glob(f".{job.run_id}.*"):
-        shutil.rmtree(half_written, ignore_errors=True)
-    for split in job.config.data.evaluate_splits:
-        remove_partials(samples_path(job.runs_root, job.run_id, split).parent)
-    for folder in ("history", "records"):
-        remove_partials(job.runs_root / folder, lambda name: name.startswith(f".{job.run_id}."))
 
 
 def _identity(job: Job) -> dict[str, Any]:

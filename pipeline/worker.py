@@ -16,6 +16,7 @@ from pipeline.files import read_json, write_json
 from pipeline.finish import finish
 from pipeline.job import Job
 from pipeline.lease import leader_lock
+from pipeline.leftovers import remove_leftovers
 from pipeline.progress import Progress, ProgressFile
 from pipeline.trainer import Say, train
 from sharedris.errors import InputError
@@ -38,6 +39,8 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
     """
     # The orphans of a killed driver may have finished the run while this worker waited for them.
     if worker.gather(job.done)[0]:
+        if worker.leads:
+            remove_leftovers(job)
         return
     if failure(job) is not None:
         raise RunError(str(failure(job)))

@@ -21,6 +21,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from pipeline import launch
 from pipeline.job import Job
 from pipeline.lease import RunHeldError, driver_lease
+from pipeline.leftovers import remove_checkpoints
 from pipeline.signals import sigterm_raises
 from pipeline.watch import Watcher
 from pipeline.worker import RunError, clear_failure, failure
@@ -93,6 +94,8 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
 def _clear_away(plan: SweepPlan, own: Sequence[Job]) -> None:
     """Remove what a driver that was killed could not: held CPUs, and Ray's folders of this sweep."""
     done = _jobs(plan.in_state("done"))
+    for job in done:
+        remove_checkpoints(job)  # of a run that was killed between its record and its end
     for job in (*own, *done):
         launch.free_placement_group(job.state_folder)
         for folder in (job.runs_root / "ray").glob(f"{job.run_id}-*"):

@@ -81,12 +81,14 @@ def _show_plan(args: argparse.Namespace) -> int:
 def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
     from pipeline.bar import run_bar
     from pipeline.lease import driver_lease
+    from pipeline.leftovers import remove_leftovers
     from pipeline.watch import Watcher
     from pipeline.worker import RunError, clear_failure
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lease(job.state_folder))
         if job.done:  # seen under the lease: another driver may have finished it just now
+            remove_leftovers(job)
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
         clear_failure(job)

@@ -155,6 +155,16 @@ def test_killed_at_every_write_and_rename(
     assert event > 40
 
 
+def test_killed_between_record_and_clean_up(long_run: RunConfig, toy_root: Path, tmp_path: Path) -> None:
+    job = job_at(long_run, toy_root, tmp_path, 1)
+    assert workers.finish(workers.start(job)) == [0]
+    left = [job.state_folder / name for name in ("checkpoint-00006-000000024.pt", ".checkpoint-00006.partial")]
+    for path in left:
+        path.touch()
+    assert workers.finish(workers.start(job)) == [0]
+    assert not [path for path in left if path.exists()]
+
+
 def test_a_changed_configuration_never_continues_old_weights(
     long_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:
