@@ -80,16 +80,21 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
     worker.barrier()
 
 
-def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
-    """Keep attention maps of a few samples of the first split, for the report's panels."""
-    split, encoder = job.config.data.evaluate_splits[0], job.config.model.encoder
-    dataset = ReferDataset(
+def _open_split(job: Job, split: str) -> ReferDataset:
+    encoder = job.config.model.encoder
+    return ReferDataset(
         job.execution.prepared_root,
         split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
         tokenizer_path=own_tokenizer(job),
     )
+
+
+def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
+    """Keep attention maps of a few samples of the first split, for the report's panels."""
+    split = job.config.data.evaluate_splits[0]
+    dataset = _open_split(job, split)
     if isinstance(model, SharedRis):
         folder = job.runs_root / "attention" / job.run_id
         store_attention(model, dataset, split, folder, threshold=job.config.evaluation.threshold, device=worker.device)
@@ -97,14 +102,7 @@ def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
 
 def evaluate_one(model: nn.Module, split: str, job: Job, worker: Worker, progress: ProgressFile) -> pd.DataFrame:
     """Return the per-sample rows of one split, saying how far it is."""
-    encoder = job.config.model.encoder
-    dataset = ReferDataset(
-        job.execution.prepared_root,
-        split,
-        image_size=encoder.image_size,
-        text_tokens=encoder.text_tokens,
-        tokenizer_path=own_tokenizer(job),
-    )
+    dataset = _open_split(job, split)
     epochs = job.config.train.epochs
 
     def on_progress(done: int, total: int) -> None:

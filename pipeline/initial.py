@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from pipeline.job import Job
-from pipeline.starting_weights import dual_sha256, file_sha256, is_dual
+from pipeline.starting_weights import DUAL_WEIGHTS, dual_sha256, file_sha256, is_dual
 from sharedris.errors import InputError
 
 
@@ -29,7 +29,7 @@ def load_initial_weights(model: nn.Module, job: Job, say: Callable[[str], None])
     if dual:
         from sharedris.baselines.bert_swin_weights import load_dual
 
-        load_dual(model, Path(path))
+        load_dual(model, Path(path) / DUAL_WEIGHTS)
     else:
         from sharedris.beit3 import load_beit3
 

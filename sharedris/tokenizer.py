@@ -23,7 +23,6 @@ MASK_TOKENS = 1
 MAX_CHARACTERS = 10_000
 """A sentence is cut here before sentencepiece sees it: no referring expression is a tenth as long."""
 
-
 REMEDY = "Give BEiT-3's beit3.spm or the tokenizer.model of a prepared set"
 
 

@@ -66,7 +66,7 @@ def _read(args: argparse.Namespace) -> tuple[Source, Manifest | None, str]:
 def _tokenizer(args: argparse.Namespace, manifest: Manifest | None) -> Tokenizer | None:
     if args.tokenizer:
         return open_tokenizer(Path(args.tokenizer), args.text_tokens)
-    return Tokenizer(manifest.tokenizer_path, args.text_tokens) if manifest else None
+    return open_tokenizer(manifest.tokenizer_path, args.text_tokens) if manifest else None
 
 
 def _write(args: argparse.Namespace, source: Source, manifest: Manifest | None, result: CheckResult) -> None:

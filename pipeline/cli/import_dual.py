@@ -13,8 +13,9 @@ from sharedris.baselines.bert import Bert
 from sharedris.baselines.bert_swin_weights import for_our_pixels, load_bert, load_swin, to_joined
 from sharedris.baselines.config import BertConfig, SwinConfig
 from sharedris.baselines.swin import Swin
+from sharedris.baselines.wordpiece import WordPieceTokenizer
 from sharedris.errors import InputError
-from sharedris.tokenizer import open_tokenizer, require_fit
+from sharedris.tokenizer import require_fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     load_swin(swin, args.swin)
     load_bert(bert, args.bert)
     for_our_pixels(swin)
-    tokenizer = open_tokenizer(args.vocabulary, 20)
+    tokenizer = WordPieceTokenizer(args.vocabulary, BertConfig().positions)
     require_fit(tokenizer, BertConfig().vocabulary_size)
     weights = to_joined(swin, bert)
     partial = args.out.with_name(f".{args.out.name}.partial")

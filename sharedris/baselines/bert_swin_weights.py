@@ -124,14 +124,13 @@ def for_our_pixels(swin: Swin) -> None:
         patches.weight /= 2 * deviation_3[:, None, None]
 
 
-def load_dual(model: nn.Module, folder: Path) -> None:
-    """Load what `import-dual` wrote into a model with Swin and BERT in BEiT-3's place.
+def load_dual(model: nn.Module, path: Path) -> None:
+    """Load the weights that `import-dual` wrote into a model with Swin and BERT in BEiT-3's place.
 
     Raises:
         InputError: when the file cannot be read, lacks a parameter, has another one or does not fit.
     """
-    encoder, path = model.get_submodule("encoder"), folder / "weights.safetensors"
-    weights = read_official(path)
+    encoder, weights = model.get_submodule("encoder"), read_official(path)
     wanted = {
         name: parameter
         for name, parameter in encoder.named_parameters()

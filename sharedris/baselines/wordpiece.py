@@ -27,13 +27,11 @@ class WordPieceTokenizer(Tokenizer):
     """BERT's uncased vocabulary with a fixed sequence length: `[CLS]`, at most T - 2 pieces, `[SEP]`, padding."""
 
     def _read(self, content: bytes) -> None:
+        from tokenizers import BertWordPieceTokenizer  # here: most runs have no use for it
+
         try:
-            from tokenizers import BertWordPieceTokenizer
-        except ImportError:
-            remedy = "pip install tokenizers, on every node"
-            raise InputError("BERT's word pieces need the package tokenizers", remedy) from None
-        try:
-            lines = content.decode("utf-8").splitlines()
+            # Not `splitlines`: a piece may be a character that Unicode takes for the end of a line.
+            lines = content.decode("utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
             raise InputError(f"{self.path} is no vocabulary: {error}", REMEDY) from None
         self._ids = {piece: index for index, piece in enumerate(lines)}

@@ -145,6 +145,12 @@ def test_word_pieces_are_berts(folder: Path) -> None:
     assert (tokenizer.vocabulary_size, tokenizer.mask_id) == (len(PIECES), 4)
 
 
+def test_a_piece_may_be_what_unicode_takes_for_the_end_of_a_line(tmp_path: Path) -> None:
+    pieces = [*PIECES[:5], "\u2028", "\x85", "man"]
+    (tmp_path / "vocab.txt").write_bytes("\n".join(pieces).encode())
+    assert open_tokenizer(tmp_path / "vocab.txt", 10).encode("man")[0].tolist()[:3] == [2, 7, 3]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -165,10 +171,14 @@ def test_bad_folders_end_the_command_in_one_line(
 ) -> None:
     again = ["import-dual", "--swin", str(GOLDEN), "--bert", str(GOLDEN), "--vocabulary", str(folder / "vocab.txt")]
     assert main([*again, "--out", str(folder)]) == 2
+    sentencepiece = next(toy_root.glob("*/tokenizer.model"))
+    assert main([*again[:-1], str(sentencepiece), "--out", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
     train = ["train", "--prepared", str(toy_root), "--runs", str(tmp_path / "runs"), "--data", TOY]
     system = '{"kind":"cgformer","encoder":"swin_bert"}'
     assert main([*train, "--set", f"model.system={system}", "--dual-weights", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert "is there already" in lines[0]
-    assert "has no weights.safetensors" in lines[1]
+    assert "is no vocabulary" in lines[1]
+    assert "has no weights.safetensors" in lines[2]
