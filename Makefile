@@ -122,6 +122,7 @@ BENCHES := $(addprefix bench-,model train data sweep report compared)
 bench: $(BENCHES) ## Run every benchmark (bench-model, bench-train, bench-data, bench-sweep, bench-report, bench-compared)
 $(BENCHES): bench-%: $(READY)
 	@$(V)/python benchmarks/bench_$*.py
+bench-model: bench-compared # the compared modules beside ours
 
 .PHONY: clean
 clean: ## Remove what commands made below runs/ and data/

@@ -1,11 +1,16 @@
-"""Each compared module beside Shared-RIS at the paper's scale: seconds and memory on this machine, on real photographs.
+"""Each compared module beside Shared-RIS at the paper's scale: seconds and memory on this machine.
 
-    python benchmarks/bench_compared.py --prepared data/prepared --split refcoco_unc/val    # about 20 minutes, 8 GiB
-    python benchmarks/bench_compared.py --prepared ... --split ... --only "V CGFormer"
+    python benchmarks/bench_compared.py                          # on synthetic pictures; about 20 minutes, 8 GiB
+    python benchmarks/bench_compared.py --prepared data/prepared --split refcoco_unc/val       # on photographs
+    python benchmarks/bench_compared.py --only "V CGFormer"      # this row, and ours to compare it with
+    python benchmarks/bench_compared.py --scale tiny             # in seconds, to see that it works
 
-Every row is a process of its own. A forward pass of one photograph, best of the repeats; then one optimisation step as
-a run takes it (two photographs, since batch norms want more than one; fp32, activation checkpointing, AdamW, clipping),
-and the loss of the same two before and after it. CPU seconds, which vary less than wall seconds on a shared machine.
+Every row is a process of its own. A forward pass of one image, best of the repeats after one that is not timed; then
+one optimisation step as a run takes it (two images, since batch norms want more than one; fp32, activation
+checkpointing, AdamW, clipping), and the loss of the same two before and after it, with the same random draws (paths and
+features dropped, noise, hidden words). CPU seconds, which vary less than wall seconds on a shared machine.
+
+Photographs must be prepared with a tokenizer of at most 30,522 ids, which is what BERT's rows have.
 """
 
 from __future__ import annotations
@@ -16,8 +21,12 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,25 +35,33 @@ from pipeline.cost import measure_cost
 from pipeline.cost_memory import peak_memory_mib
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.loader import Batch, collate
+from pipeline.data.prepare import prepare_source
+from pipeline.data.refer import read_refer
+from pipeline.data.synthetic import write_synthetic
 from pipeline.distributed import Worker
 from pipeline.optim import build_optimizer
 from pipeline.presets import default_run
+from pipeline.provenance import collect
 from pipeline.train_step import train_step
-from sharedris.config import ModelConfig
+from sharedris.config import SCALES, LossConfig, ModelConfig
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model
+from sharedris.model import SharedRis, build_model
 from sweeps.registry import SWEEPS
 from sweeps.spec import Row, cells_of
 
 OURS = "IV Shared FPN (Ours)"
 TABLES = ("IV", "V", "VI", "X")
+SET = "toyplus_unc"
+LEARNING_RATE = 1e-5
+DRAWS = 1
+"""Seed of what is drawn in the two passes that a loss is taken from."""
 
 
-def models() -> dict[str, ModelConfig]:
-    """Return the distinct models of the four tables at the paper's scale, ours first."""
+def models(scale: str) -> dict[str, ModelConfig]:
+    """Return the distinct models of the four tables, ours first."""
     tables: dict[str, tuple[Row, ...]] = {name: SWEEPS["all"].tables[name] for name in TABLES}
     sweep = replace(SWEEPS["all"], tables=tables)
-    cells = cells_of(sweep, lambda seed, _: default_run(scale="base", seed=seed), (0,))
+    cells = cells_of(sweep, lambda seed, _: default_run(scale=scale, seed=seed), (0,))
     found = {cell.names[0].replace("/", " ", 1): cell.config.model for cell in cells if cell.config is not None}
     return {OURS: found.pop(OURS), **found}
 
@@ -54,48 +71,57 @@ def measure(config: ModelConfig, prepared: str, split: str, repeats: int) -> dic
     torch.manual_seed(0)
     encoder = config.encoder
     dataset = ReferDataset(prepared, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens)
-    run = default_run(scale="base")
-    model = build_model(config).eval()
+    model = build_model(config)
     one, two = collate([dataset[0]]), collate([dataset[0], dataset[len(dataset) // 2]])
-    with torch.inference_mode(), peak_memory_mib("cpu") as forward_memory:
-        forward = min(_timed(lambda: model(one.image_BCHW, one.token_ids_BT, one.padding_BT)) for _ in range(repeats))
-    model.train().set_activation_checkpointing(True)
-    optimizer = build_optimizer(model, replace(run.optim, learning_rate=1e-5))
+    return {**_measure_forward(model, one, repeats), **_measure_step(model, two)}
+
+
+def _measure_forward(model: SharedRis, batch: Batch, repeats: int) -> dict[str, float]:
+    model.eval()
+    with torch.inference_mode():
+        _logits(model, batch)  # what is made on first use is not timed
+        with peak_memory_mib("cpu") as memory:
+            best = min(_timed(lambda: _logits(model, batch)) for _ in range(repeats))
+    return {"forward_seconds": best[0], "forward_cpu_seconds": best[1], "forward_mib": memory.mib}
+
+
+def _measure_step(model: SharedRis, batch: Batch) -> dict[str, Any]:
+    run = default_run(scale="base")
+    optimizer = build_optimizer(model, replace(run.optim, learning_rate=LEARNING_RATE))
     train = replace(run.train, precision="fp32")
+    model.train().set_activation_checkpointing(True)
     losses = []
 
-    def step(batch: Batch) -> None:
-        result = train_step(
-            model,
-            optimizer,
-            torch.amp.GradScaler("cpu", enabled=False),
-            [batch],
-            train=train,
-            optim=run.optim,
-            worker=Worker(),
-            step=0,
-        )
+    def step() -> None:
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        result = train_step(model, optimizer, scaler, [batch], train=train, optim=run.optim, worker=Worker(), step=0)
         losses.append(float(result.terms[0]))
 
-    with peak_memory_mib("cpu") as step_memory:
-        seconds = _timed(lambda: step(two))
-    with torch.no_grad():
-        logits_BHW = model(two.image_BCHW, two.token_ids_BT, two.padding_BT)
-        own = model.take_own_loss(two.mask_BHW)
-        after = segmentation_loss(logits_BHW, two.mask_BHW, train.loss).total
-        losses.append(float(after if own is None else after + own))
+    torch.manual_seed(DRAWS)
+    with peak_memory_mib("cpu") as memory:
+        seconds = _timed(step)
+    torch.manual_seed(DRAWS)
+    losses.append(_loss(model, batch, train.loss))
     return {
-        "forward_seconds": forward[0],
-        "forward_cpu_seconds": forward[1],
-        "forward_mib": forward_memory.mib,
         "step_seconds": seconds[0],
         "step_cpu_seconds": seconds[1],
-        "step_mib": step_memory.mib,
+        "step_mib": memory.mib,
         "losses": losses,
     }
 
 
-def _timed(work: Any) -> tuple[float, float]:
+@torch.no_grad()
+def _loss(model: SharedRis, batch: Batch, weights: LossConfig) -> float:
+    loss = segmentation_loss(_logits(model, batch), batch.mask_BHW, weights).total
+    own = model.take_own_loss(batch.mask_BHW)
+    return float(loss if own is None else loss + own)
+
+
+def _logits(model: SharedRis, batch: Batch) -> torch.Tensor:
+    return model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
     started, cpu_started = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - started, time.process_time() - cpu_started
@@ -111,36 +137,59 @@ def _row(name: str, config: ModelConfig, values: dict[str, Any], ours: dict[str,
     return f"| {' | '.join([*cells, ' to '.join(f'{loss:.3f}' for loss in values['losses'])])} |"
 
 
+def prepare(folder: Path) -> str:
+    """Write and prepare a small synthetic set below a folder; return the folder of what is prepared."""
+    write_synthetic(folder / "refer", SET, expressions=200, seed=0)
+    prepare_source(read_refer(folder / "refer", SET), str(folder / "prepared"))
+    return str(folder / "prepared")
+
+
+def print_header(split: str, threads: int) -> None:
+    """Print what the numbers below were taken of and on."""
+    state = collect()
+    commit = f"{state['git_commit'][:7]}{' with changes' if state['git_dirty'] else ''}"
+    print(f"{datetime.now():%Y-%m-%d %H:%M}, commit {commit}; {platform.machine()}, {os.cpu_count()} CPUs, ", end="")
+    print(f"threads: {threads}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f}; images of {split}\n")
+
+
 def main() -> None:
     """Parse arguments and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prepared", required=True)
-    parser.add_argument("--split", required=True)
+    parser.add_argument("--prepared", help="folder of prepared sets; without it a synthetic set is made")
+    parser.add_argument("--split", help="of the prepared sets: SET/SPLIT")
+    parser.add_argument("--scale", choices=sorted(SCALES), default="base")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="names of rows, as the table has them")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if bool(args.prepared) != bool(args.split):
+        parser.error("--prepared and --split go together")
     torch.set_num_threads(args.threads)
     if args.one:
-        print(json.dumps(measure(models()[args.one], args.prepared, args.split, args.repeats)))
+        print(json.dumps(measure(models(args.scale)[args.one], args.prepared, args.split, args.repeats)))
         return
-    load = os.getloadavg()[0]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {args.threads} thread, ", end="")
-    print(f"torch {torch.__version__}; load {load:.1f}\n")
+    with tempfile.TemporaryDirectory(prefix="bench-compared-") as name:
+        prepared, split = (args.prepared, args.split) if args.prepared else (prepare(Path(name)), f"{SET}/val")
+        print_header(split if args.prepared else f"{split} (synthetic)", args.threads)
+        options = ["--prepared", prepared, "--split", split, "--scale", args.scale]
+        print_table([*options, "--repeats", str(args.repeats), "--threads", str(args.threads)], args.scale, args.only)
+    print(f"\nload {os.getloadavg()[0]:.1f} at the end")
+
+
+def print_table(options: list[str], scale: str, only: list[str] | None) -> None:
+    """Measure each row, or ours and those that are asked for, in a process of its own, and print it."""
     print("| row | M params | GMACs | forward, CPU s | ratio | peak MiB | step of 2, CPU s | ratio | peak MiB | loss |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     ours: dict[str, Any] = {}
-    for name, config in models().items():
-        if args.only and name not in (*args.only, OURS):
+    for name, config in models(scale).items():
+        if only and name not in (*only, OURS):
             continue
-        command = [sys.executable, __file__, "--prepared", args.prepared, "--split", args.split, "--one", name]
-        command += ["--repeats", str(args.repeats), "--threads", str(args.threads)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        command = [sys.executable, __file__, *options, "--one", name]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         values = json.loads(done.stdout.splitlines()[-1])
         ours = ours or values
         print(_row(name, config, values, ours), flush=True)
-    print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 
 
 if __name__ == "__main__":

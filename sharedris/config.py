@@ -111,8 +111,8 @@ class DecoderConfig:
     kind: DecoderKind = "self_attention"
     layers: int = 1
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    cgformer: CgformerConfig = field(default_factory=CgformerConfig)  # read by kind "cgformer" alone
-    dmmi: DmmiConfig = field(default_factory=DmmiConfig)  # read by kind "dmmi" alone
+    cgformer: CgformerConfig = field(default_factory=CgformerConfig)  # of kind "cgformer", and of that system (VI)
+    dmmi: DmmiConfig = field(default_factory=DmmiConfig)  # of kind "dmmi", and of that system (VI)
 
     def __post_init__(self) -> None:
         _require(self.kind in typing.get_args(DecoderKind), "decoder.kind", f"unknown kind {self.kind!r}")
@@ -178,7 +178,7 @@ class ModelConfig:
 
     @property
     def logits_size(self) -> int:
-        """Side of the logit map: 120 for the paper's 480x480 input; CGFormer's is as large as the input."""
+        """Side of the logit map: at the paper's scale 120, a quarter of the input, and 480 for CGFormer."""
         kind = self.decoder.kind if self.system.kind == "shared_ris" else self.system.kind
         if kind == "cgformer":
             return self.finest_grid * 2**self.decoder.cgformer.upsample_blocks
@@ -193,7 +193,7 @@ class ModelConfig:
 
     @property
     def finest_grid(self) -> int:
-        """Side of the finest map of the compared decoders: 120 for 480 pixels."""
+        """Side of the compared decoders' finest map: 120 for 480 pixels; at tiny scale 32 on BEiT-3, 16 on Swin."""
         swin = self.system.swin.patch_size
         return self.encoder.grid * 4 if self.system.encoder == "beit3" else self.encoder.image_size // swin
 
@@ -225,7 +225,7 @@ def tiny(**changes: Any) -> ModelConfig:
             fpn=FpnConfig(fusion=fusion, cris=CrisConfig(level_widths=(32, 64, 128))),
             decoder=DecoderConfig(
                 fusion=fusion,
-                # Patches of 8 pixels: the finest map has half the input's side already.
+                # Patches of 8 pixels: the finest map has half the input's side already (on Swin a quarter, always).
                 cgformer=CgformerConfig(pyramid_widths=(128, 64, 32, 16), token_width=64, upsample_blocks=1),
                 dmmi=DmmiConfig(pyramid_widths=(128, 64, 32, 16), width=64, heads=4, mlp_width=256),
             ),

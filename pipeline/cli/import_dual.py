@@ -21,7 +21,7 @@ from sharedris.tokenizer import require_fit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     example = "of transformers: {}, model.safetensors or a .pth of plain tensors"
-    parser.add_argument("--swin", type=Path, required=True, help=example.format("swin-base-patch4-window12-384"))
+    parser.add_argument("--swin", type=Path, required=True, help=example.format("swin-base-patch4-window12-384-in22k"))
     parser.add_argument("--bert", type=Path, required=True, help=example.format("bert-base-uncased"))
     parser.add_argument("--vocabulary", type=Path, required=True, help="vocab.txt of bert-base-uncased")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, for --dual-weights")

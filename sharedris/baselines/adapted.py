@@ -68,10 +68,13 @@ class CgformerMask(LossOfItsOwn):
 
 
 class DmmiMask(LossOfItsOwn):
-    """DMMI's decoder over given maps, with its losses.
+    """DMMI's decoder over given maps, with its losses of training.
 
-    Hidden words are set to zero here, where the authors encode the sentence a second time with them masked. In
-    evaluation, where nothing reads it, the image-to-text branch does not run: so do the published 276 G and 392 G.
+    The authors encode the sentence a second time with a noun masked, so that nothing of the word is left. Here features
+    of words are set to zero after the encoder (and after the FPN or the interactions), whose other positions have seen
+    the word and the image already: less is to be brought back. The pairing's negatives are those of one forward pass
+    (`contrastive_loss`). In evaluation, where nothing reads it, the image-to-text branch does not run: so the
+    published 276 G and 392 G have it.
     """
 
     def __init__(self, options: DmmiConfig, text_width: int) -> None:
@@ -79,7 +82,7 @@ class DmmiMask(LossOfItsOwn):
         self.options = options
         self.text_in = Linear(text_width, options.width) if text_width != options.width else nn.Identity()
         self.decoder = DmmiDecoder(options)
-        self._kept: tuple[Readings, Tensor, Tensor, Tensor | None] | None = None
+        self._kept: tuple[Readings, Tensor, Tensor, Tensor] | None = None
 
     def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
         """Return logits, (B, H, W): foreground less background, so that the sigmoid is theirs of two classes."""
@@ -87,31 +90,56 @@ class DmmiMask(LossOfItsOwn):
         if not self.training:
             readings = self.decoder(maps, text_BTC, None, visible_B11T)
         else:
-            hidden_BT1 = torch.rand(*text_BTC.shape[:2], 1, device=text_BTC.device) < self.options.masked_words
+            used_BT = used_positions(text_BTC, visible_B11T)
+            drawn_BT = torch.rand(used_BT.shape, device=text_BTC.device) < self.options.masked_words
+            hidden_BT1 = (drawn_BT & without_ends(used_BT))[..., None]
             readings = self.decoder(maps, text_BTC, text_BTC.masked_fill(hidden_BT1, 0.0), visible_B11T)
-            aligned_BTC = self.decoder.image_to_text.align(text_BTC)
-            self._kept = (readings, text_BTC, aligned_BTC, visible_B11T)
+            self._kept = (readings, text_BTC, self.decoder.image_to_text.align(text_BTC), used_BT)
         return readings.logits_B2HW[:, 1] - readings.logits_B2HW[:, 0]
 
     def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the losses of the reconstructed words and of the pairing of images with sentences."""
         if self._kept is None:
             return None
-        (readings, text_BTC, aligned_BTC, visible_B11T), self._kept = self._kept, None
+        (readings, text_BTC, aligned_BTC, used_BT), self._kept = self._kept, None
         assert readings.text_BTC is not None
         assert readings.image_BC is not None
-        used_BT = torch.ones(text_BTC.shape[:2], device=text_BTC.device)
-        if visible_B11T is not None:
-            used_BT = visible_B11T[:, 0, 0].float()
-        likeness_BT = functional.cosine_similarity(text_BTC.detach().float(), readings.text_BTC.float(), dim=-1)
-        words = 1 - ((likeness_BT * used_BT).sum(dim=1) / used_BT.sum(dim=1)).mean()
-        sentence_BC = (aligned_BTC.float() * used_BT[..., None]).sum(dim=1) / used_BT.sum(dim=1, keepdim=True)
+        words = reconstruction_loss(text_BTC.float(), readings.text_BTC.float(), used_BT)
+        sentence_BC = mean_of_words(aligned_BTC.float(), used_BT)
         pairs = contrastive_loss(readings.image_BC.float(), sentence_BC, self.options.temperature)
         return self.options.reconstruction_loss * words + self.options.contrastive_loss * pairs
 
 
+def used_positions(text_BTC: Tensor, visible_B11T: Tensor | None) -> Tensor:
+    """Return which positions are no padding, (B, T)."""
+    if visible_B11T is None:
+        return torch.ones(text_BTC.shape[:2], dtype=torch.bool, device=text_BTC.device)
+    return visible_B11T[:, 0, 0]
+
+
+def without_ends(used_BT: Tensor) -> Tensor:
+    """Return where the words are, (B, T): all that is used but the first position (class) and the last (end)."""
+    # A position that is neither has a used one after it.
+    return functional.pad(used_BT[:, 2:], (1, 1))
+
+
+def reconstruction_loss(text_BTC: Tensor, remade_BTC: Tensor, used_BT: Tensor) -> Tensor:
+    """Return 1 less the mean likeness, by angle, of what the image gave back to the words, which get no gradient."""
+    likeness_BT = functional.cosine_similarity(text_BTC.detach(), remade_BTC, dim=-1)
+    return 1 - mean_of_words(likeness_BT[..., None], used_BT).mean()
+
+
+def mean_of_words(tokens_BTC: Tensor, used_BT: Tensor) -> Tensor:
+    """Return the mean over the positions in use, (B, C); the authors' sentence is the mean over padding as well."""
+    return (tokens_BTC * used_BT[..., None]).sum(dim=1) / used_BT.sum(dim=1, keepdim=True)
+
+
 def contrastive_loss(image_BC: Tensor, sentence_BC: Tensor, temperature: float) -> Tensor:
-    """Return the cross-entropy of pairing each image of the batch with its sentence, and the other way round."""
+    """Return the cross-entropy of pairing each image with its sentence among those given, and the other way round.
+
+    Given are those of one forward pass, of one worker's micro-batch, as in the authors' code: so the loss depends on
+    how the global batch is divided, and of a single sample it is 0.
+    """
     scores_BB = functional.normalize(image_BC, dim=1) @ functional.normalize(sentence_BC, dim=1).T / temperature
     own_B = torch.arange(len(scores_BB), device=scores_BB.device)
     return functional.cross_entropy(scores_BB, own_B) + functional.cross_entropy(scores_BB.T, own_B)

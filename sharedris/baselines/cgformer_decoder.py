@@ -158,14 +158,14 @@ class CgformerDecoder(nn.Module):
 
 
 def group_loss(maps_BNHW: list[Tensor], mask_BHW: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return the weighted Dice losses of the second token's pixels against the mask, as the public code has them.
+    """Return the weighted Dice losses of the pixels of the mask's token, the last, as the public code has them for two.
 
     The sigmoid over what is 0 or 1 already is theirs.
     """
     losses = []
     for map_BNHW, weight in zip(maps_BNHW, weights, strict=True):
         target_BHW = functional.interpolate(mask_BHW[:, None].float(), size=map_BNHW.shape[-2:], mode="nearest")[:, 0]
-        probability_BP, target_BP = map_BNHW[:, 1].float().sigmoid().flatten(1), target_BHW.flatten(1)
+        probability_BP, target_BP = map_BNHW[:, -1].float().sigmoid().flatten(1), target_BHW.flatten(1)
         overlap_B = 2 * (probability_BP * target_BP).sum(dim=1) + 1
         losses.append(weight * (1 - overlap_B / (probability_BP.sum(dim=1) + target_BP.sum(dim=1) + 1)).mean())
     return torch.stack(losses).sum()

@@ -1,6 +1,7 @@
-"""Options of the compared modules; what their papers or this one leave open is a field here, with the reason in docs.
+"""Options of the compared modules: sizes, and what of their design more than one reading was tried for.
 
-Widths are those of the paper's scale. `docs/compared.md` says which published cost each default meets.
+Widths are those of the paper's scale. `docs/compared.md` says which published cost each default meets, and what else
+was assumed.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class CgformerConfig:
     def __post_init__(self) -> None:
         _require(self.group_tokens >= 2, "decoder.cgformer.group_tokens", "must be 2 or more")
         _require(0.0 <= self.dropout < 1.0, "decoder.cgformer.dropout", "must be in [0, 1)")
+        _require(len(self.group_loss) == 3, "decoder.cgformer.group_loss", "needs three weights, one a level")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class DmmiConfig:
     heads: int = 8
     mlp_width: int = 2048
     dropout: float = 0.1
-    masked_words: float = 0.15  # share of words hidden from the image-to-text branch
+    masked_words: float = 0.15  # share hidden from the image-to-text branch; the authors hide one noun of each sentence
     reconstruction_loss: float = 0.01
     contrastive_loss: float = 0.01
     temperature: float = 0.05
@@ -140,7 +142,7 @@ class SystemConfig:
     encoder: EncoderPair = "beit3"
     vitdet: VitdetConfig = field(default_factory=VitdetConfig)
     stages: tuple[int, ...] = (3, 6, 9, 12)  # of BEiT-3, from the finest map to the coarsest
-    pwam_heads: int = 8  # of CGFormer's encoder
+    pwam_heads: int = 8  # of CGFormer on Swin + BERT; on BEiT-3 it has no PWAM
     interaction: bool = True  # DMMI's own text-image interaction at BEiT-3's stages too; its cost cell asks for it
     swin: SwinConfig = field(default_factory=SwinConfig)
     bert: BertConfig = field(default_factory=BertConfig)

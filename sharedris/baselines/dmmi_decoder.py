@@ -77,7 +77,7 @@ class ImageToText(nn.Module):
 
 
 class DmmiDecoder(nn.Module):
-    """The decoder by itself, over four maps and the words, both modalities' text features of the same width."""
+    """The decoder by itself, over four maps and the words; inside, pixels are as wide as the words."""
 
     def __init__(self, options: DmmiConfig) -> None:
         super().__init__()

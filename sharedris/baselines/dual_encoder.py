@@ -1,7 +1,8 @@
 """Swin and BERT behind the interface of BEiT-3's encoder, with CGFormer's or DMMI's fusion after each stage (table VI).
 
-As in LAVT: what the pixels make of the words is the stage's map, and flows back into the pixels through a gate that
-starts closed. In DMMI the words change as well, from stage to stage.
+As in LAVT: what the pixels make of the words is the stage's map, and flows back into the pixels through a gate. It
+starts closed, as CGFormer's and DMMI's code sets it; but they draw all linear layers anew afterwards, at 0.02, and so
+start with theirs a little open, as LAVT's is. In DMMI the words change as well, from stage to stage.
 
 Shapes: B batch, P pixels of a stage, C their channels, T text tokens, D their width.
 """
@@ -93,7 +94,7 @@ def closed_gates(widths: tuple[int, ...]) -> nn.ModuleList:
     """Return a gate a stage that lets nothing through yet; the last, which has nothing behind it, stays so."""
     gates = [LanguageGate(width) for width in widths]
     for gate in gates:
-        nn.init.zeros_(gate.open.weight)
+        nn.init.zeros_(gate.open.weight)  # the second layer alone: with both at zero none would ever get a gradient
     gates[-1].requires_grad_(False)
     return nn.ModuleList(gates)
 

@@ -20,7 +20,7 @@ from sharedris.config import DecoderConfig, FpnConfig, ModelConfig, base, tiny
 from sharedris.layers import explicit_attention
 from sharedris.model import build_model
 
-MISSES = {  # published cells that no choice of the open options reaches; the table in docs/model.md names them
+MISSES = {  # published cells that no choice of the open options reaches; docs/model.md and docs/compared.md name them
     ("II", "Shared-RIS, ViT-L"),
     ("V", "No Fusion"),
     ("V", "DMMI"),  # its authors' code holds three layers twice, which ours does not: the test below

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sharedris.baselines.cgformer_decoder import CgformerDecoder
 from sharedris.baselines.config import CgformerConfig, DmmiConfig
@@ -196,3 +197,21 @@ def test_interaction_of_dmmi_both_ways() -> None:
     common, words = module(given["pixels"], given["words"], None)
     torch.testing.assert_close(common, expected["common"], **TOLERANCE)
     torch.testing.assert_close(words, expected["words"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_interaction_of_dmmi_with_padding() -> None:
+    weights, _, _ = read("interaction")
+    _, given, expected = read("interaction_padded")
+    module = DmmiInteraction(12, 16)
+    load_theirs(module, weights, INTERACTION)
+    used_BT = given["used"].bool()
+    common, words = module(given["pixels"], given["words"], used_BT[:, None])
+    # Their pixels read no padding, and their words only across the end: the last one takes the position after it into
+    # its phrase of three. Ours finds itself there again, as theirs does when it stands in the padding.
+    before_last_BT = used_BT & functional.pad(used_BT[:, 1:], (0, 1))
+    for case, compared_BT in (("random", before_last_BT), ("repeated", used_BT)):
+        torch.testing.assert_close(common, expected[f"{case}.common"], **TOLERANCE)
+        torch.testing.assert_close(words[compared_BT], expected[f"{case}.words"][compared_BT], **TOLERANCE)
+    at_last_BT = used_BT & ~before_last_BT
+    assert not torch.allclose(words[at_last_BT], expected["random.words"][at_last_BT], atol=1e-3)

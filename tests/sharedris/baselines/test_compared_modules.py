@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sharedris.attention_maps import attention_maps
+from sharedris.baselines.cgformer_decoder import group_loss
 from sharedris.baselines.config import (
     BertConfig,
     CgformerConfig,
@@ -198,6 +199,35 @@ def test_own_losses_are_there_once_for_each_forward_pass(make) -> None:
         assert model.take_own_loss(mask) is None
 
 
+@pytest.mark.parametrize("case", ["dmmi", "whole dmmi, beit3", "whole dmmi, swin+bert"])
+def test_words_alone_are_hidden(make, case: str) -> None:
+    config = make(case)
+    every_word = replace(config.decoder.dmmi, masked_words=1.0)
+    model = build_model(replace(config, decoder=replace(config.decoder, dmmi=every_word))).train()
+    given: list[tuple[Tensor, Tensor]] = []
+    decoder = model.decoder.mask.decoder
+    decoder.register_forward_pre_hook(lambda _, arguments: given.append((arguments[1], arguments[2])))
+    model(*inputs(config))
+    model(*inputs(config)[:2], None)  # nothing is padded
+    all_used = (config.encoder.text_tokens,) * 3
+    for (words_BTC, hidden_BTC), lengths in zip(given, ((5, 9, 7), all_used), strict=True):
+        position = torch.arange(words_BTC.shape[1])  # the model cuts off what is padding in all samples
+        end = torch.tensor(lengths)[:, None] - 1
+        is_word_BT = (position > 0) & (position < end)
+        assert (hidden_BTC[is_word_BT] == 0).all()
+        assert torch.equal(hidden_BTC[~is_word_BT], words_BTC[~is_word_BT])  # class, end and padding
+        assert words_BTC.abs().sum(dim=-1).all()
+
+
+def test_the_masks_token_is_what_the_group_loss_looks_at() -> None:
+    mask = torch.zeros(1, 8, 8)
+    mask[:, :4] = 1
+    maps = [torch.full((1, 3, side, side), -9.0) for side in (2, 4, 8)]
+    maps[2][:, -1] = 18 * mask - 9
+    level_losses = [float(group_loss(maps, mask, weights)) for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    assert level_losses[2] < 0.01 < 0.6 < min(level_losses[:2])
+
+
 def test_groups_are_hard_and_noisy_in_training_alone(make) -> None:
     torch.manual_seed(0)
     config = make("cgformer")
@@ -249,6 +279,7 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
         (lambda: CrisConfig(level_widths=(1, 2)), "fpn.cris.level_widths"),
         (lambda: CgformerConfig(group_tokens=1), "group_tokens"),
         (lambda: CgformerConfig(dropout=1.0), "dropout"),
+        (lambda: CgformerConfig(group_loss=(0.1, 0.1)), "decoder.cgformer.group_loss"),
         (lambda: SystemConfig(kind="mask2former"), "system.kind"),
         (lambda: SystemConfig(encoder="clip"), "system.encoder"),
         (lambda: SystemConfig(kind="vitdet", encoder="swin_bert"), "system.encoder"),
