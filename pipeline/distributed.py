@@ -45,9 +45,13 @@ class Worker:
         return [sum(column) for column in zip(*self.gather(values), strict=True)]
 
 
-def seed_everything(seed: int, rank: int) -> None:
-    """Seed torch's generators; every rank draws its own drop-path masks. Nothing here uses other generators."""
-    torch.manual_seed(seed * 1_000_003 + rank)
+def seed_everything(seed: int, rank: int, *, step: int = 0) -> None:
+    """Seed torch's generators; every rank draws its own drop-path masks. Nothing here uses other generators.
+
+    Args:
+        step: where the numbers start anew in the middle of a run, so that they are not those of its beginning.
+    """
+    torch.manual_seed(seed * 1_000_003 + rank + step * 1_000_000_007)
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
@@ -63,51 +67,6 @@ def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -> nn.Module:
-    """Return the model as DistributedDataParallel where there is more than one worker.
-
-    Args:
-        static_graph: every step uses the same parameters once; holds unless gradients are accumulated, since it
-            forbids `no_sync`.
-
-    On the CPU gradients are summed in order of rank. Gloo's ring adds in an order that depends on how DDP cut its
-    buckets, which changes after the first step: a resumed run of three workers would differ in the last bit.
-    """
-    if worker.world == 1:
-        return model
-    if worker.device.type == "cuda":
-        return nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[worker.device.index],
-            gradient_as_bucket_view=True,
-            forward_sync_buffers=False,
-            static_graph=static_graph,
-        )
-    wrapped = nn.parallel.DistributedDataParallel(
-        model, gradient_as_bucket_view=True, forward_sync_buffers=False, static_graph=static_graph
-    )
-    wrapped.register_comm_hook(worker.world, _mean_in_order_of_rank)
-    return wrapped
-
-
-def _mean_in_order_of_rank(world: int, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    own = bucket.buffer()
-    parts = [torch.empty_like(own) for _ in range(world)]
-    work = dist.all_gather(parts, own, async_op=True)
-
-    def mean(_: Any) -> torch.Tensor:
-        total = parts[0]
-        for part in parts[1:]:
-            total += part
-        return total.div_(world)
-
-    return work.get_future().then(mean)
-
-
-# DDP compares the annotations themselves, which are strings in this module.
-_mean_in_order_of_rank.__annotations__.update({"bucket": dist.GradBucket, "return": torch.futures.Future[torch.Tensor]})
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -16,11 +16,13 @@ import torch
 from torch import nn
 
 from pipeline import batch_norm, checkpoints
+from pipeline.allocator import keep_freed_memory
 from pipeline.config import TrainConfig
 from pipeline.damaged import ReplaceDamaged
 from pipeline.data.dataset import training_dataset
 from pipeline.data.loader import Batch, train_loader
-from pipeline.distributed import Worker, seed_everything, wrap_for_training
+from pipeline.ddp import wrap_for_training
+from pipeline.distributed import Worker, seed_everything
 from pipeline.initial import load_initial_weights
 from pipeline.job import Job
 from pipeline.optim import build_optimizer, learning_rate_at, set_learning_rate
@@ -28,6 +30,7 @@ from pipeline.progress import Progress, ProgressFile
 from pipeline.starting_weights import own_tokenizer
 from pipeline.train_state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.train_step import StepResult, train_step
+from sharedris.errors import InputError
 from sharedris.model import build_model
 
 Say = Callable[[str], None]
@@ -60,11 +63,19 @@ def train(job: Job, worker: Worker, say: Say = print) -> TrainState:
     """Train to the last epoch and return the state, resuming from a checkpoint if there is one.
 
     Raises:
+        InputError: too few samples for one step.
         NonFiniteLossError: named by step and samples.
         OSError: a checkpoint could not be written; the one before it is intact.
     """
+    if worker.device.type == "cpu":
+        keep_freed_memory()
     dataset = open_training_data(job)
     plan = make_plan(job.config.train, len(dataset))
+    if plan.steps_per_epoch == 0:  # known here alone: combined sets leave out what another one holds out
+        raise InputError(
+            f"{len(dataset)} training samples do not fill one global batch of {job.config.train.global_batch_size}",
+            "Lower --global-batch-size",
+        )
     if worker.leads:
         for name, counts in left_out(dataset).items():
             say(f"{job.run_id}: left out of {name}, held out elsewhere: {counts}")
@@ -123,7 +134,7 @@ def start(job: Job, worker: Worker, say: Say = print) -> TrainState:
     )
     seed_everything(job.config.seed, rank=worker.rank + 1)
     if saved is not None:
-        restore(state, saved, worker)
+        restore(state, saved, worker, seed=job.config.seed)
     if worker.leads:
         write_history(job, state)  # forgets epochs that no checkpoint holds
         if saved is not None:
@@ -174,7 +185,7 @@ def _run_epoch(job: Job, worker: Worker, state: TrainState, plan: Plan, dataset:
         state.step += 1
         state.step_in_epoch += 1
         _note_times(state, result, waited, time.perf_counter() - begun)
-        if worker.leads:
+        if worker.leads and progress.due("training", state.epoch + 1):
             progress.write(_reading(job, state, plan))
         if every and state.step % every == 0 and state.step_in_epoch < plan.steps_per_epoch:
             save_checkpoint(job, worker, state)
@@ -238,6 +249,7 @@ def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: Plan) -> No
             "gradient_norm": sums.gradient_norm / counted,
             "learning_rate": learning_rate_at(state.step - 1, plan.steps, job.config.optim),
             "world_size": worker.world,
+            "micro_batch_size": job.share(worker.world).micro_batch_size,
             "seconds": sums.seconds,
             "data_seconds": sums.data_seconds,
         }
