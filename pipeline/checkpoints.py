@@ -32,7 +32,11 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
     path = path_of(folder, epoch=epoch, step=step)
     with atomic_writer(path) as stream:
         torch.save(state, stream)
-    write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "bytes": path.stat().st_size})
+    try:
+        write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "bytes": path.stat().st_size})
+    except OSError:
+        path.unlink(missing_ok=True)  # it does not count, and its space is what is missing
+        raise
     prune(folder)
     return path
 
@@ -40,6 +44,12 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
 def path_of(folder: Path, *, epoch: int, step: int) -> Path:
     """Return where the checkpoint of so many finished epochs and steps lies."""
     return folder / f"checkpoint-{epoch:05d}-{step:09d}.pt"
+
+
+def newest_name(folder: Path) -> str | None:
+    """Return the file name of the newest checkpoint that was written to its end, or None."""
+    whole = [path.name for path in folder.glob("checkpoint-*.pt") if path.with_suffix(".json").exists()]
+    return max(whole, default=None)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -53,12 +63,13 @@ def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) 
 
     What is passed over is said aloud, since it costs the user an epoch.
     """
-    for path in sorted(folder.glob("checkpoint-*.pt"), reverse=True):
+    paths = sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+    for path in paths:
         manifest = read_json(path.with_suffix(".json"))
         if manifest is None:
             say(f"passed over {path.name}: its writer was interrupted")
         elif manifest["bytes"] != path.stat().st_size or manifest["sha256"] != _sha256(path):
-            say(f"passed over {path.name}: it is damaged (size or SHA-256 differ); trying the one before it")
+            say(f"passed over {path.name}: it is damaged (size or SHA-256 differ)")
         else:
             try:
                 state = load(path)
@@ -68,6 +79,8 @@ def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) 
             if state["content_hash"] == content_hash:
                 return state
             say(f"passed over {path.name}: it belongs to another configuration ({state['content_hash']})")
+    if paths:
+        say("no checkpoint is left to go on from: training starts at its first step")
     return None
 
 

@@ -117,7 +117,11 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """Where and on what a run happens; none of it changes the result beyond floating-point order."""
+    """Where and on what a run happens; none of it changes the result beyond floating-point order.
+
+    But for one thing: the head's batch statistics are those of a forward (`micro_batch_size` times the workers), since
+    the samples of a step that are accumulated do not meet. History and record say over how many they were taken.
+    """
 
     workers: int = 1
     min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
@@ -139,6 +143,14 @@ class ExecutionConfig:
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
         _require(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+        for name in ("micro_batch_size", "checkpoint_every_epochs", "checkpoint_every_steps"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, "must be 1 or more")
+
+    @property
+    def reads(self) -> list[str]:
+        """What workers read beside the runs: prepared sets and the weights that a run starts from."""
+        return [name for name in (self.prepared_root, self.encoder_weights, self.dual_weights) if name is not None]
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -60,5 +61,9 @@ def damaged_samples(state_folder: Path) -> dict[int, str]:
         lines = (state_folder / _NOTE).read_text().splitlines()
     except FileNotFoundError:
         return {}
-    entries = [json.loads(line) for line in lines]
-    return {entry["index"]: entry["message"] for entry in entries}
+    damaged = {}
+    for line in lines:
+        with contextlib.suppress(json.JSONDecodeError):  # torn by a kill or a full disk; the sample is met again
+            entry = json.loads(line)
+            damaged[entry["index"]] = entry["message"]
+    return damaged

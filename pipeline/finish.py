@@ -55,6 +55,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             own_tokenizer(job) or manifest.tokenizer_path,
             job.config.evaluation.threshold,
             job.run_id,
+            job.config.train.precision,
         )
     scored: dict[str, dict[str, Scores]] = {}
     rates: dict[str, float] = {}
@@ -177,12 +178,11 @@ def _measured(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> 
 
 
 def _batch_norm_in_words(job: Job, state: TrainState) -> str:
-    """Say how batch statistics were taken, for each number of workers that the run has had."""
-    worlds = sorted({int(row["world_size"]) for row in state.history}, reverse=True)
+    """Say how batch statistics were taken, for each number of workers and size of a forward that the run has had."""
+    had = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
     synchronized = job.config.train.synchronize_batch_norm
     return "; ".join(
-        batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=job.share(world).micro_batch_size)
-        for world in worlds
+        batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=size) for world, size in had
     )
 
 

@@ -12,13 +12,14 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
@@ -32,6 +33,7 @@ from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.network import refuse_silent_address
 from pipeline.ray_internals import NodeTorchConfig, PlacementGroupNote, RunTrainer
+from pipeline.said import SaidFile
 from pipeline.worker import RunError, failure, innermost, run_job, write_failure
 from sharedris.errors import InputError
 
@@ -41,12 +43,17 @@ RESTARTS = 3
 COLLECTIVE_TIMEOUT_SECONDS = 900
 """How long a worker waits for the others; the longest honest wait is for the leader's checkpoint."""
 
+NODE_ANSWERS_SECONDS = 120
+"""How long a node may take to start a process and look at its files."""
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a run that has ended is seen by it; Ray's 2 s are paid by every cell
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # One more process a worker group, to restart it just before a node is taken away; ours restart when it has gone.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -63,8 +70,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     Raises:
         InputError: when the named cluster cannot be joined.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
@@ -84,6 +90,11 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _set_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def wants_gpu(execution: ExecutionConfig) -> bool:
@@ -125,6 +136,7 @@ def fit(job: Job) -> None:
     Raises:
         RunError: with the cause in one line.
     """
+    _set_environment()  # a trial on another node has not the driver's
     storage = job.runs_root / "ray"
     for orphan in storage.glob(f"{job.run_id}-*"):  # of drivers that were killed; we hold their lease
         shutil.rmtree(orphan, ignore_errors=True)
@@ -172,14 +184,18 @@ def worker_loop(config: dict[str, Any]) -> None:
         # One CPU is what this worker holds; more threads would only fight its neighbours.
         torch.set_num_threads(1)
     with leader_lock(job.state_folder) if worker.leads else contextlib.nullcontext():
-        run_job(job, worker)
+        run_job(job, worker, SaidFile(job.state_folder).say)
 
 
-def check_shared_storage(root: Path) -> None:
+def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
     """Prove that every node reads what the driver writes below `root` and the other way, before hours are spent.
 
+    Args:
+        root: of the runs.
+        reads: what workers only read (prepared sets, weights); on every node, shared or a copy. URIs are left out.
+
     Raises:
-        InputError: naming the nodes that do not.
+        InputError: naming the nodes that do not, and those that do not answer.
     """
     root.mkdir(parents=True, exist_ok=True)
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -189,12 +205,17 @@ def check_shared_storage(root: Path) -> None:
     path = root / f".nonce-{nonce[:8]}"
     path.write_text(nonce)
     answer = ray.remote(num_cpus=0)(_answer_nonce)
+    local = [name for name in reads if "://" not in name]
     blind = {}
     try:
         for node in nodes:
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            problem = ray.get(answer.options(scheduling_strategy=here).remote(str(path), nonce, node["NodeID"]))
+            asked = answer.options(scheduling_strategy=here).remote(str(path), nonce, node["NodeID"], local)
+            try:
+                problem = ray.get(asked, timeout=NODE_ANSWERS_SECONDS)
+            except (RayError, TimeoutError) as error:
+                problem = f"does not answer ({type(error).__name__})"
             reply = path.with_name(f"{path.name}-{node['NodeID']}")
             if problem is None and not reply.exists():
                 problem = "what it writes there does not arrive here"
@@ -205,13 +226,17 @@ def check_shared_storage(root: Path) -> None:
         path.unlink(missing_ok=True)
     if blind:
         raise InputError(
-            f"{root} is not shared by all nodes: " + "; ".join(f"{name}: {text}" for name, text in blind.items()),
-            "Give a folder that all nodes mount and may write to, with RUNS= (--runs); see docs/cluster.md",
+            "not every node sees the same files: " + "; ".join(f"{name}: {text}" for name, text in blind.items()),
+            f"Keep runs ({root}) where all nodes mount and may write, with RUNS= (--runs), and prepared sets and "
+            "weights at the same path on each; see docs/cluster.md",
         )
 
 
-def _answer_nonce(path: str, nonce: str, node: str) -> str | None:
+def _answer_nonce(path: str, nonce: str, node: str, reads: Sequence[str]) -> str | None:
     """Read the driver's nonce and write one back; return what went wrong, or None. Runs on each node."""
+    for name in reads:
+        if not Path(name).exists():
+            return f"has no {name}"
     try:
         if Path(path).read_text() != nonce:
             return "reads another file there"

@@ -20,6 +20,8 @@ from pipeline.files import read_json, write_json
 from sharedris.errors import InputError
 
 ORPHAN_WAIT_SECONDS = 60.0
+STALE_SECONDS = 600.0
+"""Without a word for so long a run on another host counts as interrupted: longer than a step takes anywhere."""
 
 
 class RunHeldError(InputError):
@@ -32,15 +34,20 @@ def driver_lease(state_folder: Path) -> Iterator[None]:
 
     Raises:
         RunHeldError: at once, naming the holder.
+        InputError: when nothing can be written there.
     """
-    state_folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(state_folder / "driver.lock")
     try:
+        state_folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise RunHeldError(
             f"{state_folder.name} is being run by {holder(state_folder)}",
             "Wait for it, or stop it; the same command then goes on from its last checkpoint",
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{state_folder} cannot be written: {error.strerror}", "Name a folder that can with --runs (make: RUNS=)"
         ) from None
     try:
         mine = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
@@ -68,6 +75,26 @@ def leader_lock(state_folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_driven(state_folder: Path, *, updated: float) -> bool:
+    """Return whether a driver works on a run, as its note tells.
+
+    Args:
+        updated: when the run last said how far it is; decides for a driver on another host, that cannot be asked.
+    """
+    note = read_json(state_folder / "driver.json")
+    if note is None:
+        return False
+    if note["host"] != socket.gethostname():
+        return time.time() - updated < STALE_SECONDS
+    try:
+        os.kill(note["process"], 0)  # asks whether there is such a process
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def holder(state_folder: Path) -> str:

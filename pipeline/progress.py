@@ -60,13 +60,16 @@ class ProgressFile:
 
     def write(self, progress: Progress) -> None:
         """Write the reading, or skip it if the last one is fresh and of the same phase and epoch."""
-        now = time.time()
-        key = (progress.phase, progress.epoch)
-        if key == self._last and now - self._written < _SECONDS_BETWEEN_WRITES:
+        if not self.due(progress.phase, progress.epoch):
             return
+        now = time.time()
         stamp = {"updated": now, "host": socket.gethostname(), "process": os.getpid()}
         write_json(self._path, {**asdict(progress), **stamp})
-        self._last, self._written = key, now
+        self._last, self._written = (progress.phase, progress.epoch), now
+
+    def due(self, phase: Phase, epoch: int) -> bool:
+        """Whether a reading of this phase and epoch would be written now; to make one, a GPU has to be waited for."""
+        return (phase, epoch) != self._last or time.time() - self._written >= _SECONDS_BETWEEN_WRITES
 
 
 def read_progress(folder: Path) -> Progress | None:

@@ -11,8 +11,10 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import ray
+from ray.runtime_context import RuntimeContext
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _TorchBackend
@@ -23,9 +25,11 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
 from pipeline.job import Job
 from pipeline.network import interface_of
+from pipeline.worker import RunError
 
 
 class RunTrainer(TorchTrainer):
@@ -33,7 +37,7 @@ class RunTrainer(TorchTrainer):
 
     It leaves out the actors that we have no use for, each a process whose start takes seconds: Ray Data's manager
     serves data sets that we do not pass; the placement-group cleaner needs the dashboard (`free_placement_group`); and
-    within a trial of Tune the controller runs in the trial's own process.
+    the controller runs in the process that calls `fit`, a driver or a trial of Tune, which does nothing else meanwhile.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -48,15 +52,29 @@ class RunTrainer(TorchTrainer):
         parts["failure_policy"] = RetryWhileProgress(self.run_config.failure_config, str(job.state_folder))
         if self.scaling_config.elasticity_enabled:
             parts["scaling_policy"] = EvenShares(self.scaling_config, job.config.train.global_batch_size)
-        if ray.get_runtime_context().get_actor_id() is None:
-            return super()._initialize_and_run_controller(**parts)
-        # A trial is an actor that does nothing else: the controller needs no process of its own.
-        controller = TrainController(**parts)
+        controller = OwnController(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """Leave Ctrl-C alone: Ray's handler makes `fit` return as if the run had ended."""
+
+
+class OwnWorkerGroup(WorkerGroup):
+    """A worker group that a driver may start, which is no actor.
+
+    The workers are told of their controller only for `get_all_reported_checkpoints`, and ours report none to Ray.
+    """
+
+    def _init_train_context_on_workers(self, *parts: Any) -> None:
+        with patch.object(RuntimeContext, "current_actor", None):
+            super()._init_train_context_on_workers(*parts)
+
+
+class OwnController(TrainController):
+    """A controller that is a plain object of the process that calls `fit`."""
+
+    worker_group_cls = OwnWorkerGroup
 
 
 class RetryWhileProgress(DefaultFailurePolicy):
@@ -68,13 +86,19 @@ class RetryWhileProgress(DefaultFailurePolicy):
 
     def make_decision(self, training_failed_error: Any) -> FailureDecision:
         """Return whether the worker group is started again."""
-        if (self._folder / "failure.json").exists():
+        if (self._folder / "failure.json").exists() or _would_fail_again(training_failed_error):
             return FailureDecision.RAISE
         newest = max((path.name for path in self._folder.glob("checkpoint-*.json")), default="")
         if newest > self._newest:
             self._worker_group_failures = 0
         self._newest = newest
         return super().make_decision(training_failed_error)
+
+
+def _would_fail_again(error: Any) -> bool:
+    """Whether a worker said so; on a full or read-only disk the exception is all that it can leave."""
+    failures = getattr(error, "worker_failures", {}).values()
+    return any(isinstance(getattr(failure, "_base_exc", failure), RunError) for failure in failures)
 
 
 class EvenShares(ElasticScalingPolicy):

@@ -114,6 +114,7 @@ HISTORY_SCHEMA = pa.schema(
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),  # of the epoch's last step
         ("world_size", pa.int64()),
+        ("micro_batch_size", pa.int64()),  # samples of one forward of one worker
         ("seconds", pa.float64()),
         ("data_seconds", pa.float64()),  # of it spent waiting for batches
     ]
@@ -175,7 +176,7 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     Raises:
         RecordError: when the file is missing, damaged or of another schema version.
     """
-    remedy = "Move it away, or train the run again with --force"
+    remedy = "Move it away and run the same command again"
     try:
         rows = pd.read_parquet(path)
     except FileNotFoundError:

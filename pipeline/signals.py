@@ -18,16 +18,20 @@ def sigterm_raises() -> Iterator[None]:
 
     Enter it after Ray was started: Ray puts its own handler in place. Within the block the signal is a
     KeyboardInterrupt, the only exception that ends a wait inside Ray's core: another one is lost there, and the wait
-    goes on.
+    goes on. Ctrl-C raises the same; with a handler that is not Python's own asyncio leaves it alone, whose handler
+    would only ask the controller to stop at its next await.
     """
     received = False
 
     def unwind(number: int, frame: Any) -> None:
         nonlocal received
-        received = True
+        received = received or number == signal.SIGTERM
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, unwind)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell has it ignored (`... &`)
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, unwind) for number in numbers}
     try:
         yield
     except KeyboardInterrupt:
@@ -35,4 +39,5 @@ def sigterm_raises() -> Iterator[None]:
             raise TerminatedError from None
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
-from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path, samples_path
+from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, read_table, record_path, samples_path
 from sharedris.config import to_dict
 
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
@@ -111,12 +111,14 @@ class Tracker:
         """Log final scores per split and protocol, and the run's files as artifacts; once."""
         if self.client.get_run(run_id).data.tags.get(f"{_TAG}recorded") == "yes":
             return
-        path = record_path(job.runs_root, job.run_id)
+        path, history = record_path(job.runs_root, job.run_id), history_path(job.runs_root, job.run_id)
+        if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
+            self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
         now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
         metrics = [Metric(name, value, now, 0) for name, value in _final_metrics(read_table(path, RECORD_SCHEMA))]
         self.client.log_batch(run_id, metrics=metrics)
         samples = [samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits]
-        for file in (path, history_path(job.runs_root, job.run_id), *samples):
+        for file in (path, history, *samples):
             if file.exists():
                 self.client.log_artifact(run_id, str(file))
         self.client.set_tag(run_id, f"{_TAG}recorded", "yes")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import checkpoints
-from pipeline.distributed import Worker, random_state, restore_random_state, unwrap
+from pipeline.distributed import Worker, random_state, restore_random_state, seed_everything, unwrap
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
 from pipeline.train_step import StepResult
@@ -86,11 +86,11 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
     worker.barrier()
 
 
-def restore(state: TrainState, saved: dict[str, Any], worker: Worker) -> None:
+def restore(state: TrainState, saved: dict[str, Any], worker: Worker, *, seed: int) -> None:
     """Put a checkpoint into a fresh state.
 
     With another number of workers than wrote it the optimisation goes on from the same weights, but the generators
-    start anew from the seed: the bits of the drop-path masks differ.
+    start anew from the seed and the step: the bits of the drop-path masks differ.
     """
     unwrap(state.model).load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -103,6 +103,7 @@ def restore(state: TrainState, saved: dict[str, Any], worker: Worker) -> None:
         restore_random_state(own["random"], worker.device)
         state.sums = EpochSums(**own["sums"])
     else:
+        seed_everything(seed, rank=worker.rank + 1, step=state.step)
         # Means over the old workers stand for what each of the new ones would have seen.
         terms = torch.stack([rank["sums"]["terms"] for rank in ranks]).mean(0)
         state.sums = EpochSums(**{**ranks[0]["sums"], "terms": terms})

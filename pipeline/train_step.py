@@ -22,6 +22,8 @@ from sharedris.loss import LossTerms, segmentation_loss
 from sharedris.model import SharedRis
 
 _NAMED_SAMPLES = 20
+_SMALLEST_SCALE = 1.0
+"""fp16: gradients that overflow without being enlarged do so by themselves, and each skipped step halves the scale."""
 _AUTOCAST_DTYPE: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -35,14 +37,14 @@ class StepResult:
 
     Attributes:
         terms: total loss, BCE and Dice [3], means over this worker's samples; left on the device, since reading them
-            every step would stall a GPU.
+            every step would stall a GPU (and so it does where the progress file is due).
         gradient_norm: of the reduced gradient before clipping, the same on all workers.
     """
 
     terms: torch.Tensor
     gradient_norm: float
     skipped: bool
-    forward_seconds: float
+    forward_seconds: float  # on a GPU until it was all asked for; only the step as a whole is waited for
     backward_seconds: float
     optimizer_seconds: float
 
@@ -91,7 +93,8 @@ def train_step(
     # The norm is of the reduced gradient, the same on all workers, so all of them decide alike.
     finite = math.isfinite(norm)
     if not finite:
-        _refuse(micro_batches, terms, train, worker, step, scales=scaler.is_enabled())
+        overflows = scaler.is_enabled() and scaler.get_scale() > _SMALLEST_SCALE
+        _refuse(micro_batches, terms, train, worker, step, scales=overflows)
         for buffer, kept in statistics:
             buffer.copy_(kept)  # a skipped step leaves nothing behind, least of all NaN in a running mean
     if finite or scaler.is_enabled():

@@ -1,7 +1,7 @@
-"""Follows runs from their files: a line per epoch, an estimate of the time left, epochs into MLflow.
+"""Follows runs from their files: what they say, a line per epoch, an estimate of the time left, epochs into MLflow.
 
 Works the same for runs in this process, under Ray on this machine and on other nodes, since it reads nothing but the
-progress and history files.
+progress and history files and what the leading worker said.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline.job import Job
 from pipeline.progress import Progress, read_progress
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
+from pipeline.said import SaidLines
 
 if TYPE_CHECKING:
     from pipeline.tracking import Tracker
@@ -56,7 +57,9 @@ class Watcher:
         self._ended = threading.Event()
         self._started = time.time()
         self._epochs_said = {job.run_id: _epochs_in(job) for job in jobs}
+        self._said = {job.run_id: SaidLines(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
+        self._tracker_failed: set[str] = set()
         self._evaluating: set[str] = set()
         self._done: set[str] = set()
         self._whole_seconds: dict[str, float] = {}  # run id -> how long the whole run takes, as last seen
@@ -81,6 +84,8 @@ class Watcher:
         for run_id, job in self._jobs.items():
             if run_id in self._done:
                 continue
+            for line in self._said[run_id].new():
+                self._say(line)
             self._say_new_epochs(job)
             self._say_phase(job)
         self.time_left()  # keeps the rates of runs that are evaluating by now
@@ -99,8 +104,19 @@ class Watcher:
         for _, row in history[history["epoch"] > said].iterrows():
             self._say(self._epoch_line(job, row))
         self._epochs_said[job.run_id] = max(said, int(history["epoch"].max()))
-        if self._tracker is not None:
+        self._track(job, history)
+
+    def _track(self, job: Job, history: pd.DataFrame) -> None:
+        """Log epochs into MLflow; a store that does not answer ends neither the run nor these lines."""
+        if self._tracker is None:
+            return
+        try:
             self._tracker.epochs(self._mlflow_runs[job.run_id], history)
+        except Exception as error:
+            if job.run_id not in self._tracker_failed:  # said once; every epoch's call logs all epochs again
+                self._tracker_failed.add(job.run_id)
+                cause = (str(error).splitlines() or [type(error).__name__])[0]
+                self._say(f"{self._labels[job.run_id]:<24} MLflow does not take its epochs: {cause}")
 
     def _epoch_line(self, job: Job, row: pd.Series) -> str:
         rate = row["samples"] / row["seconds"] if row["seconds"] > 0 else 0.0

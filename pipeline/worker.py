@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from pipeline import checkpoints
 from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.files import read_json, write_json
@@ -17,11 +18,19 @@ from pipeline.finish import finish
 from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.leftovers import remove_leftovers
-from pipeline.progress import Progress, ProgressFile
+from pipeline.progress import Progress, ProgressFile, read_progress
 from pipeline.trainer import Say, train
 from sharedris.errors import InputError
 
 _NAMED = 5
+_LOADER_KILLED = "is killed by signal: Killed"
+_SIGNS_OF_NO_MEMORY = (
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "out of memory",  # NCCL's and CUDA's own words
+    _LOADER_KILLED,
+)
 
 
 class RunError(RuntimeError):
@@ -45,11 +54,12 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
     if failure(job) is not None:
         raise RunError(str(failure(job)))
     try:
-        finish(job, worker, train(job, worker, say))
+        state = train(job, worker, say)
         if worker.leads:
             _say_replaced(job, say)
+        finish(job, worker, state)
     except Exception as error:
-        if worker.world > 1 and _peer_was_lost(error):
+        if worker.world > 1 and _peer_was_lost(error) and not _is_out_of_memory(error):
             raise
         cause = describe_failure(error, job)
         write_failure(job, cause, traceback.format_exc())
@@ -87,16 +97,12 @@ def describe_failure(error: BaseException, job: Job) -> str:
     if isinstance(error, InputError):
         text = _without_trace(str(error))  # a loader process sends its trace along
     elif _is_out_of_memory(error):
-        text = (
-            f"out of memory with {_forward_size(job)} samples a forward: set --micro-batch-size lower (gradient "
-            "accumulation keeps the global batch), or --activation-checkpointing"
-        )
+        text = _out_of_memory_in_words(error, job)
     elif isinstance(error, OSError):
         text = f"{error.strerror or _without_trace(str(error))} ({error.filename or 'no file named'})"
     else:
         text = f"{type(error).__name__}: {_without_trace(str(error))}"
-    newest = max((path.name for path in job.state_folder.glob("checkpoint-*.pt")), default="none")
-    return f"{text} [last good checkpoint: {newest}]"
+    return f"{text} [last good checkpoint: {checkpoints.newest_name(job.state_folder) or 'none'}]"
 
 
 def _without_trace(text: str) -> str:
@@ -107,12 +113,23 @@ def _without_trace(text: str) -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the host had no memory left; torch says the latter in a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether a GPU or the host had no memory left; torch and its libraries often say so in a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
 
 
-def _forward_size(job: Job) -> int:
-    return job.share(job.execution.workers).micro_batch_size
+def _out_of_memory_in_words(error: BaseException, job: Job) -> str:
+    if _LOADER_KILLED in str(error):
+        return "a loader process was killed, as a host does that is out of memory: set --loader-workers lower"
+    reading = read_progress(job.state_folder)
+    if reading is not None and reading.phase == "evaluating":
+        return "out of memory in evaluation, which takes one sample a forward: it needs a device with more memory"
+    size = job.share(job.execution.workers).micro_batch_size
+    return (
+        f"out of memory with {size} samples a forward: set --micro-batch-size lower (gradient accumulation keeps the "
+        "global batch), or --activation-checkpointing"
+    )
 
 
 def innermost(error: BaseException) -> str:

@@ -32,10 +32,17 @@ class SavedModel(NamedTuple):
     tokenizer_path: Path
     threshold: float
     run_id: str
+    precision: str
 
 
 def save_model(
-    folder: Path, model: nn.Module, config: ModelConfig, tokenizer_path: Path, threshold: float, run_id: str
+    folder: Path,
+    model: nn.Module,
+    config: ModelConfig,
+    tokenizer_path: Path,
+    threshold: float,
+    run_id: str,
+    precision: str = "fp32",
 ) -> None:
     """Write a model folder in one step, in place of one that is there.
 
@@ -46,6 +53,7 @@ def save_model(
         tokenizer_path: sentencepiece model, copied.
         threshold: probability above which a pixel is foreground.
         run_id: name of the run, kept in `config.json`.
+        precision: of the forward passes that it was scored with on a GPU, kept there too.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -54,7 +62,7 @@ def save_model(
         # A copy each: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
-        values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id}
+        values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
         (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")
         shutil.copyfile(tokenizer_path, partial / TOKENIZER)
         _replace_folder(partial, folder)
@@ -95,7 +103,12 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
         reason = str(error).splitlines()[1].strip()
         raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
     return SavedModel(
-        model.to(device).eval(), config, folder / TOKENIZER, float(values["threshold"]), str(values["run_id"])
+        model=model.to(device).eval(),
+        config=config,
+        tokenizer_path=folder / TOKENIZER,
+        threshold=float(values["threshold"]),
+        run_id=str(values["run_id"]),
+        precision=str(values["precision"]),
     )
 
 

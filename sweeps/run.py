@@ -73,7 +73,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
 
 def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> None:
     held = launch.capacity(own[0].execution)
-    launch.check_shared_storage(own[0].runs_root)
+    launch.check_shared_storage(own[0].runs_root, own[0].execution.reads)
     _clear_away(plan, own)
     say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
     labels = _labels(plan)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.files import read_json
 from pipeline.job import Job
+from pipeline.lease import is_driven
 from pipeline.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
 from pipeline.watch import format_seconds
 from sharedris.errors import InputError
 from sweeps.plan import PlannedCell, SweepPlan
-
-_STALE_SECONDS = 60.0
 
 
 def describe(plan: SweepPlan) -> str:
@@ -53,7 +51,7 @@ def _progress(job: Job) -> str:
     if progress is None:
         return ""
     words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
-    if time.time() - progress.updated > _STALE_SECONDS:
+    if not is_driven(job.state_folder, updated=progress.updated):
         return f"interrupted while {words}"
     left = ""
     if progress.samples_per_second:

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from sharedris.errors import InputError
 
@@ -16,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("split", help="in full: refcocog_umd/val")
     parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "fp16"],
+        help="on a GPU (default: what its run was scored with)",
+    )
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that read data")
     parser.add_argument("--out", type=Path, help="write the per-sample rows here (parquet)")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -26,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from pipeline.bar import sample_bar
-    from pipeline.config import EvaluationConfig
+    from pipeline.config import EvaluationConfig, Precision
     from pipeline.data.dataset import ReferDataset
     from pipeline.distributed import Worker
     from pipeline.evaluate import evaluate_split
@@ -48,13 +54,14 @@ def run(args: argparse.Namespace) -> int:
     )
     if len(dataset) == 0:
         raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
+    precision = cast(Precision, args.precision or loaded.precision)
     evaluation = EvaluationConfig(threshold=loaded.threshold)
     with sample_bar(args.split) as on_progress:
         rows = evaluate_split(
             loaded.model,
             dataset,
             evaluation=evaluation,
-            precision="fp32",
+            precision=precision,
             worker=worker,
             loader_workers=args.loader_workers,
             on_progress=on_progress,

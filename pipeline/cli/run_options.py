@@ -7,6 +7,7 @@ import dataclasses
 import json
 import operator
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
@@ -15,12 +16,26 @@ from sharedris.config import SCALES, from_dict, to_dict
 from sharedris.errors import InputError
 
 
+class Given(argparse.Action):
+    """Stores a value, and in `given` that the user named it: a preset then leaves it alone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
+        """Store both."""
+        setattr(namespace, self.dest, value)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what decides a run's result."""
     group = parser.add_argument_group("what is run")
-    group.add_argument("--model", default="tiny", choices=list(SCALES), help="scale (default: %(default)s)")
     group.add_argument(
-        "--data", default=DEFAULT_SET, help="prepared set, or several joined by commas (default: %(default)s)"
+        "--model", default="tiny", choices=list(SCALES), action=Given, help="scale (default: %(default)s)"
+    )
+    group.add_argument(
+        "--data",
+        default=DEFAULT_SET,
+        action=Given,
+        help="prepared set, or several joined by commas (default: %(default)s)",
     )
     group.add_argument("--evaluate", help="splits in full, joined by commas (default: val of each set)")
     group.add_argument("--epochs", type=int, help="default: 4 for tiny, 35 else")
@@ -40,10 +55,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what does not decide a run's result."""
     group = parser.add_argument_group("where and on what")
-    group.add_argument("--workers", type=int, default=1, help="DDP workers of one run, one CPU or GPU each")
+    group.add_argument(
+        "--workers", type=int, default=1, action=Given, help="DDP workers of one run, one CPU or GPU each"
+    )
     group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     group.add_argument("--loader-workers", type=int, default=0, help="processes that read data, per worker")
-    group.add_argument("--micro-batch-size", type=int, help="samples of one forward; the rest is accumulated")
+    group.add_argument(
+        "--micro-batch-size", type=int, action=Given, help="samples of one forward at most; the rest is accumulated"
+    )
     group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
     group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     group.add_argument("--runs", default="runs", help="root of records, samples, models (default: %(default)s)")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.files import read_json
+from pipeline.lease import is_driven
 from pipeline.progress import read_progress
-from pipeline.records import list_runs, record_path
-
-_STALE_SECONDS = 60.0
+from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _done_line(root: Path, run_id: str, protocol: str) -> str:
-    record = pd.read_parquet(record_path(root, run_id))
+    try:
+        record = read_table(record_path(root, run_id), RECORD_SCHEMA)
+    except RecordError as error:
+        return f"{run_id:<44} damaged   {error}"
     rows = record[record["protocol"] == protocol]
     scores = "  ".join(
         f"{row['split']} oIoU {100 * row['oiou']:.2f} mIoU {100 * row['miou']:.2f}" for _, row in rows.iterrows()
@@ -52,6 +51,5 @@ def _state_words(folder: Path) -> str:
     progress = read_progress(folder)
     if progress is None:
         return "not begun"
-    age = time.time() - progress.updated
-    word = "running  " if age < _STALE_SECONDS else "interrupted"
+    word = "running  " if is_driven(folder, updated=progress.updated) else "interrupted"
     return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

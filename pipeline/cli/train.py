@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import ExecutionConfig
+from pipeline.data.catalog import SETS
 from pipeline.job import Job, make_job
 from pipeline.machine import check_workers_fit
 from pipeline.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
 
 RUN_FAILED, TERMINATED = 3, 143
-PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8}
-"""What the paper's recipe says beyond the base scale's defaults: 8 GPUs with 14 samples each, one set at a time."""
+PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
+"""What the paper's recipe says beyond the base scale's defaults: 8 GPUs with 14 samples each, one set at a time; fewer
+GPUs accumulate."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=["paper"],
-        action=_Preset,
-        help="paper: section IV-A (base model, refcoco_unc, 35 epochs, 8 workers); other options change it",
+        help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples a "
+        "forward); other options change it",
     )
     parser.add_argument("--min-workers", type=int, help="go on with as few as these while nodes are away (elastic)")
+    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--checkpoint-every-steps", type=int, help="within an epoch too, for epochs that take hours")
-    parser.add_argument("--ray", action="store_true", help="use Ray Train for one worker too")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: minutes before the first step")
+    parser.add_argument("--ray", action="store_true", help="use Ray Train for one worker too (so does RAY_ADDRESS)")
     parser.add_argument("--experiment", help="log into this MLflow experiment (RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
     parser.add_argument("--plan", action="store_true", help="print what would be done and start nothing")
     parser.add_argument(
@@ -41,20 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Preset(argparse.Action):
-    """Sets what the user has not set; options that come later on the line win anyway."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
-        namespace.preset = value
-        for name, wanted in PAPER.items():
-            if getattr(namespace, name) == parser.get_default(name):
-                setattr(namespace, name, wanted)
-        if namespace.evaluate is None and namespace.data == PAPER["data"]:
-            namespace.evaluate = ",".join(f"{namespace.data}/{part}" for part in ("val", "testA", "testB"))
+def _apply_preset(args: argparse.Namespace) -> None:
+    """Set what the user has not set, wherever on the line the preset stood."""
+    if args.preset is None:
+        return
+    for name, wanted in PAPER.items():
+        if name not in getattr(args, "given", ()):
+            setattr(args, name, wanted)
+    sets = args.data.split(",")
+    if args.evaluate is None and all(name in SETS for name in sets):
+        splits = [f"{name}/{part}" for name in sets for part in SETS[name].splits]
+        args.evaluate = ",".join(split for split in splits if not split.endswith("/train"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run, resume, or show the plan."""
+    _apply_preset(args)
     config, execution = run_config(args, seed=args.seed), execution_config(args)
     if args.plan:
         return _show_plan(args)
@@ -62,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.provenance import collect
 
     job = make_job(config, execution, cells=("train",), provenance=collect())
-    return _train(job, execution, use_ray=args.ray or execution.workers > 1, experiment=args.experiment)
+    use_ray = args.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
+    return _train(job, execution, use_ray=use_ray, experiment=args.experiment)
 
 
 def _show_plan(args: argparse.Namespace) -> int:
@@ -120,7 +128,7 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[
 
     with launch.ray_cluster(), sigterm_raises():  # in this order: Ray puts its own handler in place
         launch.capacity(execution)
-        launch.check_shared_storage(job.runs_root)
+        launch.check_shared_storage(job.runs_root, job.execution.reads)
         launch.fit(job)
 
 

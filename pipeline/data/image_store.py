@@ -56,19 +56,18 @@ class ImageStore:
                 self._embedded = EmbeddedImages(self.manifest.place / EMBEDDED)
             return self._embedded.content(file_name)
         root = self.manifest.image_root
-        if "://" in root:
-            return (open_place(root) / file_name).read_bytes()
         try:
-            return (Path(root) / file_name).read_bytes()
+            return ((open_place(root) if "://" in root else Path(root)) / file_name).read_bytes()
         except OSError as error:
             remedy = "Bring the images there, or prepare the set again with --images FOLDER or --embed-images"
-            raise InputError(f"{Path(root) / file_name} cannot be read: {error.strerror}", remedy) from None
+            raise InputError(f"{root}/{file_name} cannot be read: {error.strerror or error}", remedy) from None
 
 
 class EmbeddedImages:
     """The `images.arrow` of a prepared set: one record batch per image, each read alone."""
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         try:
             source = pa.memory_map(place.path) if place.is_local else place.filesystem.open_input_file(place.path)
             self._reader = pa.ipc.open_file(source)
@@ -78,5 +77,14 @@ class EmbeddedImages:
         self._batch_of = {name: position for position, name in enumerate(names)}
 
     def content(self, file_name: str) -> bytes:
-        """Return the bytes of an image file."""
-        return self._reader.get_batch(self._batch_of[file_name]).column(1)[0].as_py()
+        """Return the bytes of an image file.
+
+        Raises:
+            InputError: when it is not there or cannot be read.
+        """
+        try:
+            return self._reader.get_batch(self._batch_of[file_name]).column(1)[0].as_py()
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise InputError(
+                f"{file_name} in {self._place} cannot be read: {error}", "Prepare the set again with --embed-images"
+            ) from None

@@ -128,7 +128,7 @@ def test_storage_that_is_not_shared_is_found_before_training(hosts: TwoHosts, to
     arguments = [*train_arguments(toy_root, hosts.private / "runs"), "--workers", "2"]
     assert hosts.command(arguments, output).wait(120) == 2, output.read_text()
     text = output.read_text()
-    assert "is not shared by all nodes" in text
+    assert "not every node sees the same files" in text
     assert "(10.77.0.2): No such file or directory" in text
-    assert "Give a folder that all nodes mount" in text
+    assert "where all nodes mount and may write" in text
     assert len(text.strip().splitlines()) <= 2, text

@@ -17,11 +17,14 @@ import torch
 
 from pipeline import checkpoints
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.job import Job, make_job
+from pipeline.progress import Progress, ProgressFile
 from pipeline.records import record_path
 from pipeline.trainer import train
-from pipeline.worker import RunError, clear_failure, failure, run_job
+from pipeline.worker import RunError, clear_failure, describe_failure, failure, run_job
+from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE
 
 
@@ -160,6 +163,43 @@ def test_out_of_memory_says_the_batch_and_what_to_change(
     assert "--activation-checkpointing" in str(stopped.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "set --loader-workers lower"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "with 6 samples"),
+        (torch.distributed.DistBackendError("NCCL error: ncclUnhandledCudaError: out of memory"), "with 6 samples"),
+    ],
+    ids=["loader killed", "cuBLAS", "NCCL"],
+)
+def test_memory_that_runs_out_elsewhere_is_told_as_such(
+    error: Exception, said: str, micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    assert said in describe_failure(error, job_of(micro_run, execution))
+
+
+def test_memory_that_runs_out_in_evaluation_is_not_blamed_on_the_batch(
+    micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, execution)
+    ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="evaluating"))
+    assert "one sample a forward" in describe_failure(MemoryError(), job)
+
+
+def test_too_few_samples_for_one_step_train_nothing(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    # Known when the data are opened, as where combined sets leave out what another one holds out.
+    job = job_of(micro_run, execution)
+    large = replace(job.config, train=replace(job.config.train, global_batch_size=4800, max_samples_per_epoch=None))
+    with pytest.raises(RunError, match="do not fill one global batch of 4800"):
+        run(replace(job, config=large))
+    assert not job.done
+
+
+def test_a_torn_note_of_a_damaged_sample_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "damaged.jsonl").write_text('{"index": 3, "message": "broken"}\n{"index": 4, "mess')
+    assert damaged_samples(tmp_path) == {3: "broken"}
+
+
 def test_a_real_allocation_that_fails_is_told_as_such(micro_run: RunConfig, execution: ExecutionConfig) -> None:
     job = job_of(micro_run, execution)
     with (
@@ -207,6 +247,26 @@ def train_to_first_epoch(job: Job) -> None:
 
     with patch.object(train_state.checkpoints, "save", save_once), pytest.raises(KeyboardInterrupt):
         train(job, Worker(), lambda _: None)
+
+
+def test_fp16_goes_on_with_its_loss_scale(micro_run: RunConfig, execution: ExecutionConfig, tmp_path: Path) -> None:
+    interrupted = job_of(micro_run, replace(execution, runs_root=str(tmp_path / "interrupted")), precision="fp16")
+    whole = job_of(micro_run, replace(execution, runs_root=str(tmp_path / "whole")), precision="fp16")
+    scale, scales = torch.amp.GradScaler.scale, []
+
+    def overflow_twice(scaler: torch.amp.GradScaler, loss: torch.Tensor) -> torch.Tensor:
+        scales.append(scaler.get_scale())
+        return scale(scaler, loss) * (float("inf") if len(scales) in (2, 3) else 1.0)
+
+    with patch.object(torch.amp.GradScaler, "scale", overflow_twice):
+        train_to_first_epoch(interrupted)
+        run(interrupted)
+        resumed = scales[:]
+        scales.clear()
+        run(whole)
+    assert scales == resumed[:4] + resumed[8:], "the second epoch's four steps were taken twice"
+    assert scales[-1] == scales[0] / 4, "the scale of the second epoch is not the one that training starts with"
+    assert workers.outcome(interrupted) == workers.outcome(whole)
 
 
 def test_a_read_only_disk_stops_the_run(micro_run: RunConfig, execution: ExecutionConfig) -> None:

@@ -107,7 +107,7 @@ def test_a_cluster_that_holds_no_run_is_refused_with_the_arithmetic(cluster: Non
 
 
 def test_storage_of_one_node_needs_no_check(cluster: None, tmp_path: Path) -> None:
-    launch.check_shared_storage(tmp_path / "runs")
+    launch.check_shared_storage(tmp_path / "runs", [])
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -123,10 +123,13 @@ def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> N
 class TestRetries:
     """The policy that decides whether lost workers are replaced, a subclass of an internal class of ray 2.60."""
 
-    def lose_worker(self, policy: ray_internals.RetryWhileProgress) -> FailureDecision:
+    def lose_worker(self, policy: ray_internals.RetryWhileProgress, error: Exception | None = None) -> FailureDecision:
         from ray.train import WorkerGroupError
+        from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-        return policy.make_decision(WorkerGroupError("lost", {0: RuntimeError("connection closed")}))
+        return policy.make_decision(
+            WorkerGroupError("lost", {0: UserExceptionWithTraceback(error or RuntimeError("closed"), "trace")})
+        )
 
     def test_it_ends_when_no_checkpoint_advances(self, tmp_path: Path) -> None:
         policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
@@ -143,6 +146,10 @@ class TestRetries:
         write_json(tmp_path / "failure.json", {"cause": "NaN"})
         policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
         assert self.lose_worker(policy) == FailureDecision.RAISE
+
+    def test_so_does_one_that_could_not_be_written_down(self, tmp_path: Path) -> None:
+        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        assert self.lose_worker(policy, RunError("No space left on device")) == FailureDecision.RAISE
 
 
 def test_the_interface_of_an_address_is_found() -> None:

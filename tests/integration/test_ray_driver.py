@@ -6,32 +6,28 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import pytest
 
 from tests.integration import workers
-from tests.integration.test_resume import train_arguments
+from tests.integration.test_resume import mlflow_epochs, train_arguments
 
 pytestmark = pytest.mark.slow
 
 
 def command(toy_root: Path, runs: Path) -> list[str]:
     """A run of two workers under a private Ray."""
-    return [*train_arguments(toy_root, runs), "--workers", "2", "--epochs", "40"]
-
-
-def weights(runs: Path) -> bytes:
-    return next((runs / "models").glob("*/model.safetensors")).read_bytes()
+    return [*train_arguments(toy_root, runs), "--workers", "2", "--epochs", "40", "--experiment", "driver"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The weights of the run that nothing happens to."""
+def undisturbed(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the run leaves that nothing happens to."""
     folder = tmp_path_factory.mktemp("undisturbed")
     process = workers.start_command(command(toy_root, folder / "runs"), folder / "output")
     assert workers.finish([process], 600) == [0], (folder / "output").read_text()
-    return weights(folder / "runs")
+    return workers.outcome_below(folder / "runs")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +36,7 @@ def undisturbed(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> byt
     ids=["SIGKILL", "Ctrl-C", "SIGTERM"],
 )
 def test_the_same_command_goes_on_to_the_same_bits(
-    number: int, code: int, undisturbed: bytes, toy_root: Path, tmp_path: Path
+    number: int, code: int, undisturbed: dict[str, Any], toy_root: Path, tmp_path: Path
 ) -> None:
     runs, output = tmp_path / "runs", tmp_path / "output"
     first = workers.start_command(command(toy_root, runs), output)
@@ -52,8 +48,11 @@ def test_the_same_command_goes_on_to_the_same_bits(
     assert workers.finish([first]) == [code], output.read_text()
     # At once: orphans of a killed driver may still be writing.
     assert workers.finish([workers.start_command(command(toy_root, runs), output)], 600) == [0], output.read_text()
-    assert weights(runs) == undisturbed
-    history = pd.read_parquet(next((runs / "history").glob("*.parquet")))
-    assert history["epoch"].tolist() == list(range(1, 41))
+    got = workers.outcome_below(runs)
+    for part in ("history", "weights", "samples", "record"):
+        assert got[part] == undisturbed[part], part
+    assert [row["epoch"] for row in got["history"]] == list(range(1, 41))
+    assert "resumed after epoch" in output.read_text()  # said by a worker, whose output Ray keeps to itself
+    assert mlflow_epochs(runs, "driver") == [list(range(1, 41))]
     assert not list((runs / "ray").glob("*"))
-    print(f"\n{signal.Signals(number).name}: exit {code}, then the same {len(undisturbed)} bytes of weights")
+    print(f"\n{signal.Signals(number).name}: exit {code}, then the same weights, history, rows and record")

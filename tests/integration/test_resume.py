@@ -192,8 +192,19 @@ def train_arguments(toy_root: Path, runs: Path) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def undisturbed_command(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What that command leaves when nothing happens to it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = workers.start_command(train_arguments(toy_root, folder / "runs"), folder / "output")
+    assert workers.finish([command]) == [0], (folder / "output").read_text()
+    return workers.outcome_below(folder / "runs")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_leaves_a_run_that_goes_on(number: int, code: int, toy_root: Path, tmp_path: Path) -> None:
+def test_a_signal_leaves_a_run_that_goes_on(
+    number: int, code: int, undisturbed_command: dict[str, Any], toy_root: Path, tmp_path: Path
+) -> None:
     arguments, output = train_arguments(toy_root, tmp_path / "runs"), tmp_path / "output"
     if number == signal.SIGINT:  # once is enough: making the store takes longer than the run
         arguments += ["--experiment", "signals"]
@@ -213,8 +224,10 @@ def test_a_signal_leaves_a_run_that_goes_on(number: int, code: int, toy_root: Pa
     assert workers.finish([again]) == [0], output.read_text()
     text = output.read_text()
     assert "resumed after epoch" in text
-    history = pd.read_parquet(next((tmp_path / "runs" / "history").glob("*.parquet")))
-    assert history["epoch"].tolist() == list(range(1, 13))
+    got = workers.outcome_below(tmp_path / "runs")
+    for part in ("history", "weights", "samples", "record"):
+        assert got[part] == undisturbed_command[part], part
+    assert [row["epoch"] for row in got["history"]] == list(range(1, 13))
     if "--experiment" in arguments:
         assert mlflow_epochs(tmp_path / "runs", "signals") == [list(range(1, 13))]
 

@@ -25,7 +25,7 @@ import torch.distributed as dist
 
 from pipeline.distributed import Worker
 from pipeline.job import Job
-from pipeline.records import history_path, record_path, samples_path
+from pipeline.records import history_path, list_runs, record_path, samples_path
 from pipeline.worker import run_job
 
 TIMES = ["seconds", "started", "seconds_per_step", "peak_memory_mib"]
@@ -80,13 +80,17 @@ def call(world: int, function: Callable[..., Any], folder: Path, *arguments: Any
 
 def outcome(job: Job) -> dict[str, Any]:
     """Return all that a finished run left, but for times, in a form that compares bit for bit."""
-    record = pd.read_parquet(record_path(job.runs_root, job.run_id)).drop(columns=TIMES)
-    history = pd.read_parquet(history_path(job.runs_root, job.run_id)).drop(columns=["seconds", "data_seconds"])
-    samples = [
-        pd.read_parquet(samples_path(job.runs_root, job.run_id, split)) for split in job.config.data.evaluate_splits
-    ]
+    return outcome_below(job.runs_root, job.run_id)
+
+
+def outcome_below(root: Path, run_id: str | None = None) -> dict[str, Any]:
+    """Return the same of a run, or of the only one, below a folder."""
+    run_id = list_runs(root)[0] if run_id is None else run_id
+    record = pd.read_parquet(record_path(root, run_id)).drop(columns=TIMES)
+    history = pd.read_parquet(history_path(root, run_id)).drop(columns=["seconds", "data_seconds"])
+    samples = [pd.read_parquet(samples_path(root, run_id, split)) for split in sorted(set(record["split"]))]
     return {
-        "weights": (job.model_folder / "model.safetensors").read_bytes(),
+        "weights": (root / "models" / run_id / "model.safetensors").read_bytes(),
         "record": _exact(record),
         "history": _exact(history),
         "samples": [_exact(rows) for rows in samples],

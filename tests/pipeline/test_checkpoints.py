@@ -53,6 +53,26 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Pat
     assert newest.name in said[0]
 
 
+def test_when_none_is_whole_it_is_said_that_training_starts_anew(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    for path in tmp_path.glob("*.pt"):
+        path.write_bytes(b"damaged")
+    said: list[str] = []
+    assert load(tmp_path, said) is None
+    assert said[-1] == "no checkpoint is left to go on from: training starts at its first step"
+    assert load(tmp_path / "nothing there", said) is None
+    assert len(said) == 3
+
+
+def test_a_checkpoint_whose_manifest_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("pipeline.checkpoints.write_json", side_effect=full), pytest.raises(OSError, match="No space"):
+        save(tmp_path, 2)
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["checkpoint-00001-000000010.pt"]
+    assert checkpoints.newest_name(tmp_path) == "checkpoint-00001-000000010.pt"
+
+
 def test_another_configurations_checkpoint_is_never_continued(tmp_path: Path) -> None:
     checkpoints.save(tmp_path, state(4, content_hash="other"), epoch=4, step=40)
     said: list[str] = []

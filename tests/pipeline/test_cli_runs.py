@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,14 +56,74 @@ def test_evaluate_scores_the_model_as_the_record_does(
         assert scores[row["protocol"]]["samples"] == row["samples"]
 
 
+def test_an_exported_model_knows_how_it_was_scored(trained: Path) -> None:
+    config = json.loads(next((trained / "models").glob("*/config.json")).read_text())
+    assert config["precision"] == "fp32"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(arguments(toy_root, tmp_path / "file" / "runs")) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written: Not a directory. Name a folder that can with --runs" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_named_cluster_is_used_for_one_worker_too(
+    toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert main(arguments(toy_root, tmp_path)) == 2
+    assert "no Ray cluster at RAY_ADDRESS=127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--micro-batch-size", "--checkpoint-every-steps", "--checkpoint-every-epochs"])
+def test_a_size_of_nothing_is_refused(
+    option: str, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main([*arguments(toy_root, tmp_path), option, "0"]) == 2
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_damaged_record_does_not_hide_the_others(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    broken = trained / "records" / "broken-record.parquet"
+    broken.write_bytes(b"no parquet")
+    try:
+        assert main(["runs", "--runs", str(trained)]) == 0
+    finally:
+        broken.unlink()
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("broken-record") and "damaged" in line and "cannot be read" in line for line in lines)
+    assert any("toyplus_unc/val oIoU" in line for line in lines)
+
+
 def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixture) -> None:
     write_json(trained / "state" / "broken" / "failure.json", {"cause": "out of memory with 14 samples"})
     reading = Progress(run_id="going", phase="training", epoch=3, epochs=10, step=25, steps=100)
-    ProgressFile(trained / "state" / "going").write(reading)
+    for name in ("going", "gone"):
+        ProgressFile(trained / "state" / name).write(reading)
+        write_json(trained / "state" / name / "driver.json", note(os.getpid() if name == "going" else dead_process()))
+    elsewhere = {**note(1), "host": "another host"}
+    ProgressFile(trained / "state" / "elsewhere").write(reading)
+    write_json(trained / "state" / "elsewhere" / "driver.json", elsewhere)
     assert main(["runs", "--runs", str(trained)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     done = next(line for name, line in lines.items() if name.startswith("tiny-"))
     assert "done" in done
     assert "toyplus_unc/val oIoU" in done
     assert "failed    out of memory with 14 samples" in lines["broken"]
-    assert "training, epoch 3/10, 24 %" in lines["going"]
+    assert "running   training, epoch 3/10, 24 %" in lines["going"]
+    assert "interrupted training, epoch 3/10, 24 %" in lines["gone"]
+    assert "running   training" in lines["elsewhere"]
+
+
+def note(process: int) -> dict[str, object]:
+    return {"host": socket.gethostname(), "process": process, "since": 0.0}
+
+
+def dead_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid

@@ -109,6 +109,28 @@ def test_under_loss_scaling_a_nan_loss_stops_too(model: nn.Module, samples: list
         step(model, [spoilt(samples)], precision="fp16")
 
 
+def test_under_loss_scaling_an_overflow_is_skipped_until_nothing_is_scaled(
+    model: nn.Module, samples: list[Any]
+) -> None:
+    train, optim = TrainConfig(precision="fp16"), OptimConfig(learning_rate=1e-2)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    optimizer = build_optimizer(model, optim)
+    next(model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    scales = []
+
+    def step_once() -> StepResult:
+        scales.append(scaler.get_scale())
+        return train_step(
+            model, optimizer, scaler, [collate(samples)], train=train, optim=optim, worker=Worker(), step=7
+        )
+
+    assert step_once().skipped
+    assert step_once().skipped
+    with pytest.raises(NonFiniteLossError, match=r"gradient \(the loss was finite\) is not finite at step 7"):
+        step_once()
+    assert scales == [4.0, 2.0, 1.0]
+
+
 def test_a_skipped_step_leaves_nothing_behind(model: nn.Module, samples: list[Any]) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     result = step(model, [spoilt(samples)], nonfinite_loss="skip")

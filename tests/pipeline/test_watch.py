@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
+
+import pandas as pd
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
 from pipeline.progress import Progress, ProgressFile, read_progress
+from pipeline.records import history_path
+from pipeline.said import SaidFile
 from pipeline.watch import Watcher, format_seconds
 from pipeline.worker import run_in_process
 
@@ -60,6 +65,43 @@ def test_progress_is_written_at_once_when_the_phase_changes_and_sparsely_else(
     read = read_progress(job.state_folder)
     assert read is not None
     assert (read.phase, read.step) == ("evaluating", 3)
+
+
+def test_what_a_worker_says_reaches_the_driver_once(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    job = job_of(micro_run, execution)
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    file, lines = SaidFile(job.state_folder), []
+    file.say("of the session before")
+    watcher = Watcher([job], labels={job.run_id: "cell"}, say=lines.append)
+    file.say("passed over checkpoint 7: it is damaged")
+    watcher.poll()
+    file.say("resumed after epoch 6")
+    watcher.poll()
+    watcher.poll()
+    assert lines == ["passed over checkpoint 7: it is damaged", "resumed after epoch 6"]
+
+
+def test_a_store_that_does_not_answer_is_said_once_and_ends_nothing(
+    micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    class Away:
+        asked = 0
+
+        def epochs(self, run_id: str, history: pd.DataFrame) -> None:
+            self.asked += 1
+            raise ConnectionError("database is locked")
+
+    job, lines, away = job_of(replace(micro_run, seed=9), execution), [], Away()
+    names = {job.run_id: "cell"}
+    watcher = Watcher([job], labels=names, say=lines.append, tracker=away, mlflow_runs=names)  # type: ignore[arg-type]
+    run_in_process(job, say=lambda _: None)
+    watcher.poll()
+    os.utime(history_path(job.runs_root, job.run_id))  # as another epoch does
+    watcher._done.clear()
+    watcher.poll()
+    assert away.asked == 2
+    assert len([line for line in lines if "MLflow does not take its epochs: database is locked" in line]) == 1
+    assert any("done: toyplus_unc/val" in line for line in lines)
 
 
 def test_durations_are_for_people() -> None:

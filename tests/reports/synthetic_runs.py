@@ -208,6 +208,7 @@ def history_frame(seed: int, epochs: int = 5) -> pd.DataFrame:
             "world_size": 1,
             "seconds": 12.0,
             "data_seconds": 1.0,
+            "micro_batch_size": 14,
         }
     )
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.data.manifest import REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
+from pipeline.data.image_store import EmbeddedImages
+from pipeline.data.manifest import EMBEDDED, REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepare import prepare_source
 from pipeline.data.refer import read_refer
@@ -161,3 +162,15 @@ def test_partial_files_never_count_as_prepared(tmp_path: Path) -> None:
     assert json.loads(place.read_bytes()) == 1
     assert (open_place(tmp_path) / "x").children() == ["y.json"]
     assert np.array_equal(open_place(f"file://{tmp_path}").children(), ["x"])
+
+
+def test_an_embedded_image_that_cannot_be_read_is_named(toys_refer: Path, toys: Path, tmp_path: Path) -> None:
+    source = read_refer(toys_refer, "toy_unc")
+    prepare_source(source, tmp_path, embed_images=True, tokenizer=load_manifest(toys, "toy_unc").tokenizer_path)
+    images = load_manifest(tmp_path, "toy_unc").place / EMBEDDED
+    with pytest.raises(InputError, match=r"other\.jpg in .* cannot be read.*Prepare the set again with --embed-images"):
+        EmbeddedImages(images).content("other.jpg")
+    content = Path(images.path).read_bytes()
+    Path(images.path).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        EmbeddedImages(images)
