@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ def _open_shared(values: int, worker: Worker) -> Tensor | None:
 
     The memory has no name in any file system, so that it is gone with its workers, however they end.
     """
+    if len(set(worker.gather(_host()))) > 1:
+        return None
     size = 2 * worker.world * values
     descriptor, offer = None, None
     if worker.leads:
@@ -125,12 +128,20 @@ def _open_shared(values: int, worker: Worker) -> Tensor | None:
         if worker.leads and shared is not None:
             shared[0] = nonce
         nonce = worker.gather(nonce)[0]
-        # Another host, or another container, may have a process of that number with another file of that number.
+        # Another container may have a process of that number with another file of that number.
         all_share = all(worker.gather(shared is not None and float(shared[0]) == nonce))
     finally:
         if descriptor is not None:
             os.close(descriptor)
     return shared.view(2, worker.world, values) if all_share and shared is not None else None
+
+
+def _host() -> str:
+    """Return what tells this host, or container with an address of its own, from others."""
+    try:
+        return f"{socket.gethostname()} {Path('/proc/self/ns/net').readlink()}"
+    except OSError:  # not Linux
+        return socket.gethostname()
 
 
 def _map(path: str, size: int) -> Tensor | None:

@@ -1,8 +1,9 @@
 """CGFormer's decoder (Tang et al., CVPR 2023, sections 3.2 and 3.3): tokens that group the pixels (table V).
 
-Two tokens compete for every pixel of ever finer maps; the assignment is hard, its gradient that of the soft one. From
-level to level the last token takes in the sentence again, and in the end it becomes the filter that makes the mask.
-Written from the paper and from what its authors' code does, which the golden file compares.
+Two tokens compete for every pixel of ever finer maps; in training the assignment is drawn and hard, with the gradient
+of the soft one, and in evaluation it is what the draws give on average. From level to level the last token takes in the
+sentence again, and in the end it becomes the filter that makes the mask. Written from the paper and from what its
+authors' code does, which the golden files compare.
 
 Shapes: B batch, N group tokens, C channels, P pixels, T text tokens, D width of the text, H = W side of a map.
 """
@@ -28,7 +29,7 @@ class Grouping(NamedTuple):
     """What the decoder returns."""
 
     logits_BHW: Tensor
-    maps_BNHW: list[Tensor]  # of each level: 1 where a pixel belongs to a token, else 0
+    maps_BNHW: list[Tensor]  # of each level: how much a pixel belongs to a token; 0 or 1 where it was drawn
 
 
 def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -85,7 +86,7 @@ class GroupingAttention(nn.Module):
         self.temperature = nn.Parameter(torch.ones(1))
 
     def forward(self, tokens_BNC: Tensor, pixels_BPC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens, (B, N, C), and which of them each pixel went to, (B, N, P)."""
+        """Return the tokens, (B, N, C), and how much of each pixel went to them, (B, N, P)."""
         pixels_BPC = self.pixel_norm(pixels_BPC)
         query_BNC = functional.normalize(self.query(self.token_norm(tokens_BNC)), dim=-1)
         key_BPC = functional.normalize(self.key(pixels_BPC), dim=-1)
@@ -96,10 +97,17 @@ class GroupingAttention(nn.Module):
         return self.mlp(self.mlp_norm(updated_BNC)), groups_BNP
 
     def _assign(self, likeness_BNP: Tensor) -> Tensor:
-        """Return 1 for each pixel's token and 0 for the others, with the gradient of the softmax over tokens."""
-        if self.training or self.evaluation_noise:
-            uniform_BNP = torch.rand_like(likeness_BNP, dtype=torch.float32).clamp_(1e-9, 1 - 1e-7)
-            likeness_BNP = likeness_BNP - (-uniform_BNP.log()).log()
+        """Return how much each pixel belongs to each token, (B, N, P).
+
+        Drawn: 1 for one token and 0 for the others, with the gradient of the softmax over tokens. Else the share of
+        draws that each token would get, which is the softmax itself (whatever the temperature): tokens are means over
+        many pixels, so that the mask is that of the draws but for their noise. The nearest token's whole pixels, by
+        argmax, would be another thing than what was trained.
+        """
+        if not (self.training or self.evaluation_noise):
+            return likeness_BNP.softmax(dim=1)
+        uniform_BNP = torch.rand_like(likeness_BNP, dtype=torch.float32).clamp_(1e-9, 1 - 1e-7)
+        likeness_BNP = likeness_BNP - (-uniform_BNP.log()).log()
         soft_BNP = (likeness_BNP / self.temperature.clamp(max=0).exp()).softmax(dim=1)
         hard_BNP = functional.one_hot(soft_BNP.argmax(dim=1), soft_BNP.shape[1]).transpose(1, 2)
         return hard_BNP.to(soft_BNP.dtype) + soft_BNP - soft_BNP.detach()

@@ -49,7 +49,7 @@ class CgformerConfig:
     token_width: int = 512
     dropout: float = 0.1
     upsample_blocks: int = 2  # from 4 times the patch grid to the input's size: 480 for the paper's
-    evaluation_noise: bool = False  # the public code draws Gumbel noise in evaluation too
+    evaluation_noise: bool = False  # the public code draws in evaluation too; here it takes what draws give on average
     group_loss: tuple[float, float, float] = (0.001, 0.01, 0.1)  # weights of the groupings' Dice; zeros leave it out
 
     def __post_init__(self) -> None:

@@ -36,9 +36,10 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoHosts]:
 class Training:
     """`sharedris train` with two workers, one on each host."""
 
-    def __init__(self, hosts: TwoHosts, toy_root: Path, folder: Path, *options: str) -> None:
+    def __init__(self, hosts: TwoHosts, toy_root: Path, folder: Path, *options: str, epochs: int = EPOCHS) -> None:
         self.runs, self.output, self.began = folder / "runs", folder / "output", time.time()
-        arguments = [*train_arguments(toy_root, self.runs), "--epochs", str(EPOCHS), "--workers", "2", *options]
+        self.epochs = epochs
+        arguments = [*train_arguments(toy_root, self.runs), "--epochs", str(epochs), "--workers", "2", *options]
         self.process = hosts.command(arguments, self.output)
 
     def wait_for_epoch(self, epoch: int) -> None:
@@ -52,16 +53,27 @@ class Training:
             time.sleep(0.05)
         raise TimeoutError(self.output.read_text())
 
+    def wait_for_world(self, size: int) -> None:
+        """Wait until an epoch has been finished by so many workers."""
+        while time.time() < self.began + 180:
+            for path in self.runs.glob("history/*.parquet"):
+                if size in set(pd.read_parquet(path)["world_size"]):
+                    return
+            assert self.process.poll() is None, self.output.read_text()
+            time.sleep(0.2)
+        raise TimeoutError(self.output.read_text())
+
     def history(self) -> pd.DataFrame:
         """Wait for the end and return the rows of all epochs, each of which is there once."""
         assert self.process.wait(420) == 0, self.output.read_text()
         history = pd.read_parquet(next((self.runs / "history").glob("*.parquet")))
-        assert history["epoch"].tolist() == list(range(1, EPOCHS + 1))
+        assert history["epoch"].tolist() == list(range(1, self.epochs + 1))
         assert history["samples"].unique().tolist() == [24]
         record = pd.read_parquet(next((self.runs / "records").glob("*.parquet")))
         assert record["samples"].gt(0).all()
-        worlds = history.groupby("world_size", sort=False)["epoch"].agg(["min", "max"]).to_dict("index")
-        print(f"\n{time.time() - self.began:.0f} s; epochs by number of workers: {worlds}")
+        changed = history["world_size"].ne(history["world_size"].shift())
+        worlds = history[changed][["world_size", "epoch"]].values.tolist()
+        print(f"\n{time.time() - self.began:.0f} s; [workers, from epoch]: {worlds}")
         return history
 
     def weights(self) -> bytes:
@@ -112,6 +124,17 @@ def test_a_node_that_stays_away_leaves_one_worker_with_the_whole_batch(
         history = training.history()
     assert history["world_size"].tolist() == sorted(history["world_size"], reverse=True)
     assert set(history["world_size"]) == {1, 2}
+
+
+def test_a_node_that_returns_late_is_taken_back(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:
+    with hosts.give_back():
+        training = Training(hosts, toy_root, tmp_path, "--min-workers", "1", epochs=400)
+        training.wait_for_epoch(5)
+        hosts.other.kill()
+        training.wait_for_world(1)
+        hosts.start_node(hosts.other)
+        worlds = training.history()["world_size"]
+    assert worlds[worlds.ne(worlds.shift())].tolist() == [2, 1, 2]
 
 
 def test_a_link_that_is_cut_silently(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:

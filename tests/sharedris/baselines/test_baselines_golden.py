@@ -5,8 +5,10 @@ The files under tests/golden/baselines are made by tests/golden/make_baselines.p
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import load_file
@@ -160,13 +162,16 @@ def test_pwam_and_its_gate() -> None:
 @torch.no_grad()
 def test_decoder_of_cgformer() -> None:
     weights, given, expected = read("cgformer")
-    decoder = CgformerDecoder(CgformerConfig(pyramid_widths=(16, 8, 8, 4), token_width=8), text_width=12, grid=4)
+    options = CgformerConfig(pyramid_widths=(16, 8, 8, 4), token_width=8, evaluation_noise=True)
+    decoder = CgformerDecoder(options, text_width=12, grid=4)
     unread = load_theirs(decoder, weights, CGFORMER)
     assert {re.sub(r"\d", "#", name) for name in unread} == {  # their LoadToken has an MLP that it never calls
         f"layers.#.loadtoken.{name}"
         for name in ("norm.weight", "norm.bias", *(f"mlp.fc#.{kind}" for kind in ("weight", "bias")))
     }
-    result = decoder([given[f"map.{i}"] for i in range(4)], given["words"], given["used"].bool()[:, None])
+    # The golden file has their code without its noise: Gumbel's is 0 where the uniform number is 1 / e.
+    with patch("torch.rand_like", lambda like, **_: torch.full_like(like, math.exp(-1))):
+        result = decoder([given[f"map.{i}"] for i in range(4)], given["words"], given["used"].bool()[:, None])
     for index, groups_BNHW in enumerate(result.maps_BNHW):
         torch.testing.assert_close(groups_BNHW, expected[f"groups.{index}"], **TOLERANCE)
         assert 0 < groups_BNHW[:, 1].mean() < 1

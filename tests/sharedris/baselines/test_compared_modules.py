@@ -118,8 +118,8 @@ def test_bfloat16_changes_little_and_trains(make, case: str) -> None:
     with torch.no_grad():
         exact = model(*inputs(config))
     assert rounded.dtype == torch.float32
-    # A hard assignment may send a pixel to the other token, and norms over pixels enlarge what rounding left.
-    share = 0.4 if "cgformer" in case or "pwam" in case else 0.1
+    # Norms over pixels enlarge what rounding left.
+    share = 0.4 if "pwam" in case or "swin" in case else 0.1
     assert (rounded - exact).abs().mean() < share * exact.std()
     model.train()
     with torch.autocast("cpu", torch.bfloat16):
@@ -228,7 +228,7 @@ def test_the_masks_token_is_what_the_group_loss_looks_at() -> None:
     assert level_losses[2] < 0.01 < 0.6 < min(level_losses[:2])
 
 
-def test_groups_are_hard_and_noisy_in_training_alone(make) -> None:
+def test_groups_are_drawn_in_training_and_their_mean_in_evaluation(make) -> None:
     torch.manual_seed(0)
     config = make("cgformer")
     model = build_model(config)
@@ -240,8 +240,12 @@ def test_groups_are_hard_and_noisy_in_training_alone(make) -> None:
     groups[:, 1].sum().backward()
     assert decoder.groupings[0].query.weight.grad.abs().sum() > 0  # through the soft assignment
     assert not torch.equal(decoder.groupings[0](tokens, pixels)[1], decoder.groupings[0](tokens, pixels)[1])
+    draws = torch.stack([decoder.groupings[0](tokens, pixels)[1].detach() for _ in range(2000)])
     decoder.eval()
-    assert torch.equal(decoder.groupings[0](tokens, pixels)[1], decoder.groupings[0](tokens, pixels)[1])
+    shares = decoder.groupings[0](tokens, pixels)[1]
+    assert torch.equal(shares, decoder.groupings[0](tokens, pixels)[1])
+    torch.testing.assert_close(shares, draws.mean(dim=0), atol=0.06, rtol=0)
+    assert shares.std() > 0.01
 
 
 def test_attention_maps_leave_out_what_does_not_attend(make) -> None:
