@@ -48,7 +48,7 @@ def _progress(job: Job) -> str:
     if failed is not None:
         return f"failed: {failed['cause']}"
     progress = read_progress(job.state_folder)
-    if progress is None:
+    if progress is None or progress.phase == "done":  # done once, but its record was taken away
         return ""
     words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
     if not is_driven(job.state_folder, updated=progress.updated):

@@ -17,6 +17,9 @@ from sharedris.config import SCALES, ModelConfig
 from sharedris.errors import InputError
 from sharedris.model import build_model
 
+COMPARED = ("IV", "V", "VI", "X")
+"""Tables with modules of other papers, which leave open what had to be assumed."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -117,6 +120,8 @@ def _print_cells(cells: list[MeasuredCell]) -> None:
             f"{'-' if paper_gflops is None else paper_gflops:>9}{gmacs:>9.2f}"
             f"{'-' if paper_gflops is None else format(gmacs - paper_gflops, '+.2f'):>7}{_yes(gmacs_round):>8}"
         )
+    if {measured.cell.table for measured in cells} & set(COMPARED):
+        print(f"\nwhat was assumed for the compared modules ({', '.join(COMPARED)}): docs/compared.md")
 
 
 def _yes(answer: bool | None) -> str:

@@ -49,7 +49,7 @@ def _state_words(folder: Path) -> str:
     if failure is not None:
         return f"failed    {failure['cause']}"
     progress = read_progress(folder)
-    if progress is None:
+    if progress is None or progress.phase == "done":  # done once, but its record was taken away
         return "not begun"
     word = "running  " if is_driven(folder, updated=progress.updated) else "interrupted"
     return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

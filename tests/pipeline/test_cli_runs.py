@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,7 @@ def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixtu
     for name in ("going", "gone"):
         ProgressFile(trained / "state" / name).write(reading)
         write_json(trained / "state" / name / "driver.json", note(os.getpid() if name == "going" else dead_process()))
+    ProgressFile(trained / "state" / "without").write(replace(reading, phase="done"))
     elsewhere = {**note(1), "host": "another host"}
     ProgressFile(trained / "state" / "elsewhere").write(reading)
     write_json(trained / "state" / "elsewhere" / "driver.json", elsewhere)
@@ -117,6 +119,7 @@ def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixtu
     assert "running   training, epoch 3/10, 24 %" in lines["going"]
     assert "interrupted training, epoch 3/10, 24 %" in lines["gone"]
     assert "running   training" in lines["elsewhere"]
+    assert lines["without"].split(maxsplit=1)[1] == "not begun", "a run that is done has a record"
 
 
 def note(process: int) -> dict[str, object]:
