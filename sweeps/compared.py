@@ -2,7 +2,7 @@
 
 Command:   make sweep-compared
 Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.
-Time:      estimated, about 25 minutes at the default tiny scale on 2 cores, half of it for CGFormer and DMMI.
+Time:      about 16 minutes at the default tiny scale on 2 cores, half of it for CGFormer and DMMI.
 Expected:  the paper's oIoU on RefCOCO+ val: 66.25, 66.91, 67.49, 68.42 (IV) and 67.31, 67.40, 67.70, 68.42 (V).
 """
 
