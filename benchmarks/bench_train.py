@@ -34,6 +34,7 @@ import torch.multiprocessing
 from pipeline import evaluate
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.cost import measure_cost
+from pipeline.cost_memory import resident_peak_mib
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.masks import encode_mask
 from pipeline.data.prepare import prepare_source
@@ -41,7 +42,6 @@ from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.data.transforms import resize_mask
 from pipeline.distributed import Worker
-from pipeline.finish import peak_memory_mib
 from pipeline.job import Job, make_job
 from pipeline.presets import default_run
 from pipeline.records import SAMPLE_SCHEMA, write_table
@@ -265,12 +265,12 @@ def bench_scoring(folder: Path, scale: str, rows: int = 10_000) -> str:
 
 def rows_mib(row: dict[str, Any], rows: int, path: str) -> float:
     """Return by how much this process grows at most while it holds, gathers and writes the rows of so many samples."""
-    before = peak_memory_mib(torch.device("cpu"))
+    before = resident_peak_mib()
     own = [{**row, "index": index, "mask_rle": row["mask_rle"] + index.to_bytes(4)} for index in range(rows)]
     shares = [pickle.loads(pickle.dumps(own))]  # noqa: S301, as a gather over workers makes them
     frame = pd.DataFrame([each for share in shares for each in share]).sort_values("index", ignore_index=True)
     write_table(Path(path), frame, SAMPLE_SCHEMA)
-    return peak_memory_mib(torch.device("cpu")) - before
+    return resident_peak_mib() - before
 
 
 def table(title: str, rows: list[tuple[str, str]]) -> str:

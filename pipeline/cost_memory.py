@@ -28,10 +28,11 @@ def peak_memory_mib(device: str) -> Iterator[PeakMemory]:
         with suppress(OSError):  # Linux resets the high-water mark; elsewhere it is the process's highest so far
             Path("/proc/self/clear_refs").write_text("5")
     yield peak
-    peak.mib = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _resident_peak_mib()
+    peak.mib = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resident_peak_mib()
 
 
-def _resident_peak_mib() -> float:
+def resident_peak_mib() -> float:
+    """Return the most that this process has held; not `ru_maxrss`, which begins with what its parent held."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

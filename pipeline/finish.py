@@ -6,7 +6,6 @@ The record is the sign that the run is done, so nothing is written after it but 
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import time
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from pipeline import batch_norm
 from pipeline.attention import store_attention
 from pipeline.config import RunConfig
 from pipeline.cost import measure_cost
+from pipeline.cost_memory import resident_peak_mib
 from pipeline.damaged import damaged_samples
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.prepare import load_manifest
@@ -198,4 +198,4 @@ def peak_memory_mib(device: torch.device) -> float:
     """Return the peak memory of this process in MiB: on the GPU where there is one, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return resident_peak_mib()

@@ -2,8 +2,8 @@
 
 Command:   make sweep-backbones
 Hardware:  the paper's rows are base models on 8 GPUs.
-Time:      about 13 minutes at the default tiny scale on 2 cores after `compared`, whose Shared-RIS it has in common; the
-           paper's costs are counted in it.
+Time:      about 13 minutes at the default tiny scale on 2 cores after `compared`, whose Shared-RIS it has in common,
+           the counting of the paper's costs included.
 Expected:  the paper's oIoU on RefCOCO+ val: 65.53, 64.54, 67.44, 63.98, 67.64, 68.42.
 """
 
