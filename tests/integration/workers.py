@@ -139,6 +139,7 @@ def _command(arguments: list[str], output: str) -> None:
     from pipeline.cli.main import main
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as on a terminal, if pytest runs in the background
     with Path(output).open("a", buffering=1) as stream:
         sys.stdout = sys.stderr = stream
         sys.exit(main(arguments))
