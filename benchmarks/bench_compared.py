@@ -135,7 +135,7 @@ def _row(name: str, config: ModelConfig, values: dict[str, Any], ours: dict[str,
     ratios = forward / ours["forward_cpu_seconds"], step / ours["step_cpu_seconds"]
     cells = [name, f"{million_params:.0f}", f"{gmacs:.0f}", f"{forward:.1f}", f"{ratios[0]:.1f}"]
     cells += [f"{values['forward_mib']:.0f}", f"{step:.1f}", f"{ratios[1]:.1f}", f"{values['step_mib']:.0f}"]
-    return f"| {' | '.join([*cells, ' to '.join(f'{loss:.3f}' for loss in values['losses'])])} |"
+    return f"| {' | '.join([*cells, ' to '.join(f'{loss:.4f}' for loss in values['losses'])])} |"
 
 
 def prepare(folder: Path) -> str:
