@@ -13,7 +13,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors up to 32 MiB each for the next ones.
 
     By default each such tensor is a mapping of its own once in a while, and the system clears its pages anew in every
-    step: 4 to 10 % of a tiny step, unevenly, so that workers wait for each other. Another C library is left alone.
+    step, unevenly, so that workers wait for each other. Another C library is left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -28,7 +28,7 @@ class _NormaliseOverWorkers(torch.autograd.Function):
     def forward(
         ctx: Any, input_BCHW: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # By the kernel of batch norm: torch.var_mean takes fifteen times as long on a CPU.
+        # By the kernel of batch norm: torch.var_mean takes many times as long on a CPU.
         _, mean_C, inverse_C = torch.native_batch_norm(input_BCHW, None, None, None, None, True, 0.0, eps)
         variance_C = (inverse_C.square().reciprocal() - eps).clamp_min(0.0)
         means_KC, variances_KC = _gather(torch.stack([mean_C, variance_C])).unbind(1)

@@ -3,7 +3,7 @@
 On GPUs NCCL takes the mean of the gradients. On the CPU it is taken in order of rank, so that its bits never change:
 gloo's ring adds in an order that depends on how DDP cut its buckets, which changes after the first step: a resumed run
 of three workers would differ in the last bit. Every worker reads all gradients and adds them up itself: over
-sockets, or, where all workers are on one host, out of memory that they share, which takes a third of the time.
+sockets, or, where all workers are on one host, out of memory that they share, which takes less time.
 """
 
 from __future__ import annotations

@@ -69,9 +69,8 @@ class Job:
 def share_of(config: RunConfig, execution: ExecutionConfig, world: int) -> Share:
     """Return one worker's part of an optimizer step among `world` workers.
 
-    A forward takes the largest number of samples up to `micro_batch_size` that divides the worker's share. With fewer
-    workers than the run was asked for (elastic) it stays as large as it was, so that it still fits into memory, and
-    more of them are accumulated: the global batch is the same.
+    With fewer workers than the run was asked for (elastic) a forward stays as large as it was, so that it still fits
+    into memory, and more of them are accumulated: the global batch is the same.
     """
     batch = config.train.global_batch_size
     samples = batch // world
@@ -165,6 +164,13 @@ def _check_batch(config: RunConfig, execution: ExecutionConfig, manifests: Mappi
         raise InputError(
             f"no number of workers from {fewer[0]} to {fewer[-1]} shares a global batch of {batch}",
             f"Set --min-workers to {max(count for count in range(1, workers) if batch % count == 0)} or less",
+        )
+    share = batch // workers
+    micro = execution.micro_batch_size or share
+    if micro < share and share % micro:
+        raise InputError(
+            f"micro batch {micro} does not divide the {share} samples of a worker's step",
+            f"Choose a divisor of {share}",
         )
     available = sum(manifests[name].splits["train"].expressions for name in config.data.train_sets)
     if config.train.max_samples_per_epoch is not None:

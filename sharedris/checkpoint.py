@@ -9,7 +9,7 @@ import json
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +21,7 @@ from sharedris.errors import InputError
 from sharedris.model import SharedRis, build_model
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
+PRECISIONS = ("fp32", "bf16", "fp16")
 REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"
 
 
@@ -102,19 +103,16 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
-    return SavedModel(
-        model=model.to(device).eval(),
-        config=config,
-        tokenizer_path=folder / TOKENIZER,
-        threshold=float(values["threshold"]),
-        run_id=str(values["run_id"]),
-        precision=str(values["precision"]),
-    )
+    return SavedModel(model.to(device).eval(), config, folder / TOKENIZER, *values)
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
+def _read_config(path: Path) -> tuple[ModelConfig, tuple[float, str, str]]:
+    """Return the model's config and its threshold, run id and precision; a folder without the last is of fp32."""
     try:
         values = json.loads(path.read_text())
-        return from_dict(ModelConfig, values["model"]), values
-    except (ValueError, KeyError, TypeError) as error:
+        precision = values.get("precision", "fp32")
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}")
+        return from_dict(ModelConfig, values["model"]), (float(values["threshold"]), str(values["run_id"]), precision)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not the config of a model: {error}", REMEDY) from None

@@ -61,7 +61,7 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     group.add_argument("--loader-workers", type=int, default=0, help="processes that read data, per worker")
     group.add_argument(
-        "--micro-batch-size", type=int, action=Given, help="samples of one forward at most; the rest is accumulated"
+        "--micro-batch-size", type=int, action=Given, help="samples of one forward; the rest is accumulated"
     )
     group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
     group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")

@@ -7,12 +7,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
-from pipeline.config import ExecutionConfig
+from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
-from pipeline.job import Job, make_job
+from pipeline.job import Job, make_job, share_of
 from pipeline.machine import check_workers_fit
 from pipeline.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
@@ -59,12 +60,21 @@ def _apply_preset(args: argparse.Namespace) -> None:
         args.evaluate = ",".join(split for split in splits if not split.endswith("/train"))
 
 
+def _execution(args: argparse.Namespace, config: RunConfig) -> ExecutionConfig:
+    """Return where the run happens; of the preset's samples a forward as many as share a worker's part evenly."""
+    execution = execution_config(args)
+    if args.preset is None or "micro_batch_size" in getattr(args, "given", ()):
+        return execution
+    return replace(execution, micro_batch_size=share_of(config, execution, execution.workers).micro_batch_size)
+
+
 def run(args: argparse.Namespace) -> int:
     """Run, resume, or show the plan."""
     _apply_preset(args)
-    config, execution = run_config(args, seed=args.seed), execution_config(args)
+    config = run_config(args, seed=args.seed)
+    execution = _execution(args, config)
     if args.plan:
-        return _show_plan(args)
+        return _show_plan(config, execution, args.gflops)
     check_workers_fit(execution)
     from pipeline.provenance import collect
 
@@ -73,16 +83,15 @@ def run(args: argparse.Namespace) -> int:
     return _train(job, execution, use_ray=use_ray, experiment=args.experiment)
 
 
-def _show_plan(args: argparse.Namespace) -> int:
+def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None) -> int:
     from pipeline.plan import describe_plan
 
-    config, execution = run_config(args, seed=args.seed), execution_config(args)
     try:
         job = make_job(config, execution)
         state = f"{job.run_id} ({'done' if job.done else 'not done'})"
     except InputError as error:
         state = f"not to be started yet: {error.message}"
-    print(describe_plan(config, execution, state=state, worker_gflops=args.gflops))
+    print(describe_plan(config, execution, state=state, worker_gflops=worker_gflops))
     return 0
 
 

@@ -19,12 +19,12 @@ STEPS = 4
 
 
 def gradients(worker: Worker, how: str) -> list[torch.Tensor]:
-    """Return all gradients of some steps, of a model of several buckets."""
+    """Return all gradients of some steps, of a model of several buckets; alone: before this worker meets the others."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(300, 1000), nn.Tanh(), nn.Linear(1000, 300), nn.Tanh(), nn.Linear(300, 1))
-    shared = ddp._open_shared
-    with patch.object(ddp, "_open_shared", shared if how == "shared memory" else lambda *_: None):
-        wrapped = ddp.wrap_for_training(model, worker, static_graph=True)
+    opened = ddp._open_shared if how == "shared memory" else lambda *_: None
+    with patch.object(ddp, "_open_shared", opened):
+        wrapped = model if how == "alone" else ddp.wrap_for_training(model, worker, static_graph=True)
     torch.manual_seed(worker.rank)
     found = []
     for _ in range(STEPS):
@@ -34,22 +34,9 @@ def gradients(worker: Worker, how: str) -> list[torch.Tensor]:
     return found
 
 
-def alone(worker: Worker) -> list[torch.Tensor]:
-    """Return what one worker has before it meets the others."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(300, 1000), nn.Tanh(), nn.Linear(1000, 300), nn.Tanh(), nn.Linear(300, 1))
-    torch.manual_seed(worker.rank)
-    found = []
-    for _ in range(STEPS):
-        model.zero_grad(set_to_none=True)
-        model(torch.randn(8, 300)).square().mean().backward()
-        found += [parameter.grad.clone() for parameter in model.parameters()]
-    return found
-
-
 @pytest.mark.parametrize("world", [2, 3])
 def test_shared_memory_and_sockets_give_the_mean_in_order_of_rank(world: int, tmp_path: Path) -> None:
-    own = workers.call(world, alone, tmp_path)
+    own = workers.call(world, gradients, tmp_path, "alone")
     expected = [sum(parts[1:], start=parts[0]) / world for parts in zip(*own, strict=True)]
     for how in ("shared memory", "sockets"):
         for rank, found in enumerate(workers.call(world, gradients, tmp_path, how)):

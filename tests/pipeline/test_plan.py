@@ -79,9 +79,29 @@ def test_fewer_workers_accumulate_to_the_same_global_batch(
     assert share.micro_batch_size * share.accumulation * workers == 112
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(micro_run: RunConfig, execution: ExecutionConfig) -> None:
-    with pytest.raises(InputError, match="global batch 6 cannot be shared by 4 workers"):
-        make_job(micro_run, replace(execution, workers=4))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"workers": 4}, "global batch 6 cannot be shared by 4 workers"),
+        ({"workers": 2, "micro_batch_size": 2}, "micro batch 2 does not divide the 3 samples"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(
+    change: dict[str, int], message: str, micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    with pytest.raises(InputError, match=message):
+        make_job(micro_run, replace(execution, **change))  # type: ignore[arg-type]
+
+
+def test_the_presets_14_samples_never_stand_in_the_way(
+    capsys: pytest.CaptureFixture, toy_root: Path, tmp_path: Path
+) -> None:
+    arguments = ["train", "--preset", "paper", "--model", "tiny", "--data", "toyplus_unc", "--workers", "1", "--plan"]
+    assert main([*arguments, "--prepared", str(toy_root), "--runs", str(tmp_path)]) == 0
+    plan = lines(capsys.readouterr().out)
+    assert plan["run"].endswith("(not done)"), "16 samples are shared as twice 8"
+    assert main([*arguments, "--prepared", str(toy_root), "--runs", str(tmp_path), "--micro-batch-size", "14"]) == 0
+    assert "micro batch 14 does not divide the 16 samples" in lines(capsys.readouterr().out)["run"]
 
 
 def test_elastic_workers_that_cannot_share_the_batch_are_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,29 @@ def test_saved_model_is_the_same_model(folder: Path, micro_model: ModelConfig, t
     for name, tensor in saved.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
     assert [path.name for path in tmp_path.iterdir()] == ["run"]  # nothing half-written is left
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({"precision": None}, None),
+        ({"precision": "int8"}, "unknown precision 'int8'"),
+        ({"threshold": None}, "threshold"),
+    ],
+    ids=["without precision", "another precision", "without threshold"],
+)
+def test_what_a_folder_says_of_its_scoring_is_checked(
+    folder: Path, tmp_path: Path, change: dict[str, str | None], refused: str | None
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    values = {**json.loads((copy / "config.json").read_text()), **change}
+    (copy / "config.json").write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
+    if refused is None:
+        assert load_model(copy).precision == "fp32"
+        return
+    with pytest.raises(InputError, match=refused):
+        load_model(copy)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.model"])
