@@ -198,7 +198,7 @@ def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
         InputError: naming the nodes that do not, and those that do not answer.
     """
     root.mkdir(parents=True, exist_ok=True)
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = _alive().values()
     if len(nodes) < 2:
         return
     nonce = uuid.uuid4().hex
@@ -215,6 +215,8 @@ def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
             try:
                 problem = ray.get(asked, timeout=NODE_ANSWERS_SECONDS)
             except (RayError, TimeoutError) as error:
+                if node["NodeID"] not in _alive():
+                    continue  # it died a while ago, and Ray has noticed only now
                 problem = f"does not answer ({type(error).__name__})"
             reply = path.with_name(f"{path.name}-{node['NodeID']}")
             if problem is None and not reply.exists():
@@ -230,6 +232,10 @@ def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
             f"Keep runs ({root}) where all nodes mount and may write, with RUNS= (--runs), and prepared sets and "
             "weights at the same path on each; see docs/cluster.md",
         )
+
+
+def _alive() -> dict[str, dict[str, Any]]:
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
 
 
 def _answer_nonce(path: str, nonce: str, node: str, reads: Sequence[str]) -> str | None:

@@ -88,8 +88,14 @@ def _say_replaced(job: Job, say: Say) -> None:
 
 
 def _peer_was_lost(error: Exception) -> bool:
-    """Whether a collective failed because another worker ended; gloo says so in a plain RuntimeError."""
-    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error).lower())
+    """Whether a collective failed because another worker ended, or because the launcher ends them all.
+
+    gloo says the first in a plain RuntimeError. A launcher that has seen a loss, or wants more workers, takes the
+    process group away from those that still train (Ray Train does), and torch then raises whatever it meets first.
+    """
+    if isinstance(error, dist.DistError) or not dist.is_initialized():
+        return True
+    return type(error) is RuntimeError and "gloo" in str(error).lower()
 
 
 def describe_failure(error: BaseException, job: Job) -> str:

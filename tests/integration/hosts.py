@@ -138,6 +138,7 @@ class TwoHosts:
         finally:
             self.other.kill()
             self.other.plug_in(True)
+            self.wait_for_nodes(1)  # until Ray has seen that it is gone, it is counted beside the new one
             self.start_node(self.other)
             self.wait_for_nodes(2)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import checkpoints
+from pipeline import checkpoints, trainer
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
@@ -299,3 +299,32 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_it_taken(
     assert job.done
     history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
     assert history["epoch"].tolist() == [1, 2]
+
+
+def train_until_the_group_is_taken_away(worker: Worker, job: Job) -> str:
+    """Run the job; before its sixth step the launcher destroys the process group. Returns the exception's name."""
+
+    def step_in_a_group_that_ends(*arguments: Any, step: int, **options: Any) -> Any:
+        if step == 5:
+            torch.distributed.destroy_process_group()
+        return real(*arguments, step=step, **options)
+
+    real = trainer.train_step
+    with patch("pipeline.trainer.train_step", step_in_a_group_that_ends):
+        try:
+            run_job(job, worker, lambda _: None)
+        except Exception as error:
+            return type(error).__name__
+    return "no error"
+
+
+def test_a_process_group_that_the_launcher_takes_away_is_no_failure_of_the_run(
+    micro_run: RunConfig, two_workers: ExecutionConfig, tmp_path: Path
+) -> None:
+    # Ray does so with those that still train when another worker was lost, or when elastic training takes one more.
+    job = job_of(micro_run, two_workers)
+    assert workers.call(2, train_until_the_group_is_taken_away, tmp_path, job) == ["ValueError"] * 2
+    assert failure(job) is None
+    assert newest(job) == 1
+    assert workers.finish(workers.start(job, 2)) == [0, 0]
+    assert record_path(job.runs_root, job.run_id).exists()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 
@@ -109,6 +110,22 @@ def test_a_cluster_that_holds_no_run_is_refused_with_the_arithmetic(cluster: Non
 def test_storage_of_one_node_needs_no_check(cluster: None, tmp_path: Path) -> None:
     launch.check_shared_storage(tmp_path / "runs", [])
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("listed", [1, 2], ids=["and is seen to be dead", "and is still listed"])
+def test_a_node_that_does_not_answer(
+    listed: int, cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ray.nodes()
+    dead = {**real[0], "NodeID": "0" * 56, "NodeManagerHostname": "gone"}
+    answers = iter([[*real, dead]] * listed + [real])
+    monkeypatch.setattr(ray, "nodes", lambda: next(answers))
+    if listed == 1:  # Ray takes a while to notice that a node has died
+        launch.check_shared_storage(tmp_path, [])
+    else:
+        with pytest.raises(InputError, match=r"gone \(.*\): does not answer"):
+            launch.check_shared_storage(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:
