@@ -6,32 +6,84 @@ sqlite serves a sweep over many nodes. A run is found again by its content hash,
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 from filelock import FileLock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# With its own seven a server that is away holds each call for minutes; what it misses is logged later.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, read_table, record_path, samples_path
 from sharedris.config import to_dict
+from sharedris.errors import InputError
 
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
 _SCORES = ("oiou", "miou", "samples", "empty_unions", "all_background_miou", "all_image_miou")
 _TAG = "sharedris."
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def tracking_uri(runs_root: Path) -> str:
     """Return `MLFLOW_TRACKING_URI`, or the sqlite store below the runs."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(runs_root).resolve() / 'mlflow.db'}"
+
+
+def shown_uri(runs_root: Path) -> str:
+    """Return the store's address as it may be printed: without a password."""
+    return _without_password(tracking_uri(runs_root))
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(?<=://)([^\s/@:]*):[^\s/@]*@", r"\1:***@", text)
+
+
+class TrackingError(InputError):
+    """MLflow's store does not answer, or refuses; nothing of a run depends on it."""
+
+
+@contextlib.contextmanager
+def _one_line(runs_root: Path) -> Iterator[None]:
+    """Turn whatever a store raises into one line: a database, server or artifact folder is a plug-in of any make."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        remedy = "Start it, or name another one in MLFLOW_TRACKING_URI"
+        raise TrackingError(f"MLflow ({shown_uri(runs_root)}) fails: {_without_password(cause)}", remedy) from error
+
+
+@contextlib.contextmanager
+def told(say: Callable[[str], None]) -> Iterator[None]:
+    """Say of a store that fails and go on: records are on disk, and the same command logs what is missing."""
+    try:
+        yield
+    except TrackingError as error:
+        say(f"{error.message}; records are not touched by that, and the same command logs what is missing")
+
+
+def _asks_the_store(method: Callable[Concatenate[Tracker, P], R]) -> Callable[Concatenate[Tracker, P], R]:
+    @functools.wraps(method)
+    def asking(tracker: Tracker, *args: P.args, **kwargs: P.kwargs) -> R:
+        with _one_line(tracker.runs_root):
+            return method(tracker, *args, **kwargs)
+
+    return asking
 
 
 class Tracker:
@@ -40,30 +92,38 @@ class Tracker:
     Args:
         runs_root: root of everything that runs write.
         experiment: its name; created where it is missing, with an absolute artifact location.
+
+    Raises:
+        TrackingError: by every method, when the store does not answer.
     """
 
     def __init__(self, runs_root: Path, experiment: str) -> None:
+        self.runs_root = runs_root
         runs_root.mkdir(parents=True, exist_ok=True)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a page of trace of what it raises too
         location = None
-        if "MLFLOW_TRACKING_URI" not in os.environ:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
             location = (Path(runs_root).resolve() / "mlartifacts" / experiment).as_uri()
         # Two drivers that make the sqlite store at the same time break each other's migrations.
-        with FileLock(runs_root / ".mlflow.lock"):
+        with FileLock(runs_root / ".mlflow.lock"), _one_line(runs_root):
             self.client = MlflowClient(tracking_uri(runs_root))
             found = self.client.get_experiment_by_name(experiment)
             self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
 
+    @_asks_the_store
     def parent(self, key: str, tags: Mapping[str, str]) -> str:
         """Return the parent run of a sweep, found by its key or created; set to running."""
         return self._find_or_create(f"{_TAG}sweep", key, key, tags)
 
+    @_asks_the_store
     def is_finished(self, job: Job) -> bool:
         """Return whether this experiment has the job's run already, ended as finished."""
         query = f"tags.`{_TAG}content_hash` = '{job.content_hash}' and attributes.status = 'FINISHED'"
         return bool(self.client.search_runs([self.experiment_id], query, max_results=1))
 
+    @_asks_the_store
     def child(self, job: Job, parent: str | None, label: str) -> str:
         """Return the run of a job, found by its content hash or created; set to running."""
         tags = {
@@ -83,6 +143,7 @@ class Tracker:
             self.client.log_batch(run_id, params=params)
         return run_id
 
+    @_asks_the_store
     def epochs(self, run_id: str, history: pd.DataFrame) -> None:
         """Log the epochs that are not logged yet: a repeated epoch would add a second value at its step."""
         logged = {metric.step for metric in self.client.get_metric_history(run_id, "train/loss")}
@@ -96,6 +157,7 @@ class Tracker:
         if metrics:
             self.client.log_batch(run_id, metrics=metrics)
 
+    @_asks_the_store
     def close(self, job: Job, run_id: str, *, cause: str | None = None) -> None:
         """End a job's run as what became of it: finished with its record, failed with a cause, or interrupted."""
         if job.done:
@@ -123,10 +185,12 @@ class Tracker:
                 self.client.log_artifact(run_id, str(file))
         self.client.set_tag(run_id, f"{_TAG}recorded", "yes")
 
+    @_asks_the_store
     def interrupted(self, run_id: str) -> None:
         """End a run as killed."""
         self._end(run_id, "KILLED", "interrupted")
 
+    @_asks_the_store
     def finish_parent(self, run_id: str, *, complete: bool) -> None:
         """End the parent run."""
         self._end(run_id, "FINISHED" if complete else "FAILED", "done" if complete else "incomplete")

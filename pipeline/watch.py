@@ -18,6 +18,7 @@ from pipeline.job import Job
 from pipeline.progress import Progress, read_progress
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
 from pipeline.said import SaidLines
+from sharedris.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.tracking import Tracker
@@ -112,11 +113,10 @@ class Watcher:
             return
         try:
             self._tracker.epochs(self._mlflow_runs[job.run_id], history)
-        except Exception as error:
+        except InputError as error:
             if job.run_id not in self._tracker_failed:  # said once; every epoch's call logs all epochs again
                 self._tracker_failed.add(job.run_id)
-                cause = (str(error).splitlines() or [type(error).__name__])[0]
-                self._say(f"{self._labels[job.run_id]:<24} MLflow does not take its epochs: {cause}")
+                self._say(f"{self._labels[job.run_id]:<24} epochs are logged later: {error.message}")
 
     def _epoch_line(self, job: Job, row: pd.Series) -> str:
         rate = row["samples"] / row["seconds"] if row["seconds"] > 0 else 0.0

@@ -44,7 +44,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
         TerminatedError: SIGTERM, likewise.
     """
     # Here and not above: every trial imports this module, and MLflow alone takes a second.
-    from pipeline.tracking import Tracker, tracking_uri
+    from pipeline.tracking import Tracker, shown_uri, told
 
     missing = plan.in_state("missing")
     runs_root = plan.runs_root
@@ -62,16 +62,20 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
                 with launch.ray_cluster():
                     _run_missing(plan, own, parent, tracker, say)
         except BaseException:
-            tracker.interrupted(parent)
+            with told(say):
+                tracker.interrupted(parent)
             note.unlink(missing_ok=True)
             raise
-        tracker.finish_parent(parent, complete=not plan.in_state("missing"))
+        with told(say):
+            tracker.finish_parent(parent, complete=not plan.in_state("missing"))
         note.unlink(missing_ok=True)
-    say(f"MLflow: {tracking_uri(runs_root)}, experiment {experiment}; make ui shows it")
+    say(f"MLflow: {shown_uri(runs_root)}, experiment {experiment}; make ui shows it")
     return _report_failures(missing, say)
 
 
 def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> None:
+    from pipeline.tracking import told
+
     held = launch.capacity(own[0].execution)
     launch.check_shared_storage(own[0].runs_root, own[0].execution.reads)
     _clear_away(plan, own)
@@ -87,8 +91,9 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
             _fan_out(own, name=f"tune-{plan.sweep.name}", at_once=held.trials)
     finally:
         watcher.finish()
-        for job in own:
-            tracker.close(job, children[job.run_id], cause=failure(job))
+        with told(say):  # the first that is not taken ends it: each would wait for the store anew
+            for job in own:
+                tracker.close(job, children[job.run_id], cause=failure(job))
 
 
 def _clear_away(plan: SweepPlan, own: Sequence[Job]) -> None:

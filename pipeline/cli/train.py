@@ -106,11 +106,12 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         held.enter_context(driver_lease(job.state_folder))
         if job.done:  # seen under the lease: another driver may have finished it just now
             remove_leftovers(job)
+            held.enter_context(_mlflow(job, experiment, print))  # which may not have taken the end of the run
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
         clear_failure(job)
         say = held.enter_context(run_bar(job))
-        log = held.enter_context(_mlflow(job, experiment))
+        log = held.enter_context(_mlflow(job, experiment, say))
         watcher = Watcher([job], labels={job.run_id: job.config.model.scale}, say=say, **log)
         watcher.start()
         held.callback(watcher.finish)
@@ -142,17 +143,21 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[
 
 
 @contextlib.contextmanager
-def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
+def _mlflow(job: Job, experiment: str | None, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
     if experiment is None:
         yield {}
         return
-    from pipeline.tracking import Tracker
+    from pipeline.tracking import Tracker, told
     from pipeline.worker import failure
 
     tracker = Tracker(job.runs_root, experiment)
+    if job.done and tracker.is_finished(job):
+        yield {}
+        return
     child = tracker.child(job, None, job.config.model.scale)
     try:
         yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
     finally:
-        tracker.close(job, child, cause=failure(job))
+        with told(say):
+            tracker.close(job, child, cause=failure(job))

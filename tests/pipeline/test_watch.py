@@ -15,6 +15,7 @@ from pipeline.records import history_path
 from pipeline.said import SaidFile
 from pipeline.watch import Watcher, format_seconds
 from pipeline.worker import run_in_process
+from sharedris.errors import InputError
 
 PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
 
@@ -89,7 +90,7 @@ def test_a_store_that_does_not_answer_is_said_once_and_ends_nothing(
 
         def epochs(self, run_id: str, history: pd.DataFrame) -> None:
             self.asked += 1
-            raise ConnectionError("database is locked")
+            raise InputError("MLflow fails: database is locked")
 
     job, lines, away = job_of(replace(micro_run, seed=9), execution), [], Away()
     names = {job.run_id: "cell"}
@@ -100,7 +101,7 @@ def test_a_store_that_does_not_answer_is_said_once_and_ends_nothing(
     watcher._done.clear()
     watcher.poll()
     assert away.asked == 2
-    assert len([line for line in lines if "MLflow does not take its epochs: database is locked" in line]) == 1
+    assert len([line for line in lines if "epochs are logged later: MLflow fails: database is locked" in line]) == 1
     assert any("done: toyplus_unc/val" in line for line in lines)
 
 

@@ -1,0 +1,79 @@
+"""A store that fails: told in one line at the start, and at the end the run's record does not depend on it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import worker
+from pipeline.cli.main import main
+from pipeline.tracking import shown_uri
+from tests.integration.test_resume import train_arguments
+
+
+@pytest.fixture
+def command(toy_root: Path, tmp_path: Path) -> list[str]:
+    return [*train_arguments(toy_root, tmp_path / "runs"), "--epochs", "1", "--experiment", "away"]
+
+
+def test_a_store_that_is_not_there_is_named_before_anything_starts(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "MLflow (http://me:***@127.0.0.1:9) fails: " in line
+    assert "MLFLOW_TRACKING_URI" in line
+    assert "secret" not in line
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_store_that_is_lost_in_the_middle_is_filled_by_the_same_command(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, real = tmp_path / "runs/mlflow.db", worker.run_in_process
+
+    def rename_tables(before: str, after: str) -> None:
+        with contextlib.closing(sqlite3.connect(store)) as database:
+            for table in ("latest_metrics", "metrics", "tags"):
+                database.execute(f"ALTER TABLE {before}{table} RENAME TO {after}{table}")
+
+    def lose_the_store(*arguments: Any) -> None:
+        rename_tables("", "lost_")
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "run_in_process", lose_the_store)
+        assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "epochs are logged later: MLflow (sqlite:///" in said
+    assert "records are not touched by that, and the same command logs what is missing" in said
+    (record,) = (tmp_path / "runs/records").glob("*.parquet")
+
+    rename_tables("lost_", "")
+    assert main(command) == 0
+    assert f"{record.stem} is done already" in capsys.readouterr().out
+    client = MlflowClient(f"sqlite:///{store}")
+    (run,) = client.search_runs([client.get_experiment_by_name("away").experiment_id])  # type: ignore[union-attr]
+    assert run.info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")] == [1]
+    assert 0 <= run.data.metrics["toyplus_unc/val/original/miou"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:se:cret@host/db", "postgresql://me:***@host/db"),
+        ("https://host:5000", "https://host:5000"),
+        ("https://me@host:5000/a@b", "https://me@host:5000/a@b"),
+    ],
+)
+def test_a_password_is_not_printed(uri: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert shown_uri(tmp_path) == shown
