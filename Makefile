@@ -109,7 +109,7 @@ test-slow: $(READY) ## Run the longer proofs
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the proofs over several hosts (root, network namespaces)
-	@$(V)/python -m pytest -m cluster --timeout 1800
+	@$(V)/python -m pytest -m cluster --timeout 1800 -rP
 
 .PHONY: lint
 lint: $(READY) ## Check style and types

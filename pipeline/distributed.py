@@ -13,6 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+COLLECTIVE_TIMEOUT_SECONDS = 900
+"""How long a worker waits for the others; the longest honest wait is for the leader's checkpoint."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:

@@ -28,7 +28,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import ExecutionConfig
-from pipeline.distributed import Worker
+from pipeline.distributed import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.network import refuse_silent_address
@@ -39,9 +39,6 @@ from sharedris.errors import InputError
 
 RESTARTS = 3
 """How often lost workers are replaced without a new checkpoint before a run counts as failed."""
-
-COLLECTIVE_TIMEOUT_SECONDS = 900
-"""How long a worker waits for the others; the longest honest wait is for the leader's checkpoint."""
 
 NODE_ANSWERS_SECONDS = 120
 """How long a node may take to start a process and look at its files."""

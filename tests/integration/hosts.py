@@ -115,10 +115,7 @@ class TwoHosts:
         shell(f"ip link set {_BRIDGE} up")
         for host in (self.head, self.other):
             host.create()
-        self.start_node(self.head)
-        self.wait_for_nodes(1)
-        self.start_node(self.other)
-        self.wait_for_nodes(2)
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,6 +126,13 @@ class TwoHosts:
         for host in (self.other, self.head):
             host.remove()
         subprocess.run(["ip", "link", "del", _BRIDGE], check=False, capture_output=True)
+
+    def start(self) -> None:
+        """Start Ray on both hosts."""
+        self.start_node(self.head)
+        self.wait_for_nodes(1)
+        self.start_node(self.other)
+        self.wait_for_nodes(2)
 
     @contextlib.contextmanager
     def give_back(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from tests.integration.test_resume import train_arguments
 
 pytestmark = pytest.mark.cluster
 EPOCHS = 60
+ORPHANS_END_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,26 @@ def test_a_link_that_is_cut_silently(hosts: TwoHosts, toy_root: Path, tmp_path: 
         hosts.other.plug_in(False)
         history = training.history()
     assert set(history["world_size"]) == {1, 2}
+
+
+def test_a_dead_head_takes_all_with_it_and_the_same_command_goes_on(
+    hosts: TwoHosts, undisturbed: Training, toy_root: Path, tmp_path: Path
+) -> None:
+    training = Training(hosts, toy_root, tmp_path)
+    training.wait_for_epoch(5)
+    hosts.head.kill()  # with the driver
+    try:
+        deadline = time.time() + ORPHANS_END_SECONDS
+        while hosts.other.processes("ray"):
+            assert time.time() < deadline, "the second host still has processes of the dead cluster"
+            time.sleep(0.5)
+    finally:
+        hosts.other.kill()
+        hosts.start()
+    again = Training(hosts, toy_root, tmp_path)
+    assert again.history()["world_size"].unique().tolist() == [2]
+    assert "resumed after epoch" in again.output.read_text()
+    assert again.weights() == undisturbed.weights()
 
 
 def test_storage_that_is_not_shared_is_found_before_training(hosts: TwoHosts, toy_root: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -328,3 +329,20 @@ def test_a_process_group_that_the_launcher_takes_away_is_no_failure_of_the_run(
     assert newest(job) == 1
     assert workers.finish(workers.start(job, 2)) == [0, 0]
     assert record_path(job.runs_root, job.run_id).exists()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_worker_whose_peer_is_killed_ends_and_says_nothing_of_the_run(
+    lost: int, micro_run: RunConfig, two_workers: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, two_workers, epochs=500)
+    processes = workers.start(job, 2)
+    while newest(job) < 2:
+        assert processes[0].is_alive()
+        time.sleep(0.01)
+    processes[lost].kill()
+    assert workers.finish(processes, 20)[1 - lost] == 1
+    said = (job.state_folder / f"stderr-{1 - lost}").read_text()
+    assert "another worker of this host has ended" in said or "gloo" in said  # by where it waited
+    assert "RunError" not in said
+    assert failure(job) is None

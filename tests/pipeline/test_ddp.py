@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,8 +21,8 @@ def gradients(worker: Worker, how: str) -> list[torch.Tensor]:
     """Return all gradients of some steps, of a model of several buckets; alone: before this worker meets the others."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(300, 1000), nn.Tanh(), nn.Linear(1000, 300), nn.Tanh(), nn.Linear(300, 1))
-    opened = ddp._open_shared if how == "shared memory" else lambda *_: None
-    with patch.object(ddp, "_open_shared", opened):
+    opened = ddp.open_host_memory if how == "shared memory" else lambda *_: None
+    with patch.object(ddp, "open_host_memory", opened):
         wrapped = model if how == "alone" else ddp.wrap_for_training(model, worker, static_graph=True)
     torch.manual_seed(worker.rank)
     found = []
@@ -45,25 +44,17 @@ def test_shared_memory_and_sockets_give_the_mean_in_order_of_rank(world: int, tm
                 assert torch.equal(got, wanted), f"{how}, rank {rank}"
 
 
-def share(worker: Worker, blind: int) -> str:
-    """Return what a worker opens where one of them cannot see the leader's memory."""
-    with patch.object(ddp, "_map", lambda *_: None) if blind == worker.rank else contextlib.nullcontext():
-        shared = ddp._open_shared(10, worker)
-    return "nothing" if shared is None else str(tuple(shared.shape))
+def leave_alone(worker: Worker) -> str:
+    """Return what the first worker's backward raises when the second one has ended after a step."""
+    model = nn.Sequential(nn.Linear(30, 10), nn.Linear(10, 1))
+    wrapped = ddp.wrap_for_training(model, worker, static_graph=True)
+    wrapped(torch.randn(8, 30)).mean().backward()
+    if worker.rank == 1:
+        return ""
+    with pytest.raises(torch.distributed.DistError) as error:
+        wrapped(torch.randn(8, 30)).mean().backward()
+    return str(error.value)
 
 
-@pytest.mark.parametrize(("blind", "expected"), [(-1, "(2, 2, 10)"), (0, "nothing"), (1, "nothing")])
-def test_memory_is_shared_by_all_or_none(blind: int, expected: str, tmp_path: Path) -> None:
-    assert workers.call(2, share, tmp_path, blind) == [expected] * 2
-
-
-def elsewhere(worker: Worker) -> bool:
-    """Return whether a worker takes memory of the right size for the leader's that is not."""
-    if worker.rank == 0:
-        return ddp._open_shared(10, worker) is None
-    with patch.object(ddp, "_map", return_value=torch.zeros(40)):
-        return ddp._open_shared(10, worker) is None
-
-
-def test_memory_of_another_process_is_not_taken_for_the_leaders(tmp_path: Path) -> None:
-    assert workers.call(2, elsewhere, tmp_path) == [True, True]
+def test_a_lost_worker_is_told_as_such_out_of_backward(tmp_path: Path) -> None:
+    assert workers.call(2, leave_alone, tmp_path)[0] == "another worker of this host has ended"

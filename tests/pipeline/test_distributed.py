@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from sharedris.loss import segmentation_loss
 from sharedris.model import build_model
 from sweeps.registry import find_sweep
 from sweeps.spec import cells_of
+from tests.integration import workers
 
 
 def variants() -> dict[str, ModelConfig]:
@@ -46,10 +49,14 @@ def test_every_batch_norm_of_a_variant_is_synchronised() -> None:
         assert kinds <= {nn.BatchNorm2d}, f"{name}: {kinds} are not synchronised on the CPU"
 
 
-def test_synchronising_replaces_all_and_keeps_names_and_values(micro_model: ModelConfig) -> None:
-    model = build_model(micro_model)
+def test_synchronising_replaces_all_and_keeps_names_and_values(micro_model: ModelConfig, tmp_path: Path) -> None:
+    workers.call(2, check_synchronising, tmp_path, micro_model)
+
+
+def check_synchronising(worker: Worker, config: ModelConfig) -> None:
+    model = build_model(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    converted = synchronize(model, Worker(rank=0, world=2))
+    converted = synchronize(model, worker)
     norms = [module for module in converted.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     assert all(isinstance(module, GlobalBatchNorm2d) for module in norms)
