@@ -37,7 +37,9 @@ def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -
         static_graph=static_graph,
     )
     if worker.device.type == "cpu":
-        memory = open_host_memory(sum(p.numel() for p in model.parameters() if p.requires_grad), worker)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        all_float32 = all(parameter.dtype == torch.float32 for parameter in trained)
+        memory = open_host_memory(sum(map(Tensor.numel, trained)), worker) if all_float32 else None
         if memory is None:
             wrapped.register_comm_hook(worker.world, _mean_over_sockets)
         else:

@@ -209,15 +209,14 @@ def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             asked = answer.options(scheduling_strategy=here).remote(str(path), nonce, node["NodeID"], local)
+            reply = path.with_name(f"{path.name}-{node['NodeID']}")
             try:
                 problem = ray.get(asked, timeout=NODE_ANSWERS_SECONDS)
+                if problem is None and not reply.exists():
+                    problem = "what it writes there does not arrive here"
             except (RayError, TimeoutError) as error:
-                if node["NodeID"] not in _alive():
-                    continue  # it died a while ago, and Ray has noticed only now
-                problem = f"does not answer ({type(error).__name__})"
-            reply = path.with_name(f"{path.name}-{node['NodeID']}")
-            if problem is None and not reply.exists():
-                problem = "what it writes there does not arrive here"
+                # A node that died a while ago may be listed until Ray has noticed it.
+                problem = f"does not answer ({type(error).__name__})" if node["NodeID"] in _alive() else None
             reply.unlink(missing_ok=True)
             if problem is not None:
                 blind[name] = problem

@@ -11,7 +11,6 @@ import functools
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -26,6 +25,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
+from pipeline.mlflow_address import tracking_uri, without_password
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, read_table, record_path, samples_path
 from sharedris.config import to_dict
 from sharedris.errors import InputError
@@ -35,20 +35,6 @@ _SCORES = ("oiou", "miou", "samples", "empty_unions", "all_background_miou", "al
 _TAG = "sharedris."
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def tracking_uri(runs_root: Path) -> str:
-    """Return `MLFLOW_TRACKING_URI`, or the sqlite store below the runs."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(runs_root).resolve() / 'mlflow.db'}"
-
-
-def shown_uri(runs_root: Path) -> str:
-    """Return the store's address as it may be printed: without a password."""
-    return _without_password(tracking_uri(runs_root))
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"(?<=://)([^\s/@:]*):[^\s/@]*@", r"\1:***@", text)
 
 
 class TrackingError(InputError):
@@ -65,16 +51,17 @@ def _one_line(runs_root: Path) -> Iterator[None]:
     except Exception as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         remedy = "Start it, or name another one in MLFLOW_TRACKING_URI"
-        raise TrackingError(f"MLflow ({shown_uri(runs_root)}) fails: {_without_password(cause)}", remedy) from error
+        raise TrackingError(without_password(f"MLflow ({tracking_uri(runs_root)}) fails: {cause}"), remedy) from error
 
 
-@contextlib.contextmanager
-def told(say: Callable[[str], None]) -> Iterator[None]:
-    """Say of a store that fails and go on: records are on disk, and the same command logs what is missing."""
+def taken(log: Callable[[], None], say: Callable[[str], None]) -> bool:
+    """Log something and return whether the store took it; if not, say so and go on: the records are on disk."""
     try:
-        yield
-    except TrackingError as error:
+        log()
+    except InputError as error:
         say(f"{error.message}; records are not touched by that, and the same command logs what is missing")
+        return False
+    return True
 
 
 def _asks_the_store(method: Callable[Concatenate[Tracker, P], R]) -> Callable[Concatenate[Tracker, P], R]:
@@ -84,6 +71,10 @@ def _asks_the_store(method: Callable[Concatenate[Tracker, P], R]) -> Callable[Co
             return method(tracker, *args, **kwargs)
 
     return asking
+
+
+def _has_no_trace(record: logging.LogRecord) -> bool:
+    return record.exc_info is None
 
 
 class Tracker:
@@ -102,7 +93,8 @@ class Tracker:
         runs_root.mkdir(parents=True, exist_ok=True)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a page of trace of what it raises too
+        # A page of trace of what it raises too; what it says while it tries again stays.
+        logging.getLogger("mlflow.store.db.utils").addFilter(_has_no_trace)
         location = None
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             location = (Path(runs_root).resolve() / "mlartifacts" / experiment).as_uri()
@@ -171,13 +163,15 @@ class Tracker:
 
     def _log_record(self, job: Job, run_id: str) -> None:
         """Log final scores per split and protocol, and the run's files as artifacts; once."""
-        if self.client.get_run(run_id).data.tags.get(f"{_TAG}recorded") == "yes":
+        logged = self.client.get_run(run_id).data
+        if logged.tags.get(f"{_TAG}recorded") == "yes":
             return
         path, history = record_path(job.runs_root, job.run_id), history_path(job.runs_root, job.run_id)
         if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
             self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
         now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
-        metrics = [Metric(name, value, now, 0) for name, value in _final_metrics(read_table(path, RECORD_SCHEMA))]
+        final = _final_metrics(read_table(path, RECORD_SCHEMA))
+        metrics = [Metric(name, value, now, 0) for name, value in final if name not in logged.metrics]
         self.client.log_batch(run_id, metrics=metrics)
         samples = [samples_path(job.runs_root, job.run_id, split) for split in job.config.data.evaluate_splits]
         for file in (path, history, *samples):

@@ -7,10 +7,10 @@ one file is one line at the end and exit code 1; the rest of the report is still
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from pipeline.mlflow_address import tracking_uri
 from pipeline.records import PROTOCOLS, RecordError
 from reports.build import Report, build_tables, write_report, write_tables
 from reports.choice import Wanted
@@ -104,9 +104,7 @@ def _compare(args: argparse.Namespace, out: Path) -> int:
 def _publish(args: argparse.Namespace, out: Path) -> None:
     from reports.publish import publish  # MLflow takes seconds to import: only where it is asked for
 
-    own = f"sqlite:///{(args.runs / 'mlflow.db').resolve()}"
-    uri = args.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or own
-    run_id, count = publish(out, args.mlflow_run, uri)
+    run_id, count = publish(out, args.mlflow_run, args.mlflow_uri or tracking_uri(args.runs))
     print(f"{count} files logged to MLflow run {run_id}")
 
 

@@ -10,6 +10,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from pipeline.mlflow_address import without_password
 from pipeline.records import RecordError
 
 FOLDER = "report"
@@ -33,17 +34,17 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
         raise RecordError(f"no MLflow store at {store}", "Run a sweep first, or name the address with --mlflow-uri")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    client = MlflowClient(tracking_uri=uri)
+    files = sorted(path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
     try:
+        client = MlflowClient(tracking_uri=uri)
         run_id = _find_sweep(client, run.removeprefix("sweep:")) if run.startswith("sweep:") else run
         client.get_run(run_id)
+        for path in files:
+            below = path.relative_to(out).parent
+            client.log_artifact(run_id, str(path), artifact_path=str(Path(FOLDER) / below) if below.name else FOLDER)
     except MlflowException as error:
         remedy = "Name a run of `make ui`, or sweep:NAME"
-        raise RecordError(f"MLflow run {run!r}: {str(error).splitlines()[0]}", remedy) from None
-    files = sorted(path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
-    for path in files:
-        below = path.relative_to(out).parent
-        client.log_artifact(run_id, str(path), artifact_path=str(Path(FOLDER) / below) if below.name else FOLDER)
+        raise RecordError(f"MLflow run {run!r}: {without_password(str(error).splitlines()[0])}", remedy) from None
     return run_id, len(files)
 
 

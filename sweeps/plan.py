@@ -85,8 +85,8 @@ def make_plan(
 
 
 def open_note(plan: SweepPlan) -> Path:
-    """Return the file that lies there while a driver has runs of this sweep open in MLflow.
+    """Return the file that lies there until all runs of this sweep are closed in MLflow.
 
-    Where it lies and nobody runs the sweep, a driver was killed: its runs seem to go on and are to be closed.
+    Where it lies and nobody runs the sweep, a driver was stopped, or MLflow was away.
     """
     return plan.runs_root / "sweeps" / plan.sweep.name / "open-in-mlflow"

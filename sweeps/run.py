@@ -22,6 +22,7 @@ from pipeline import launch
 from pipeline.job import Job
 from pipeline.lease import RunHeldError, driver_lease
 from pipeline.leftovers import remove_checkpoints
+from pipeline.mlflow_address import tracking_uri, without_password
 from pipeline.signals import sigterm_raises
 from pipeline.watch import Watcher
 from pipeline.worker import RunError, clear_failure, failure
@@ -44,7 +45,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
         TerminatedError: SIGTERM, likewise.
     """
     # Here and not above: every trial imports this module, and MLflow alone takes a second.
-    from pipeline.tracking import Tracker, shown_uri, told
+    from pipeline.tracking import Tracker, taken
 
     missing = plan.in_state("missing")
     runs_root = plan.runs_root
@@ -58,23 +59,23 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
         parent = tracker.parent(_sweep_key(plan), {"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)})
         try:
             _record_done(plan, parent, tracker)
+            closed = True
             if own:
                 with launch.ray_cluster():
-                    _run_missing(plan, own, parent, tracker, say)
+                    closed = _run_missing(plan, own, parent, tracker, say)
         except BaseException:
-            with told(say):
-                tracker.interrupted(parent)
-            note.unlink(missing_ok=True)
+            taken(lambda: tracker.interrupted(parent), say)  # the note stays: what was done may not be closed there
             raise
-        with told(say):
-            tracker.finish_parent(parent, complete=not plan.in_state("missing"))
-        note.unlink(missing_ok=True)
-    say(f"MLflow: {shown_uri(runs_root)}, experiment {experiment}; make ui shows it")
+        complete = not plan.in_state("missing")
+        if taken(lambda: tracker.finish_parent(parent, complete=complete), say) and closed:
+            note.unlink(missing_ok=True)
+    say(f"MLflow: {without_password(tracking_uri(runs_root))}, experiment {experiment}; make ui shows it")
     return _report_failures(missing, say)
 
 
-def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> None:
-    from pipeline.tracking import told
+def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> bool:
+    """Return whether MLflow took how each of them ended."""
+    from pipeline.tracking import taken
 
     held = launch.capacity(own[0].execution)
     launch.check_shared_storage(own[0].runs_root, own[0].execution.reads)
@@ -91,9 +92,14 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
             _fan_out(own, name=f"tune-{plan.sweep.name}", at_once=held.trials)
     finally:
         watcher.finish()
-        with told(say):  # the first that is not taken ends it: each would wait for the store anew
-            for job in own:
-                tracker.close(job, children[job.run_id], cause=failure(job))
+        closed = taken(lambda: _close(own, children, tracker), say)
+    return closed
+
+
+def _close(own: Sequence[Job], children: Mapping[str, str], tracker: Tracker) -> None:
+    """End each run in MLflow; where it does not answer, the first one ends this, since each would wait for it anew."""
+    for job in own:
+        tracker.close(job, children[job.run_id], cause=failure(job))
 
 
 def _clear_away(plan: SweepPlan, own: Sequence[Job]) -> None:

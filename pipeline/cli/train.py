@@ -106,7 +106,8 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         held.enter_context(driver_lease(job.state_folder))
         if job.done:  # seen under the lease: another driver may have finished it just now
             remove_leftovers(job)
-            held.enter_context(_mlflow(job, experiment, print))  # which may not have taken the end of the run
+            if experiment is not None:
+                _log_what_is_missing(job, experiment)
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
         clear_failure(job)
@@ -142,22 +143,30 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[
         launch.fit(job)
 
 
+def _log_what_is_missing(job: Job, experiment: str) -> None:
+    """Log a run that is done, where MLflow has not taken its end."""
+    from pipeline.tracking import Tracker, taken
+
+    def log() -> None:
+        tracker = Tracker(job.runs_root, experiment)
+        if not tracker.is_finished(job):
+            tracker.close(job, tracker.child(job, None, job.config.model.scale))
+
+    taken(log, print)
+
+
 @contextlib.contextmanager
 def _mlflow(job: Job, experiment: str | None, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
     if experiment is None:
         yield {}
         return
-    from pipeline.tracking import Tracker, told
+    from pipeline.tracking import Tracker, taken
     from pipeline.worker import failure
 
     tracker = Tracker(job.runs_root, experiment)
-    if job.done and tracker.is_finished(job):
-        yield {}
-        return
     child = tracker.child(job, None, job.config.model.scale)
     try:
         yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
     finally:
-        with told(say):
-            tracker.close(job, child, cause=failure(job))
+        taken(lambda: tracker.close(job, child, cause=failure(job)), say)

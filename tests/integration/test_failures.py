@@ -324,7 +324,8 @@ def test_a_process_group_that_the_launcher_takes_away_is_no_failure_of_the_run(
 ) -> None:
     # Ray does so with those that still train when another worker was lost, or when elastic training takes one more.
     job = job_of(micro_run, two_workers)
-    assert workers.call(2, train_until_the_group_is_taken_away, tmp_path, job) == ["ValueError"] * 2
+    raised = workers.call(2, train_until_the_group_is_taken_away, tmp_path, job)
+    assert set(raised) <= {"ValueError", "DistError"}  # by what each was doing
     assert failure(job) is None
     assert newest(job) == 1
     assert workers.finish(workers.start(job, 2)) == [0, 0]

@@ -236,7 +236,7 @@ def mlflow_epochs(runs: Path, experiment: str) -> list[list[int]]:
     """Return the steps of every MLflow run's loss."""
     from mlflow import MlflowClient
 
-    from pipeline.tracking import tracking_uri
+    from pipeline.mlflow_address import tracking_uri
 
     client = MlflowClient(tracking_uri(runs))
     found = client.get_experiment_by_name(experiment)

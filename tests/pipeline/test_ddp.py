@@ -17,10 +17,10 @@ STEPS = 4
 """DDP cuts its buckets anew after the first one."""
 
 
-def gradients(worker: Worker, how: str) -> list[torch.Tensor]:
+def gradients(worker: Worker, how: str, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Return all gradients of some steps, of a model of several buckets; alone: before this worker meets the others."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(300, 1000), nn.Tanh(), nn.Linear(1000, 300), nn.Tanh(), nn.Linear(300, 1))
+    model = nn.Sequential(nn.Linear(300, 1000), nn.Tanh(), nn.Linear(1000, 300), nn.Tanh(), nn.Linear(300, 1)).to(dtype)
     opened = ddp.open_host_memory if how == "shared memory" else lambda *_: None
     with patch.object(ddp, "open_host_memory", opened):
         wrapped = model if how == "alone" else ddp.wrap_for_training(model, worker, static_graph=True)
@@ -28,7 +28,7 @@ def gradients(worker: Worker, how: str) -> list[torch.Tensor]:
     found = []
     for _ in range(STEPS):
         model.zero_grad(set_to_none=True)
-        wrapped(torch.randn(8, 300)).square().mean().backward()
+        wrapped(torch.randn(8, 300, dtype=dtype)).square().mean().backward()
         found += [parameter.grad.clone() for parameter in model.parameters()]
     return found
 
@@ -42,6 +42,12 @@ def test_shared_memory_and_sockets_give_the_mean_in_order_of_rank(world: int, tm
             assert len(found) == STEPS * 6
             for got, wanted in zip(found, expected, strict=True):
                 assert torch.equal(got, wanted), f"{how}, rank {rank}"
+
+
+def test_gradients_of_another_type_keep_their_bits(tmp_path: Path) -> None:
+    own = workers.call(2, gradients, tmp_path, "alone", torch.float64)
+    for found in workers.call(2, gradients, tmp_path, "shared memory", torch.float64):
+        assert all(torch.equal(got, (one + other) / 2) for got, one, other in zip(found, *own, strict=True))
 
 
 def leave_alone(worker: Worker) -> str:

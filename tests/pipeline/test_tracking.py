@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,8 @@ from mlflow import MlflowClient
 
 from pipeline import worker
 from pipeline.cli.main import main
-from pipeline.tracking import shown_uri
+from pipeline.mlflow_address import without_password
+from tests.integration import lost_store
 from tests.integration.test_resume import train_arguments
 
 
@@ -39,13 +38,8 @@ def test_a_store_that_is_lost_in_the_middle_is_filled_by_the_same_command(
 ) -> None:
     store, real = tmp_path / "runs/mlflow.db", worker.run_in_process
 
-    def rename_tables(before: str, after: str) -> None:
-        with contextlib.closing(sqlite3.connect(store)) as database:
-            for table in ("latest_metrics", "metrics", "tags"):
-                database.execute(f"ALTER TABLE {before}{table} RENAME TO {after}{table}")
-
     def lose_the_store(*arguments: Any) -> None:
-        rename_tables("", "lost_")
+        lost_store.lose(store)
         real(*arguments)
 
     with monkeypatch.context() as patch:
@@ -56,7 +50,7 @@ def test_a_store_that_is_lost_in_the_middle_is_filled_by_the_same_command(
     assert "records are not touched by that, and the same command logs what is missing" in said
     (record,) = (tmp_path / "runs/records").glob("*.parquet")
 
-    rename_tables("lost_", "")
+    lost_store.find(store)
     assert main(command) == 0
     assert f"{record.stem} is done already" in capsys.readouterr().out
     client = MlflowClient(f"sqlite:///{store}")
@@ -66,14 +60,28 @@ def test_a_store_that_is_lost_in_the_middle_is_filled_by_the_same_command(
     assert 0 <= run.data.metrics["toyplus_unc/val/original/miou"] <= 1
 
 
+def test_a_done_run_is_done_without_a_store(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "the same command logs what is missing" in said
+    assert "is done already" in said
+
+
 @pytest.mark.parametrize(
-    ("uri", "shown"),
+    ("address", "shown"),
     [
-        ("postgresql://me:se:cret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:se:cr/et@host/db", "postgresql://me:***@host/db"),
+        ("API request to http://me:se cret@host:5000/api failed", "API request to http://me:***@host:5000/api failed"),
+        ("mysql://host/db?user=me&password=secret&ssl=1", "mysql://host/db?user=me&password=***&ssl=1"),
         ("https://host:5000", "https://host:5000"),
-        ("https://me@host:5000/a@b", "https://me@host:5000/a@b"),
+        ("https://me@host:5000/a", "https://me@host:5000/a"),
+        ("sqlite:////runs/mlflow.db", "sqlite:////runs/mlflow.db"),
     ],
 )
-def test_a_password_is_not_printed(uri: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert shown_uri(tmp_path) == shown
+def test_a_password_is_not_printed(address: str, shown: str) -> None:
+    assert without_password(address) == shown

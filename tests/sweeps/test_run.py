@@ -1,0 +1,67 @@
+"""A sweep whose store of MLflow is lost ends all the same, and is closed there by the same command; no Ray needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.tracking import Tracker, TrackingError
+from pipeline.worker import run_in_process
+from sweeps import run
+from sweeps.plan import SweepPlan, make_plan, open_note
+from sweeps.spec import Row, Sweep
+from tests.integration import lost_store
+
+SWEEP = Sweep(name="one", title="one cell", tables={"T": (Row(label="ours"),)})
+
+
+@pytest.fixture
+def done(micro_run: RunConfig, execution: ExecutionConfig) -> SweepPlan:
+    """A sweep with nothing left to run."""
+    provenance = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
+    plan = make_plan(SWEEP, lambda seed, _: replace(micro_run, seed=seed), execution, seeds=(0,), provenance=provenance)
+    (cell,) = plan.cells
+    assert cell.job is not None
+    run_in_process(cell.job, say=lambda _: None)
+    return plan
+
+
+def test_the_same_command_closes_what_was_left_open(done: SweepPlan) -> None:
+    store, said, record_done = done.runs_root / "mlflow.db", list[str](), run._record_done
+
+    def lose_the_store(*arguments: Any) -> None:
+        record_done(*arguments)
+        lost_store.lose(store)
+
+    with patch.object(run, "_record_done", lose_the_store):
+        assert run.run_sweep(done, experiment="away", say=said.append) == 0
+    assert len([line for line in said if "the same command logs what is missing" in line]) == 1
+    assert open_note(done).exists(), "the command would say that there is nothing to run"
+    lost_store.find(store)
+    assert run.run_sweep(done, experiment="away", say=said.append) == 0
+    assert all_are_closed(done)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left in the artifact folder"), KeyboardInterrupt()])
+def test_a_run_that_was_not_logged_stays_to_be_logged(error: BaseException, done: SweepPlan) -> None:
+    for _ in range(2):  # the database answers all the while
+        with (
+            patch.object(Tracker, "_log_record", side_effect=error),
+            pytest.raises((TrackingError, KeyboardInterrupt)),
+        ):
+            run.run_sweep(done, experiment="away", say=lambda _: None)
+        assert open_note(done).exists(), "the command would say that there is nothing to run"
+    assert run.run_sweep(done, experiment="away", say=lambda _: None) == 0
+    assert all_are_closed(done)
+
+
+def all_are_closed(plan: SweepPlan) -> bool:
+    """Whether MLflow has the sweep and its run as finished, and nothing is noted as open."""
+    client = MlflowClient(f"sqlite:///{plan.runs_root / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("away").experiment_id])  # type: ignore[union-attr]
+    return [one.info.status for one in found] == ["FINISHED"] * 2 and not open_note(plan).exists()
