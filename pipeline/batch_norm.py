@@ -120,6 +120,13 @@ def synchronize(model: nn.Module, worker: Worker) -> nn.Module:
     return model
 
 
+def leave_out_of_graphs(model: nn.Module) -> None:
+    """Have torch.compile call what `synchronize` has put in place as it is: it waits for other processes."""
+    for module in model.modules():
+        if isinstance(module, GlobalBatchNorm2d):
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+
+
 def _converted(norm: nn.BatchNorm2d, memory: HostMemory | None) -> GlobalBatchNorm2d:
     converted = GlobalBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
     converted.load_state_dict(norm.state_dict())

@@ -158,6 +158,7 @@ def _apply_execution_options(model: nn.Module, job: Job) -> None:
     if job.execution.activation_checkpointing:
         model.encoder.activation_checkpointing = True  # type: ignore[union-attr]
     if job.execution.compile:
+        batch_norm.leave_out_of_graphs(model)
         model.compile()
 
 

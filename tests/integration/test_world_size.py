@@ -68,6 +68,17 @@ def test_workers_take_the_same_optimisation_steps(
     assert f"over 6 samples of {world} workers, synchronised" in read_record(job)["batch_norm"].iloc[0]
 
 
+@pytest.mark.slow
+def test_compiled_workers_take_the_same_steps_too(
+    one_worker: Job, steady_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    job = job_at(steady_run, toy_root, tmp_path, 2)
+    job = replace(job, execution=replace(job.execution, compile=True))
+    assert workers.finish(workers.start(job, 2), 600) == [0, 0]
+    alone, together = (pd.read_parquet(history_path(one.runs_root, one.run_id)) for one in (one_worker, job))
+    assert together["loss"].tolist() == pytest.approx(alone["loss"].tolist(), rel=1e-3)
+
+
 def far_apart(one: Job, other: Job) -> float:
     """Share of weights that differ by more than a tenth of the way a weight can have gone."""
     first, second = (load_file(job.model_folder / "model.safetensors") for job in (one, other))
