@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -46,3 +47,14 @@ def remove_partials(folder: Path, is_ours: Callable[[str], bool] = lambda _: Tru
     for partial in folder.glob(".*.partial"):
         if is_ours(partial.name):
             partial.unlink(missing_ok=True)
+
+
+def runs_folder(text: str) -> Path:
+    """Return the root of the runs from a command line.
+
+    Raises:
+        ArgumentTypeError: for a URI: leases are file locks, which an object store has not.
+    """
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is no folder: mount the store, and name where (docs/cluster.md)")
+    return Path(text)

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.files import runs_folder
 from pipeline.mlflow_address import tracking_uri
 from pipeline.records import PROTOCOLS, RecordError
 from reports.build import Report, build_tables, write_report, write_tables
@@ -29,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f"`all` (the whole report), tables of the paper ({', '.join(all_names())}, also VII and VIII), "
         "or `compare RUN RUN ..`",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with records/, samples/, costs/")
+    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="folder with records/, samples/, costs/")
     parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="prepared sets, for the pictures")
     parser.add_argument("--masks-of", nargs="+", metavar="RUN", help="runs whose masks the galleries show")

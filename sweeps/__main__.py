@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.cli.main import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.config import RunConfig
+from pipeline.files import runs_folder
 from pipeline.machine import check_workers_fit
 from pipeline.signals import TerminatedError
 from sweeps.plan import SweepPlan, make_plan, open_note
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("list", help="name every sweep")
     costs = commands.add_parser("costs", help="measure every model of a sweep at the paper's scale, for the tables")
     costs.add_argument("name", metavar="SWEEP", nargs="?", default="all")
-    costs.add_argument("--runs", type=Path, default=Path("runs"), help="root of the runs (default: %(default)s)")
+    costs.add_argument("--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)")
     for name, help_text in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
         command.add_argument("name", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}")

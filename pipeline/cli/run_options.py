@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
+from pipeline.files import runs_folder
 from pipeline.presets import DEFAULT_SET, default_run
 from sharedris.config import SCALES, from_dict, to_dict
 from sharedris.errors import InputError
@@ -65,7 +66,9 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
     group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
-    group.add_argument("--runs", default="runs", help="root of records, samples, models (default: %(default)s)")
+    group.add_argument(
+        "--runs", type=runs_folder, default=Path("runs"), help="root of records, samples, models (default: %(default)s)"
+    )
 
 
 def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
@@ -140,7 +143,7 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
             **{
                 **{name: getattr(args, name) for name in names},
                 "prepared_root": args.prepared,
-                "runs_root": args.runs,
+                "runs_root": str(args.runs),
                 **{name: None if path is None else str(path.resolve()) for name, path in weights.items()},
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.files import read_json
+from pipeline.files import read_json, runs_folder
 from pipeline.lease import is_driven
 from pipeline.progress import read_progress
 from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
@@ -13,7 +13,9 @@ from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where to look."""
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="root of the runs (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)"
+    )
     parser.add_argument("--protocol", default="original", choices=["paper", "original", "input"])
 
 

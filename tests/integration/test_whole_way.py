@@ -6,11 +6,14 @@ import json
 import pickle
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import reports.__main__ as reports_command
 import sweeps.__main__ as sweeps_command
 from pipeline.cli.main import COMMANDS, main
 from pipeline.data.synthetic import write_synthetic
@@ -105,6 +108,28 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
     line = refused(["train", "--prepared", str(toy_root), "--runs", str(runs), *arguments], capsys)
     assert said in line
     assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        partial(main, ["train", "--runs", "s3://bucket/runs"]),
+        partial(main, ["runs", "--runs", "s3://bucket/runs"]),
+        partial(sweeps_command.main, ["plan", "fpn", "--runs", "s3://bucket/runs"]),
+        partial(sweeps_command.main, ["costs", "fpn", "--runs", "s3://bucket/runs"]),
+        partial(reports_command.main, ["all", "--runs", "s3://bucket/runs"]),
+    ],
+    ids=["train", "runs", "sweeps plan", "sweeps costs", "reports"],
+)
+def test_runs_in_an_object_store_are_refused_and_no_folder_is_named_like_one(
+    command: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refusal:
+        command()
+    assert refusal.value.code == 2
+    assert "--runs: s3://bucket/runs is no folder: mount the store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_workers_than_cores_are_refused_before_ray(
