@@ -105,7 +105,7 @@ test: $(READY) ## Run the tests (under 6 minutes on 2 cores)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the longer proofs
-	@$(V)/python -m pytest -m slow --timeout 3600
+	@$(V)/python -m pytest -m slow --timeout 3600 -rP
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the proofs over several hosts (root, network namespaces)

@@ -23,7 +23,7 @@ def run_bar(job: Job, console: Console | None = None) -> Iterator[Say]:
     """Show how far a run is while the block works, wherever it runs; yields how to say a line above the bar."""
     console = console or Console()
     if not console.is_terminal:
-        yield print
+        yield lambda line: print(line, flush=True)  # a log file is read while the run goes on
         return
     ended = threading.Event()
     with _bar(console) as bar:

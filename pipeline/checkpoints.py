@@ -47,9 +47,16 @@ def path_of(folder: Path, *, epoch: int, step: int) -> Path:
 
 
 def newest_name(folder: Path) -> str | None:
-    """Return the file name of the newest checkpoint that was written to its end, or None."""
-    whole = [path.name for path in folder.glob("checkpoint-*.pt") if path.with_suffix(".json").exists()]
-    return max(whole, default=None)
+    """Return the file name of the newest checkpoint that is whole, or None."""
+    paths = sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+    return next((path.name for path in paths if _is_whole(path)), None)
+
+
+def _is_whole(path: Path) -> bool:
+    manifest = read_json(path.with_suffix(".json"))
+    if not isinstance(manifest, dict) or manifest.get("bytes") != path.stat().st_size:
+        return False
+    return bool(manifest.get("sha256") == _sha256(path))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -65,10 +72,9 @@ def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) 
     """
     paths = sorted(folder.glob("checkpoint-*.pt"), reverse=True)
     for path in paths:
-        manifest = read_json(path.with_suffix(".json"))
-        if manifest is None:
+        if not path.with_suffix(".json").exists():
             say(f"passed over {path.name}: its writer was interrupted")
-        elif manifest["bytes"] != path.stat().st_size or manifest["sha256"] != _sha256(path):
+        elif not _is_whole(path):
             say(f"passed over {path.name}: it is damaged (size or SHA-256 differ)")
         else:
             try:

@@ -6,7 +6,10 @@ driver's own process, under Ray Train and in a plain test.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -14,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 COLLECTIVE_TIMEOUT_SECONDS = 900
-"""How long a worker waits for the others; the longest honest wait is for the leader's checkpoint."""
+"""How long a worker waits for the others in a step; the longest honest wait is for the leader's checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +33,27 @@ class Worker:
         """Whether this worker writes the run's files."""
         return self.rank == 0
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
         """Return every worker's value in order of rank, on every worker."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=group)
         return values
+
+    @contextlib.contextmanager
+    def patient_group(self) -> Iterator[dist.ProcessGroup | None]:
+        """Give a group whose members wait for each other for a day, for work without steps; collective.
+
+        Workers of unequal speed may be hours apart at its end. Through gloo, which tells a lost peer at once, and
+        which leaves the GPUs' memory alone.
+        """
+        if self.world == 1:
+            yield None
+            return
+        group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        yield group
+        dist.destroy_process_group(group)
 
     def barrier(self) -> None:
         """Wait for all workers."""

@@ -56,10 +56,11 @@ def evaluate_split(
     )
     own = len(range(worker.rank, len(dataset), worker.world))
     rows: list[dict[str, Any]] = []
-    for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker):
-        rows.append(row)
-        on_progress(len(rows), own)
-    gathered = [row for share in worker.gather(rows) for row in share]
+    with worker.patient_group() as group:
+        for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker):
+            rows.append(row)
+            on_progress(len(rows), own)
+        gathered = [row for share in worker.gather(rows, group) for row in share]
     return pd.DataFrame(gathered).sort_values("index", ignore_index=True)
 
 

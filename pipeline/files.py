@@ -38,7 +38,7 @@ def read_json(path: Path) -> Any | None:
     """Return what `write_json` wrote, or None where there is no readable file."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # no JSON, or no text at all
         return None
 
 

@@ -59,9 +59,11 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         )
     scored: dict[str, dict[str, Scores]] = {}
     rates: dict[str, float] = {}
-    for split in job.config.data.evaluate_splits:
+    datasets = {split: _open_split(job, split) for split in job.config.data.evaluate_splits}
+    progress = EvaluationProgress(job, worker, [len(dataset) for dataset in datasets.values()])
+    for split, dataset in datasets.items():
         begun = time.perf_counter()
-        rows = evaluate_one(model, split, job, worker, ProgressFile(job.state_folder))
+        rows = _evaluate_one(model, dataset, job, worker, progress)
         rates[split] = len(rows) / (time.perf_counter() - begun)
         scored[split] = score_all_protocols(rows, job.config)
         if worker.leads:
@@ -101,26 +103,37 @@ def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
         store_attention(model, dataset, split, folder, threshold=job.config.evaluation.threshold, device=worker.device)
 
 
-def evaluate_one(model: nn.Module, split: str, job: Job, worker: Worker, progress: ProgressFile) -> pd.DataFrame:
-    """Return the per-sample rows of one split, saying how far it is."""
-    dataset = _open_split(job, split)
-    epochs = job.config.train.epochs
+class EvaluationProgress:
+    """How far the leading worker is with its shares of all splits together."""
 
-    def on_progress(done: int, total: int) -> None:
-        if worker.leads:
-            progress.write(
-                Progress(
-                    run_id=job.run_id,
-                    phase="evaluating",
-                    epoch=epochs,
-                    epochs=epochs,
-                    step=1,
-                    steps=1,
-                    evaluated=done,
-                    to_evaluate=total,
-                )
+    def __init__(self, job: Job, worker: Worker, samples: list[int]) -> None:
+        self._job, self._leads = job, worker.leads
+        self._file = ProgressFile(job.state_folder)
+        self._total = sum(len(range(worker.rank, count, worker.world)) for count in samples)
+        self._before = 0
+
+    def note(self, done: int, share: int) -> None:
+        """Take that so many samples of this worker's share of a split are done; splits come one after the other."""
+        if self._leads:
+            epochs = self._job.config.train.epochs
+            reading = Progress(
+                run_id=self._job.run_id,
+                phase="evaluating",
+                epoch=epochs,
+                epochs=epochs,
+                step=1,
+                steps=1,
+                evaluated=self._before + done,
+                to_evaluate=self._total,
             )
+            self._file.write(reading)
+        if done == share:
+            self._before += share
 
+
+def _evaluate_one(
+    model: nn.Module, dataset: ReferDataset, job: Job, worker: Worker, progress: EvaluationProgress
+) -> pd.DataFrame:
     return evaluate_split(
         model,
         dataset,
@@ -128,7 +141,7 @@ def evaluate_one(model: nn.Module, split: str, job: Job, worker: Worker, progres
         precision=job.config.train.precision,
         worker=worker,
         loader_workers=job.execution.loader_workers,
-        on_progress=on_progress,
+        on_progress=progress.note,
     )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.network import refuse_silent_address
 from pipeline.ray_internals import NodeTorchConfig, PlacementGroupNote, RunTrainer
+from pipeline.records import record_path
 from pipeline.said import SaidFile
-from pipeline.worker import RunError, failure, innermost, run_job, write_failure
+from pipeline.worker import RunError, describe_lost_workers, failure, run_job, write_failure
 from sharedris.errors import InputError
 
 RESTARTS = 3
@@ -42,6 +44,9 @@ RESTARTS = 3
 
 NODE_ANSWERS_SECONDS = 120
 """How long a node may take to start a process and look at its files."""
+
+FILE_ARRIVES_SECONDS = 90.0
+"""How long a file of another node may stay unseen: NFS keeps for a minute that there was none."""
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -141,9 +146,14 @@ def fit(job: Job) -> None:
     elastic = execution.min_workers is not None and execution.min_workers < execution.workers
     # A new name each time: Ray continues whatever it finds under an old one, whatever has changed since.
     name = f"{job.run_id}-{uuid.uuid4().hex[:6]}"
+    sign = job.state_folder / f"sign-{name}"
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    for old in job.state_folder.glob("sign-*"):
+        old.unlink(missing_ok=True)
+    sign.touch()
     trainer = RunTrainer(
         worker_loop,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "sign": sign},
         torch_config=NodeTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
@@ -163,12 +173,23 @@ def fit(job: Job) -> None:
         trainer.fit()
     except Exception as error:
         if failure(job) is None:
-            write_failure(job, innermost(error), str(error))
-        raise RunError(failure(job) or innermost(error)) from error
+            write_failure(job, describe_lost_workers(error, job), str(error))
+        raise RunError(failure(job) or describe_lost_workers(error, job)) from error
     finally:
         shutil.rmtree(storage / name, ignore_errors=True)
-    if not job.done:
+        sign.unlink(missing_ok=True)
+    if not _arrives(record_path(job.runs_root, job.run_id)):
         raise RunError(f"{job.run_id} ended without a record")
+
+
+def _arrives(path: Path) -> bool:
+    """Return whether a file that another node has written is seen here, sooner or later."""
+    deadline = time.monotonic() + FILE_ARRIVES_SECONDS
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
 
 
 def worker_loop(config: dict[str, Any]) -> None:
@@ -177,11 +198,23 @@ def worker_loop(config: dict[str, Any]) -> None:
     rank = context.get_world_rank()
     worker = Worker(rank=rank, world=context.get_world_size(), device=get_device())
     job: Job = config["job"]
+    refuse_blind_node(job, config["sign"])
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only fight its neighbours.
         torch.set_num_threads(1)
     with leader_lock(job.state_folder) if worker.leads else contextlib.nullcontext():
         run_job(job, worker, SaidFile(job.state_folder).say)
+
+
+def refuse_blind_node(job: Job, sign: Path) -> None:
+    """Refuse to work where the driver's sign is not seen: on a node that came back without its mount, or before it.
+
+    Raises:
+        FileNotFoundError: and no RunError, since such a node is like one that is away.
+    """
+    if not _arrives(sign):
+        node = ray.util.get_node_ip_address()
+        raise FileNotFoundError(f"{node} does not see {job.state_folder}, in which the driver has left a sign")
 
 
 def check_shared_storage(root: Path, reads: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from sharedris.errors import InputError
 
 ORPHAN_WAIT_SECONDS = 60.0
 STALE_SECONDS = 600.0
-"""Without a word for so long a run on another host counts as interrupted: longer than a step takes anywhere."""
+"""Without a word from its driver for so long a run on another host counts as interrupted."""
 
 
 class RunHeldError(InputError):
@@ -37,25 +37,33 @@ def driver_lease(state_folder: Path) -> Iterator[None]:
         InputError: when nothing can be written there.
     """
     lock = FileLock(state_folder / "driver.lock")
+    mine = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
     try:
         state_folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        write_json(state_folder / "driver.json", mine)
     except Timeout:
         raise RunHeldError(
             f"{state_folder.name} is being run by {holder(state_folder)}",
             "Wait for it, or stop it; the same command then goes on from its last checkpoint",
         ) from None
     except OSError as error:
+        lock.release()
         raise InputError(
-            f"{state_folder} cannot be written: {error.strerror}", "Name a folder that can with --runs (make: RUNS=)"
+            f"{state_folder} cannot be written: {error.strerror}",
+            "Make room there, or name a folder that can with --runs (make: RUNS=)",
         ) from None
     try:
-        mine = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
-        write_json(state_folder / "driver.json", mine)
         yield
     finally:
         (state_folder / "driver.json").unlink(missing_ok=True)
         lock.release()
+
+
+def say_that_we_drive(state_folder: Path) -> None:
+    """Freshen the driver's note, from time to time: other hosts cannot ask for its process."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(state_folder / "driver.json")
 
 
 @contextlib.contextmanager
@@ -77,17 +85,14 @@ def leader_lock(state_folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_driven(state_folder: Path, *, updated: float) -> bool:
-    """Return whether a driver works on a run, as its note tells.
-
-    Args:
-        updated: when the run last said how far it is; decides for a driver on another host, that cannot be asked.
-    """
-    note = read_json(state_folder / "driver.json")
+def is_driven(state_folder: Path) -> bool:
+    """Return whether a driver works on a run, as its note tells; on another host, as long as the note is fresh."""
+    path = state_folder / "driver.json"
+    note = read_json(path)
     if note is None:
         return False
     if note["host"] != socket.gethostname():
-        return time.time() - updated < STALE_SECONDS
+        return time.time() - path.stat().st_mtime < STALE_SECONDS
     try:
         os.kill(note["process"], 0)  # asks whether there is such a process
     except ProcessLookupError:

@@ -83,7 +83,10 @@ def train_step(
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
             loss = _loss(model, logits_BHW, batch, train)
             middle = time.perf_counter()
-            scaler.scale(loss.total / len(micro_batches)).backward()
+            # A loss may be NaN with a finite gradient (binary cross-entropy of an infinite logit): one that is not
+            # finite makes the gradient NaN, so that all workers see it, without another exchange.
+            sign = torch.where(torch.isfinite(loss.total.detach()), 1.0, torch.nan)
+            scaler.scale(loss.total * sign / len(micro_batches)).backward()
             terms += torch.stack([loss.total, loss.bce, loss.dice]).detach() / len(micro_batches)
             forward_seconds += middle - started
             backward_seconds += time.perf_counter() - middle

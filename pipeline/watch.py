@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.job import Job
+from pipeline.lease import say_that_we_drive
 from pipeline.progress import Progress, read_progress
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
 from pipeline.said import SaidLines
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.tracking import Tracker
 
 _POLL_SECONDS = 1.0
+_BEAT_SECONDS = 60.0
 
 
 class Watcher:
@@ -57,6 +59,7 @@ class Watcher:
         self._at_once = max(1, at_once)
         self._ended = threading.Event()
         self._started = time.time()
+        self._beaten = 0.0
         self._epochs_said = {job.run_id: _epochs_in(job) for job in jobs}
         self._said = {job.run_id: SaidLines(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
@@ -82,6 +85,10 @@ class Watcher:
 
     def poll(self) -> None:
         """Look at all runs once."""
+        if time.monotonic() - self._beaten > _BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            for job in self._jobs.values():
+                say_that_we_drive(job.state_folder)
         for run_id, job in self._jobs.items():
             if run_id in self._done:
                 continue

@@ -138,6 +138,20 @@ def _out_of_memory_in_words(error: BaseException, job: Job) -> str:
     )
 
 
+def describe_lost_workers(error: BaseException, job: Job) -> str:
+    """Return one line of what a launcher raised when workers were lost for good."""
+    texts = "\n".join(str(each) for each in (error, *getattr(error, "worker_failures", {}).values()))
+    found = re.search(r"running low on memory.*? was (\S+ used / \S+ limit)", texts, re.DOTALL)
+    if found is None:
+        return innermost(error)
+    size = job.share(job.execution.workers).micro_batch_size
+    return (
+        f"a node ran out of memory ({found[1]}) and Ray ended a worker there, with {size} samples a forward: set "
+        "--micro-batch-size or --loader-workers lower, or give the node more memory "
+        f"[last good checkpoint: {checkpoints.newest_name(job.state_folder) or 'none'}]"
+    )
+
+
 def innermost(error: BaseException) -> str:
     """Return the cause of Ray's nested errors in one line; their text is a page of traces."""
     cause: BaseException = error

@@ -48,10 +48,11 @@ def _progress(job: Job) -> str:
     if failed is not None:
         return f"failed: {failed['cause']}"
     progress = read_progress(job.state_folder)
-    if progress is None or progress.phase == "done":  # done once, but its record was taken away
-        return ""
+    driven = is_driven(job.state_folder)
+    if progress is None or progress.phase in ("done", "failed"):  # of a start before; its record or cause is gone
+        return "starting" if driven else ""
     words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
-    if not is_driven(job.state_folder, updated=progress.updated):
+    if not driven:
         return f"interrupted while {words}"
     left = ""
     if progress.samples_per_second:

@@ -50,8 +50,10 @@ def _state_words(folder: Path) -> str:
     failure = read_json(folder / "failure.json")
     if failure is not None:
         return f"failed    {failure['cause']}"
-    progress = read_progress(folder)
-    if progress is None or progress.phase == "done":  # done once, but its record was taken away
-        return "not begun"
-    word = "running  " if is_driven(folder, updated=progress.updated) else "interrupted"
+    progress, driven = read_progress(folder), is_driven(folder)
+    if progress is None or progress.phase in ("done", "failed"):  # of a start before; its record or cause is gone
+        if driven:
+            return "running   starting"
+        return "not begun" if progress is None or progress.phase == "done" else "interrupted while starting"
+    word = "running  " if driven else "interrupted"
     return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

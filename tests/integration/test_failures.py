@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import checkpoints, trainer
+from pipeline import checkpoints, train_step, trainer
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
@@ -25,6 +25,7 @@ from pipeline.progress import Progress, ProgressFile
 from pipeline.records import record_path
 from pipeline.trainer import train
 from pipeline.worker import RunError, clear_failure, describe_failure, failure, run_job
+from sharedris.loss import LossTerms
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE
 
@@ -76,6 +77,35 @@ def test_a_nan_may_be_skipped_and_is_counted(micro_run: RunConfig, execution: Ex
     assert history["loss"].notna().all()
     record = pd.read_parquet(record_path(job.runs_root, job.run_id))
     assert record["miou"].between(0, 1).all()
+
+
+def test_a_loss_that_is_nan_with_a_finite_gradient_stops_all_workers(
+    micro_run: RunConfig, two_workers: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, two_workers)
+    assert workers.call(2, train_with_a_loss_that_is_nan, job.state_folder, job) == ["RunError"] * 2
+    message = str(failure(job))
+    assert "loss is not finite at step 5" in message
+    assert message.count("toyplus_unc/train#") == 3, "the samples of the one worker are named"
+
+
+def train_with_a_loss_that_is_nan(worker: Worker, job: Job) -> str:
+    """Run the job; at step 5 the second worker's loss is NaN, as that of an infinite logit, and its gradient is not."""
+    steps = 0
+
+    def spoilt(*arguments: Any) -> LossTerms:
+        nonlocal steps
+        steps += 1
+        loss = real(*arguments)
+        return loss._replace(total=loss.total + torch.nan) if steps == 6 and worker.rank == 1 else loss
+
+    real = train_step._loss
+    with patch.object(train_step, "_loss", spoilt):
+        try:
+            run_job(job, worker, lambda _: None)
+        except Exception as error:
+            return type(error).__name__
+    return "no error"
 
 
 def spoilt_images(from_batch: int) -> Any:

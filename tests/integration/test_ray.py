@@ -26,7 +26,7 @@ from pipeline.files import read_json, write_json
 from pipeline.job import Job, make_job
 from pipeline.network import interface_of
 from pipeline.records import history_path
-from pipeline.worker import RunError, failure
+from pipeline.worker import RunError, describe_lost_workers, failure
 from sharedris.errors import InputError
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE
@@ -126,6 +126,35 @@ def test_a_node_that_does_not_answer(
         with pytest.raises(InputError, match=r"gone \(.*\): does not answer"):
             launch.check_shared_storage(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
+    cluster: None, micro_run: RunConfig, toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_at(micro_run, toy_root, tmp_path)
+    monkeypatch.setattr(launch, "FILE_ARRIVES_SECONDS", 2.0)
+    (tmp_path / "there").touch()
+    threading.Timer(1.0, (tmp_path / "late").touch).start()
+    assert [launch._arrives(tmp_path / name) for name in ("there", "late", "never")] == [True, True, False]
+    with pytest.raises(FileNotFoundError, match="does not see .* in which the driver has left a sign"):
+        launch.refuse_blind_node(job, tmp_path / "never")
+    assert failure(job) is None, "the run itself has not failed"
+
+
+def test_memory_that_a_node_lacks_is_told_with_what_to_change(
+    micro_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    killed = RuntimeError(
+        "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: ::1) "
+        "was 23.1GB used / 23.54GB limit (0.98)\nOOM kill reason: Memory usage"
+    )
+    lost = RuntimeError("worker group failed")
+    lost.worker_failures = {0: killed}  # type: ignore[attr-defined]
+    for error in (killed, lost):
+        said = describe_lost_workers(error, job_at(micro_run, toy_root, tmp_path / str(id(error))))
+        assert "a node ran out of memory (23.1GB used / 23.54GB limit)" in said
+        assert "with 3 samples a forward: set --micro-batch-size" in said
+        assert "last good checkpoint: none" in said
 
 
 def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:

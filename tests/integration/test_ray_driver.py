@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -56,3 +59,23 @@ def test_the_same_command_goes_on_to_the_same_bits(
     assert mlflow_epochs(runs, "driver") == [list(range(1, 41))]
     assert not list((runs / "ray").glob("*"))
     print(f"\n{signal.Signals(number).name}: exit {code}, then the same weights, history, rows and record")
+
+
+def test_a_node_without_memory_is_told_in_one_line(toy_root: Path, tmp_path: Path) -> None:
+    # Ray's own monitor, told that a hundredth of the memory is too much, ends each worker.
+    scarce = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    arguments = [*train_arguments(toy_root, tmp_path / "runs"), "--ray"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli.main", *arguments],
+        env={**os.environ, **scarce},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 3, ended.stderr
+    line = ended.stderr.splitlines()[-1]
+    assert re.search(
+        r"failed: a node ran out of memory \([\d.]+GB used / [\d.]+GB limit\) and Ray ended a worker", line
+    )
+    assert "set --micro-batch-size or --loader-workers lower" in line

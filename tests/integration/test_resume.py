@@ -34,10 +34,15 @@ def long_run(micro_run: RunConfig) -> RunConfig:
     )
 
 
-def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int = 1) -> Job:
+def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int = 1, **options: Any) -> Job:
     """Return the job with checkpoints within epochs too."""
     execution = ExecutionConfig(
-        device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=world, checkpoint_every_steps=3
+        device="cpu",
+        prepared_root=str(toy_root),
+        runs_root=str(runs),
+        workers=world,
+        checkpoint_every_steps=3,
+        **options,
     )
     return make_job(config, execution, provenance=PROVENANCE)
 
@@ -45,8 +50,8 @@ def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int = 1) -> Job
 class Reference:
     """A finished, never interrupted run: what it left, and how long it took."""
 
-    def __init__(self, config: RunConfig, toy_root: Path, runs: Path, world: int) -> None:
-        job = job_at(config, toy_root, runs, world)
+    def __init__(self, config: RunConfig, toy_root: Path, runs: Path, world: int, **options: Any) -> None:
+        job = job_at(config, toy_root, runs, world, **options)
         assert workers.finish(workers.start(job, world)) == [0] * world  # the first start also starts the server
         shutil.rmtree(runs)
         begun = time.perf_counter()
@@ -75,12 +80,20 @@ def assert_same(job: Job, expected: dict[str, Any]) -> None:
 
 
 def kill_at_random(
-    config: RunConfig, toy_root: Path, runs: Path, world: int, reference: Reference, *, kills: int, seed: int
+    config: RunConfig,
+    toy_root: Path,
+    runs: Path,
+    world: int,
+    reference: Reference,
+    *,
+    kills: int,
+    seed: int,
+    **options: Any,
 ) -> list[str]:
     """Kill `kills` times at random moments, always starting again; check each run that ends."""
     rng, report, runs_ended = random.Random(seed), [], 0
     while len(report) < kills or runs_ended == 0:
-        job = job_at(config, toy_root, runs / str(runs_ended), world)
+        job = job_at(config, toy_root, runs / str(runs_ended), world, **options)
         processes = workers.start(job, world)
         after = rng.uniform(0.0, 0.9 * reference.seconds) if len(report) < kills else 120.0
         processes[0].join(after)
@@ -91,10 +104,11 @@ def kill_at_random(
         if was_at_work:
             newest = max((path.name for path in job.state_folder.glob("checkpoint-*.pt")), default="nothing")
             report.append(f"kill {len(report) + 1} after {after:.2f} s: {newest} left")
-        elif job.done:
+        else:
+            assert job.done, (job.state_folder / "stderr-0").read_text()
             assert_same(job, reference.outcome)
             runs_ended += 1
-    job = job_at(config, toy_root, runs / str(runs_ended), world)
+    job = job_at(config, toy_root, runs / str(runs_ended), world, **options)
     assert workers.finish(workers.start(job, world)) == [0] * world
     assert_same(job, reference.outcome)
     return report
@@ -106,6 +120,16 @@ def test_killed_at_5_random_moments(
     world, expected = reference
     kills = 5 if world == 1 else 3
     for line in kill_at_random(long_run, toy_root, tmp_path, world, expected, kills=kills, seed=world):
+        print(line)
+
+
+@pytest.mark.slow
+def test_killed_with_loader_processes_and_accumulated_gradients(
+    long_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"loader_workers": 1, "micro_batch_size": 2}
+    expected = Reference(long_run, toy_root, tmp_path / "reference", 1, **options)
+    for line in kill_at_random(long_run, toy_root, tmp_path, 1, expected, kills=10, seed=8, **options):
         print(line)
 
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.data.dataset import ReferDataset
 from pipeline.distributed import Worker
 from pipeline.evaluate import evaluate_split
+from pipeline.finish import EvaluationProgress, finish
 from pipeline.job import Job, make_job
 from pipeline.metrics import score
+from pipeline.progress import ProgressFile
 from pipeline.protocol import PROTOCOLS
 from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
 from pipeline.trainer import train
+from sharedris.checkpoint import load_model
 from tests.conftest import TOY
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE
@@ -130,13 +138,14 @@ def test_the_per_sample_rows_give_the_record_again(one_worker: Job) -> None:
             assert row[f"precision_at_{round(100 * level)}"] == scores.precision[level]
 
 
+def open_split(toy_root: Path, split: str) -> ReferDataset:
+    return ReferDataset(toy_root, split, image_size=32, text_tokens=20)
+
+
 @pytest.mark.parametrize("batch_size", [3, 4, 100])
 def test_any_batch_size_counts_each_sample_once(one_worker: Job, batch_size: int, toy_root: Path) -> None:
-    from pipeline.data.dataset import ReferDataset
-    from sharedris.checkpoint import load_model
-
     loaded = load_model(one_worker.model_folder)
-    dataset = ReferDataset(toy_root, f"{TOY}/val", image_size=32, text_tokens=20)
+    dataset = open_split(toy_root, f"{TOY}/val")
     evaluation = replace(one_worker.config.evaluation, batch_size=batch_size)
     rows = evaluate_split(loaded.model, dataset, evaluation=evaluation, precision="fp32", worker=Worker())
     alone = pd.read_parquet(samples_path(one_worker.runs_root, one_worker.run_id, f"{TOY}/val"))
@@ -167,3 +176,56 @@ def test_fewer_workers_keep_the_global_batch(
         "over 2 samples of 2 workers, synchronised",
         "over 2 samples of 1 worker",
     ]
+
+
+def finish_with_statistics_of_its_own(worker: Worker, job: Job) -> None:
+    """Train and finish; in between the second worker's running means are far off."""
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    state = train(job, worker, lambda _: None)
+    for name, buffer in state.model.named_buffers():
+        if "running_mean" in name:
+            buffer.sub_(100.0 * worker.rank)
+    finish(job, worker, state)
+
+
+def test_running_statistics_that_differ_are_those_of_the_leader_in_evaluation(
+    steady_run: RunConfig, toy_root: Path, tmp_path: Path
+) -> None:
+    apart = replace(steady_run, train=replace(steady_run.train, synchronize_batch_norm=False))
+    job = job_at(apart, toy_root, tmp_path / "two", 2)
+    workers.call(2, finish_with_statistics_of_its_own, tmp_path, job)
+    model = load_model(job.model_folder).model
+    for split in apart.data.evaluate_splits:
+        dataset = open_split(toy_root, split)
+        alone = evaluate_split(model, dataset, evaluation=apart.evaluation, precision="fp32", worker=Worker())
+        together = pd.read_parquet(samples_path(job.runs_root, job.run_id, split))
+        for name in (*[f"intersection_{name}" for name in PROTOCOLS], "mask_rle"):
+            assert alone[name].tolist() == together[name].tolist(), f"{split}: {name}"
+
+
+def test_progress_counts_the_samples_of_all_splits(one_worker: Job, toy_root: Path) -> None:
+    assert len(one_worker.config.data.evaluate_splits) == 2
+    sizes = [len(open_split(toy_root, split)) for split in one_worker.config.data.evaluate_splits]
+    progress = EvaluationProgress(one_worker, Worker(), sizes)
+    shares = []
+    with patch.object(ProgressFile, "write", lambda _, reading: shares.append(reading.share)):
+        for size in sizes:
+            for done in range(1, size + 1):
+                progress.note(done, size)
+    assert shares == sorted(shares)
+    assert shares[sizes[0] - 1] == pytest.approx(0.95 + 0.05 * sizes[0] / sum(sizes))
+    assert shares[-1] == 1.0
+
+
+def late_for_a_collective(worker: Worker, folder: Path) -> list[int]:
+    """Gather what workers have that come later than a collective of the run's own group would wait."""
+    dist.destroy_process_group()
+    meeting, impatient = f"file://{folder / 'impatient'}", timedelta(seconds=1)
+    dist.init_process_group("gloo", init_method=meeting, rank=worker.rank, world_size=2, timeout=impatient)
+    with worker.patient_group() as group:
+        time.sleep(2.5 * worker.rank)
+        return worker.gather(worker.rank, group)
+
+
+def test_workers_wait_for_each_others_rows_longer_than_in_a_step(tmp_path: Path) -> None:
+    assert workers.call(2, late_for_a_collective, tmp_path, tmp_path) == [[0, 1]] * 2

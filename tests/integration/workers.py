@@ -126,6 +126,8 @@ def _worker(rank: int, world: int, meeting: str) -> Worker:
 
 def _work(job: Job, rank: int, world: int, meeting: str, kill_at_file_event: int | None) -> None:
     sys.stderr = (job.state_folder / f"stderr-{rank}").open("w")
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # may have loaders,
+    multiprocessing.set_start_method("fork", force=True)  # started as those of the command are
     if kill_at_file_event is not None and rank == 0:
         _kill_self_at(kill_at_file_event)
     said: list[str] = []

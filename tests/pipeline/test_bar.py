@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import pickle
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -53,3 +58,29 @@ def test_evaluation_counts_samples_on_a_terminal_alone() -> None:
             on_progress(5, 11)
     assert "5/11" in console.file.getvalue()  # type: ignore[attr-defined]
     assert pipe.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_line_reaches_a_log_file_while_the_run_goes_on(job: Job, tmp_path: Path) -> None:
+    log, program = tmp_path / "log", tmp_path / "program.py"
+    program.write_text(
+        "import sys, pickle; from pipeline.bar import run_bar\n"
+        "with run_bar(pickle.load(open(sys.argv[1], 'rb'))) as say:\n"
+        "    say('epoch 1'); sys.stdin.read()\n"
+    )
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(program), str(tmp_path / "job")],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": ""},
+            stdin=subprocess.PIPE,
+            stdout=output,
+        )
+    try:
+        deadline = time.time() + 60
+        while not log.read_text() and time.time() < deadline:
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert log.read_text() == "epoch 1\n"
+    finally:
+        process.kill()
+        process.communicate()

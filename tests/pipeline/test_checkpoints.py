@@ -64,6 +64,18 @@ def test_when_none_is_whole_it_is_said_that_training_starts_anew(tmp_path: Path)
     assert len(said) == 3
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[1]", b'{"bytes": 1}', b'{"sha256": "0", "bytes": '])
+def test_a_damaged_manifest_is_a_damaged_checkpoint(content: bytes, tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    (tmp_path / "checkpoint-00002-000000020.json").write_bytes(content)
+    said: list[str] = []
+    found = load(tmp_path, said)
+    assert found is not None
+    assert found["epoch"] == 1
+    assert "passed over checkpoint-00002-000000020.pt: it is damaged" in said[0]
+    assert checkpoints.newest_name(tmp_path) == "checkpoint-00001-000000010.pt"
+
+
 def test_a_checkpoint_whose_manifest_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     save(tmp_path, 1)
     full = OSError(errno.ENOSPC, "No space left on device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import lease
 from pipeline.cli.main import main
 from pipeline.files import write_json
 from pipeline.lease import driver_lease
@@ -68,7 +70,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     (tmp_path / "file").write_text("")
     assert main(arguments(toy_root, tmp_path / "file" / "runs")) == 2
     said = capsys.readouterr().err
-    assert "cannot be written: Not a directory. Name a folder that can with --runs" in said
+    assert "cannot be written: Not a directory. Make room there, or name a folder that can with --runs" in said
     assert len(said.splitlines()) == 1
 
 
@@ -108,14 +110,24 @@ def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixtu
         write_json(trained / "state" / name / "driver.json", note(os.getpid() if name == "going" else dead_process()))
     ProgressFile(trained / "state" / "without").write(replace(reading, phase="done"))
     elsewhere = {**note(1), "host": "another host"}
-    ProgressFile(trained / "state" / "elsewhere").write(reading)
-    write_json(trained / "state" / "elsewhere" / "driver.json", elsewhere)
+    for name in ("elsewhere", "silent"):
+        ProgressFile(trained / "state" / name).write(reading)
+        write_json(trained / "state" / name / "driver.json", elsewhere)
+    os.utime(trained / "state" / "silent" / "driver.json", (0, 0))
+    write_json(trained / "state" / "waiting" / "driver.json", note(os.getpid()))
+    for name in ("again", "ended"):  # failed once, and asked for again
+        ProgressFile(trained / "state" / name).write(replace(reading, phase="failed", message="before"))
+    write_json(trained / "state" / "again" / "driver.json", note(os.getpid()))
     assert main(["runs", "--runs", str(trained)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     done = next(line for name, line in lines.items() if name.startswith("tiny-"))
     assert "done" in done
     assert "toyplus_unc/val oIoU" in done
     assert "failed    out of memory with 14 samples" in lines["broken"]
+    assert "running   starting" in lines["waiting"]
+    assert "running   starting" in lines["again"]
+    assert "interrupted while starting" in lines["ended"]
+    assert "interrupted training, epoch 3/10, 24 %" in lines["silent"]
     assert "running   training, epoch 3/10, 24 %" in lines["going"]
     assert "interrupted training, epoch 3/10, 24 %" in lines["gone"]
     assert "running   training" in lines["elsewhere"]
@@ -130,3 +142,29 @@ def dead_process() -> int:
     process = subprocess.Popen(["true"])
     process.wait()
     return process.pid
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_line(
+    toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "write_json", full)
+        assert main(arguments(toy_root, tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written: No space left on device. Make room there" in said
+    assert len(said.splitlines()) == 1
+    (state,) = (tmp_path / "state").iterdir()
+    with driver_lease(state):  # nobody holds it
+        assert (state / "driver.json").exists()
+
+
+def test_the_driver_says_from_time_to_time_that_it_is_there(tmp_path: Path) -> None:
+    with driver_lease(tmp_path):
+        os.utime(tmp_path / "driver.json", (0, 0))
+        lease.say_that_we_drive(tmp_path)
+        assert (tmp_path / "driver.json").stat().st_mtime > 1e9
+    lease.say_that_we_drive(tmp_path)
+    assert not (tmp_path / "driver.json").exists()
