@@ -6,6 +6,7 @@ Each class is exercised by real processes in `tests/integration/test_ray.py`, so
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import warnings
 from dataclasses import dataclass
@@ -75,6 +76,17 @@ class OwnController(TrainController):
     """A controller that is a plain object of the process that calls `fit`."""
 
     worker_group_cls = OwnWorkerGroup
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Shorten what the controller logs with a page of trace, as it does whenever a worker finds no room yet."""
+    text = record.getMessage().removeprefix("Error in control loop iteration: ")
+    record.msg, record.args = f"Ray Train: {text.split('. ')[0].splitlines()[0]}", ()
+    record.exc_info = record.exc_text = None
+    return True
+
+
+logging.getLogger(TrainController.__module__).addFilter(_in_one_line)
 
 
 class RetryWhileProgress(DefaultFailurePolicy):

@@ -5,6 +5,7 @@ Ray starts once for this file. Each `fit` costs about ten seconds, most of it th
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -139,6 +140,20 @@ def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
     with pytest.raises(FileNotFoundError, match="does not see .* in which the driver has left a sign"):
         launch.refuse_blind_node(job, tmp_path / "never")
     assert failure(job) is None, "the run itself has not failed"
+
+
+def test_what_the_controller_logs_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger(ray_internals.TrainController.__module__)
+    logger.addHandler(caplog.handler)  # Ray keeps its loggers to itself
+    try:
+        raise TimeoutError("startup timed out after 20.0 seconds waiting for 2 workers. Potential causes: (1) ...\n(2)")
+    except TimeoutError as error:
+        logger.exception("Error in control loop iteration: %s", error)
+    finally:
+        logger.removeHandler(caplog.handler)
+    said = caplog.handler.format(caplog.records[-1]).splitlines()
+    assert len(said) == 1
+    assert said[0].endswith("Ray Train: startup timed out after 20.0 seconds waiting for 2 workers")
 
 
 def test_memory_that_a_node_lacks_is_told_with_what_to_change(
