@@ -12,15 +12,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sharedris.config import LossConfig, ModelConfig, to_dict
+from sharedris.config import LossConfig, ModelConfig, Precision, to_dict
 
 CONFIG_VERSION = 2
 """Raised when the meaning of a field changes, so that an old record is never taken for a new run.
 
 2: CGFormer is evaluated by the mean of its draws, and DMMI hides words alone.
 """
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def _require(condition: bool, field_name: str, message: str) -> None:

@@ -52,7 +52,7 @@ class Worker:
             yield None
             return
         group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
-        yield group
+        yield group  # an error in the block ends the worker, and the group with it
         dist.destroy_process_group(group)
 
     def barrier(self) -> None:

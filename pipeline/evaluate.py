@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import EvaluationConfig, Precision
+from pipeline.config import EvaluationConfig
 from pipeline.data.loader import Batch, SampleInfo, evaluation_loader
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed import Worker
 from pipeline.protocol import PROTOCOLS
 from pipeline.train_step import autocast
+from sharedris.config import Precision
 
 _SCORING_BACKLOG = 64
 """Masks that wait for the scoring thread; bounds memory when scoring is slower than the model."""

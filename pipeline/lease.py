@@ -92,7 +92,10 @@ def is_driven(state_folder: Path) -> bool:
     if note is None:
         return False
     if note["host"] != socket.gethostname():
-        return time.time() - path.stat().st_mtime < STALE_SECONDS
+        try:
+            return time.time() - path.stat().st_mtime < STALE_SECONDS
+        except FileNotFoundError:  # it has just ended
+            return False
     try:
         os.kill(note["process"], 0)  # asks whether there is such a process
     except ProcessLookupError:

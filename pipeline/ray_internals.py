@@ -79,10 +79,11 @@ class OwnController(TrainController):
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """Shorten what the controller logs with a page of trace, as it does whenever a worker finds no room yet."""
-    text = record.getMessage().removeprefix("Error in control loop iteration: ")
-    record.msg, record.args = f"Ray Train: {text.split('. ')[0].splitlines()[0]}", ()
-    record.exc_info = record.exc_text = None
+    """Shorten what the controller logs with a page of trace and tries again, as where a worker finds no room yet."""
+    passing, text = "Error in control loop iteration: ", record.getMessage()
+    if text.startswith(passing):
+        record.msg, record.args = f"Ray Train: {text.removeprefix(passing).split('. ')[0].splitlines()[0]}", ()
+        record.exc_info = record.exc_text = None
     return True
 
 

@@ -110,10 +110,11 @@ class Tracker:
         return self._find_or_create(f"{_TAG}sweep", key, key, tags)
 
     @_asks_the_store
-    def is_finished(self, job: Job) -> bool:
-        """Return whether this experiment has the job's run already, ended as finished."""
+    def show_done(self, job: Job, parent: str | None, label: str) -> None:
+        """Log a run that is done, unless this experiment has it already as finished."""
         query = f"tags.`{_TAG}content_hash` = '{job.content_hash}' and attributes.status = 'FINISHED'"
-        return bool(self.client.search_runs([self.experiment_id], query, max_results=1))
+        if not self.client.search_runs([self.experiment_id], query, max_results=1):
+            self.close(job, self.child(job, parent, label))
 
     @_asks_the_store
     def child(self, job: Job, parent: str | None, label: str) -> str:

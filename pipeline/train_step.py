@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pipeline.config import OptimConfig, Precision, TrainConfig
+from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.loader import Batch
 from pipeline.distributed import Worker, unwrap
+from sharedris.config import Precision
 from sharedris.loss import LossTerms, segmentation_loss
 from sharedris.model import SharedRis
 
@@ -85,8 +86,8 @@ def train_step(
             middle = time.perf_counter()
             # A loss may be NaN with a finite gradient (binary cross-entropy of an infinite logit): one that is not
             # finite makes the gradient NaN, so that all workers see it, without another exchange.
-            sign = torch.where(torch.isfinite(loss.total.detach()), 1.0, torch.nan)
-            scaler.scale(loss.total * sign / len(micro_batches)).backward()
+            one_or_nan = torch.where(torch.isfinite(loss.total.detach()), 1.0, torch.nan)
+            scaler.scale(loss.total * one_or_nan / len(micro_batches)).backward()
             terms += torch.stack([loss.total, loss.bce, loss.dice]).detach() / len(micro_batches)
             forward_seconds += middle - started
             backward_seconds += time.perf_counter() - middle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -175,7 +176,8 @@ def write_failure(job: Job, cause: str, trace: str) -> None:
     """Keep the cause and its trace beside the run's checkpoints; on a full disk the exception has to do."""
     try:
         write_json(_failure_path(job), {"run_id": job.run_id, "cause": cause, "trace": trace})
-        ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="failed", message=cause))
+        last = read_progress(job.state_folder) or Progress(run_id=job.run_id, phase="starting")
+        ProgressFile(job.state_folder).write(replace(last, phase="failed", message=cause))
     except OSError:
         return
 
@@ -183,6 +185,9 @@ def write_failure(job: Job, cause: str, trace: str) -> None:
 def clear_failure(job: Job) -> None:
     """Forget a failure: the user asks for another try."""
     _failure_path(job).unlink(missing_ok=True)
+    last = read_progress(job.state_folder)
+    if last is not None and last.phase == "failed":
+        ProgressFile(job.state_folder).write(replace(last, phase="starting", message=""))
 
 
 def _failure_path(job: Job) -> Path:

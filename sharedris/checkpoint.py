@@ -9,19 +9,18 @@ import json
 import shutil
 import uuid
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sharedris.config import ModelConfig, from_dict, to_dict
+from sharedris.config import ModelConfig, Precision, from_dict, to_dict
 from sharedris.errors import InputError
 from sharedris.model import SharedRis, build_model
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
-PRECISIONS = ("fp32", "bf16", "fp16")
 REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"
 
 
@@ -111,7 +110,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, tuple[float, str, str]]:
     try:
         values = json.loads(path.read_text())
         precision = values.get("precision", "fp32")
-        if precision not in PRECISIONS:
+        if precision not in get_args(Precision):
             raise ValueError(f"unknown precision {precision!r}")
         return from_dict(ModelConfig, values["model"]), (float(values["threshold"]), str(values["run_id"]), precision)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -24,6 +24,7 @@ from sharedris.baselines.config import (
     VitdetConfig,
 )
 
+Precision = Literal["fp32", "bf16", "fp16"]
 FpnKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cris", "pwam"]
 DecoderKind = Literal["none", "self_attention", "cross_attention", "bi_direction", "cgformer", "dmmi"]
 

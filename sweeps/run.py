@@ -126,8 +126,8 @@ def _labels(plan: SweepPlan) -> dict[str, str]:
 def _record_done(plan: SweepPlan, parent: str, tracker: Tracker) -> None:
     """Show in this experiment what was done elsewhere: by another sweep, or by the orphans of a killed driver."""
     for planned in plan.in_state("done"):
-        if planned.job is not None and not tracker.is_finished(planned.job):
-            tracker.close(planned.job, tracker.child(planned.job, parent, planned.cell.label))
+        if planned.job is not None:
+            tracker.show_done(planned.job, parent, planned.cell.label)
 
 
 def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Say) -> list[Job]:

@@ -47,9 +47,8 @@ def _progress(job: Job) -> str:
     failed = read_json(job.state_folder / "failure.json")
     if failed is not None:
         return f"failed: {failed['cause']}"
-    progress = read_progress(job.state_folder)
-    driven = is_driven(job.state_folder)
-    if progress is None or progress.phase in ("done", "failed"):  # of a start before; its record or cause is gone
+    progress, driven = read_progress(job.state_folder), is_driven(job.state_folder)
+    if progress is None or progress.phase == "done":  # done once, but its record was taken away
         return "starting" if driven else ""
     words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
     if not driven:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from pipeline.bar import sample_bar
-    from pipeline.config import EvaluationConfig, Precision
+    from pipeline.config import EvaluationConfig
     from pipeline.data.dataset import ReferDataset
     from pipeline.distributed import Worker
     from pipeline.evaluate import evaluate_split
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.protocol import PROTOCOLS
     from pipeline.records import SAMPLE_SCHEMA, write_table
     from sharedris.checkpoint import load_model
+    from sharedris.config import Precision
 
     cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))

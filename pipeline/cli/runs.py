@@ -51,9 +51,7 @@ def _state_words(folder: Path) -> str:
     if failure is not None:
         return f"failed    {failure['cause']}"
     progress, driven = read_progress(folder), is_driven(folder)
-    if progress is None or progress.phase in ("done", "failed"):  # of a start before; its record or cause is gone
-        if driven:
-            return "running   starting"
-        return "not begun" if progress is None or progress.phase == "done" else "interrupted while starting"
+    if progress is None or progress.phase == "done":  # done once, but its record was taken away
+        return "running   starting" if driven else "not begun"
     word = "running  " if driven else "interrupted"
     return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

@@ -147,12 +147,7 @@ def _log_what_is_missing(job: Job, experiment: str) -> None:
     """Log a run that is done, where MLflow has not taken its end."""
     from pipeline.tracking import Tracker, taken
 
-    def log() -> None:
-        tracker = Tracker(job.runs_root, experiment)
-        if not tracker.is_finished(job):
-            tracker.close(job, tracker.child(job, None, job.config.model.scale))
-
-    taken(log, print)
+    taken(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale), print)
 
 
 @contextlib.contextmanager

@@ -5,23 +5,22 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import ANY, patch
 
 import pandas as pd
 import pytest
 import torch
 
-from pipeline import checkpoints, train_step, trainer
+from pipeline import checkpoints, train_step
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.job import Job, make_job
-from pipeline.progress import Progress, ProgressFile
+from pipeline.progress import Progress, ProgressFile, read_progress
 from pipeline.records import record_path
 from pipeline.trainer import train
 from pipeline.worker import RunError, clear_failure, describe_failure, failure, run_job
@@ -63,6 +62,11 @@ def test_a_nan_in_the_second_epoch_names_step_samples_and_checkpoint(
     assert "[last good checkpoint: checkpoint-00001-000000004.pt]" in message
     assert failure(job) == message
     assert newest(job) == 1
+    failed = read_progress(job.state_folder)
+    assert failed is not None
+    assert (failed.phase, failed.epoch, failed.message) == ("failed", 2, message)
+    clear_failure(job)  # as the next command does first of all
+    assert read_progress(job.state_folder) == replace(failed, phase="starting", message="", updated=ANY)
     run(job)  # with good data again it goes on
     assert job.done
 
@@ -330,50 +334,3 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_it_taken(
     assert job.done
     history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
     assert history["epoch"].tolist() == [1, 2]
-
-
-def train_until_the_group_is_taken_away(worker: Worker, job: Job) -> str:
-    """Run the job; before its sixth step the launcher destroys the process group. Returns the exception's name."""
-
-    def step_in_a_group_that_ends(*arguments: Any, step: int, **options: Any) -> Any:
-        if step == 5:
-            torch.distributed.destroy_process_group()
-        return real(*arguments, step=step, **options)
-
-    real = trainer.train_step
-    with patch("pipeline.trainer.train_step", step_in_a_group_that_ends):
-        try:
-            run_job(job, worker, lambda _: None)
-        except Exception as error:
-            return type(error).__name__
-    return "no error"
-
-
-def test_a_process_group_that_the_launcher_takes_away_is_no_failure_of_the_run(
-    micro_run: RunConfig, two_workers: ExecutionConfig, tmp_path: Path
-) -> None:
-    # Ray does so with those that still train when another worker was lost, or when elastic training takes one more.
-    job = job_of(micro_run, two_workers)
-    raised = workers.call(2, train_until_the_group_is_taken_away, tmp_path, job)
-    assert set(raised) <= {"ValueError", "DistError"}  # by what each was doing
-    assert failure(job) is None
-    assert newest(job) == 1
-    assert workers.finish(workers.start(job, 2)) == [0, 0]
-    assert record_path(job.runs_root, job.run_id).exists()
-
-
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_worker_whose_peer_is_killed_ends_and_says_nothing_of_the_run(
-    lost: int, micro_run: RunConfig, two_workers: ExecutionConfig
-) -> None:
-    job = job_of(micro_run, two_workers, epochs=500)
-    processes = workers.start(job, 2)
-    while newest(job) < 2:
-        assert processes[0].is_alive()
-        time.sleep(0.01)
-    processes[lost].kill()
-    assert workers.finish(processes, 20)[1 - lost] == 1
-    said = (job.state_folder / f"stderr-{1 - lost}").read_text()
-    assert "another worker of this host has ended" in said or "gloo" in said  # by where it waited
-    assert "RunError" not in said
-    assert failure(job) is None

@@ -115,9 +115,6 @@ def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixtu
         write_json(trained / "state" / name / "driver.json", elsewhere)
     os.utime(trained / "state" / "silent" / "driver.json", (0, 0))
     write_json(trained / "state" / "waiting" / "driver.json", note(os.getpid()))
-    for name in ("again", "ended"):  # failed once, and asked for again
-        ProgressFile(trained / "state" / name).write(replace(reading, phase="failed", message="before"))
-    write_json(trained / "state" / "again" / "driver.json", note(os.getpid()))
     assert main(["runs", "--runs", str(trained)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     done = next(line for name, line in lines.items() if name.startswith("tiny-"))
@@ -125,8 +122,6 @@ def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixtu
     assert "toyplus_unc/val oIoU" in done
     assert "failed    out of memory with 14 samples" in lines["broken"]
     assert "running   starting" in lines["waiting"]
-    assert "running   starting" in lines["again"]
-    assert "interrupted while starting" in lines["ended"]
     assert "interrupted training, epoch 3/10, 24 %" in lines["silent"]
     assert "running   training, epoch 3/10, 24 %" in lines["going"]
     assert "interrupted training, epoch 3/10, 24 %" in lines["gone"]
