@@ -40,8 +40,8 @@ from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.distributed import Worker
 from pipeline.optim import build_optimizer
-from pipeline.presets import default_run
 from pipeline.provenance import collect
+from pipeline.recipes import default_run
 from pipeline.train_step import train_step
 from sharedris.config import SCALES, LossConfig, ModelConfig
 from sharedris.loss import segmentation_loss

@@ -30,8 +30,8 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
-from pipeline.presets import DEFAULT_SET, default_run
 from pipeline.provenance import collect
+from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path
 from sharedris.config import DecoderConfig, EncoderConfig, FpnConfig, FusionConfig, HeadConfig, ModelConfig
 from sweeps.plan import SweepPlan, make_plan

@@ -44,8 +44,8 @@ from pipeline.data.synthetic import write_synthetic
 from pipeline.data.transforms import resize_mask
 from pipeline.distributed import Worker
 from pipeline.job import Job, make_job
-from pipeline.presets import default_run
 from pipeline.provenance import hardware
+from pipeline.recipes import default_run
 from pipeline.records import SAMPLE_SCHEMA, write_table
 from pipeline.train_state import TrainState
 from pipeline.trainer import train

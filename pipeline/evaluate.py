@@ -21,8 +21,8 @@ from pipeline.config import EvaluationConfig
 from pipeline.data.loader import Batch, SampleInfo, evaluation_loader
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed import Worker
+from pipeline.precision import autocast
 from pipeline.protocol import PROTOCOLS
-from pipeline.train_step import autocast
 from sharedris.config import Precision
 
 _SCORING_BACKLOG = 64

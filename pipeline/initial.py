@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from pipeline.job import Job
-from pipeline.starting_weights import DUAL_WEIGHTS, dual_sha256, file_sha256, is_dual
+from pipeline.pretrained_ids import DUAL_WEIGHTS, dual_sha256, file_sha256, is_dual
 from sharedris.errors import InputError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepare import Manifest, data_fingerprint, load_manifest
+from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
 from pipeline.records import record_path
-from pipeline.starting_weights import named_by_its_weights, own_tokenizer
 from sharedris.errors import InputError
 
 
@@ -136,7 +136,7 @@ def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manif
 def _check_vocabulary(job: Job, manifests: Mapping[str, Manifest]) -> None:
     from sharedris.tokenizer import open_tokenizer
 
-    own, model = own_tokenizer(job), job.config.model
+    own, model = own_tokenizer(job.config, job.execution), job.config.model
     for manifest in manifests.values():
         tokenizer = open_tokenizer(own or manifest.tokenizer_path, model.encoder.text_tokens)
         if tokenizer.vocabulary_size > model.vocabulary_size:

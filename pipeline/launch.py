@@ -30,13 +30,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import ExecutionConfig
 from pipeline.distributed import COLLECTIVE_TIMEOUT_SECONDS, Worker
+from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.job import Job
 from pipeline.lease import leader_lock
 from pipeline.network import refuse_silent_address
 from pipeline.ray_internals import NodeTorchConfig, PlacementGroupNote, RunTrainer
 from pipeline.records import record_path
+from pipeline.run import run_job
 from pipeline.said import SaidFile
-from pipeline.worker import RunError, describe_lost_workers, failure, run_job, write_failure
 from sharedris.errors import InputError
 
 RESTARTS = 3

@@ -18,14 +18,13 @@ from torch import nn
 from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.loader import Batch
 from pipeline.distributed import Worker, unwrap
-from sharedris.config import Precision
+from pipeline.precision import autocast
 from sharedris.loss import LossTerms, segmentation_loss
 from sharedris.model import SharedRis
 
 _NAMED_SAMPLES = 20
 _SMALLEST_SCALE = 1.0
 """fp16: gradients that overflow without being enlarged do so by themselves, and each skipped step halves the scale."""
-_AUTOCAST_DTYPE: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NonFiniteLossError(RuntimeError):
@@ -48,13 +47,6 @@ class StepResult:
     forward_seconds: float  # on a GPU until it was all asked for; only the step as a whole is waited for
     backward_seconds: float
     optimizer_seconds: float
-
-
-def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which forward runs; nothing for fp32."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=_AUTOCAST_DTYPE[precision])
 
 
 def train_step(

@@ -26,8 +26,8 @@ from pipeline.distributed import Worker, seed_everything
 from pipeline.initial import load_initial_weights
 from pipeline.job import Job
 from pipeline.optim import build_optimizer, learning_rate_at, set_learning_rate
+from pipeline.pretrained_ids import own_tokenizer
 from pipeline.progress import Progress, ProgressFile
-from pipeline.starting_weights import own_tokenizer
 from pipeline.train_state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.train_step import StepResult, train_step
 from sharedris.errors import InputError
@@ -109,7 +109,7 @@ def open_training_data(job: Job) -> Any:
         text_tokens=encoder.text_tokens,
         horizontal_flip=job.config.data.horizontal_flip,
         seed=job.config.seed,
-        tokenizer_path=own_tokenizer(job),
+        tokenizer_path=own_tokenizer(job.config, job.execution),
     )
     if job.config.train.damaged_samples == "replace":
         return ReplaceDamaged(dataset, job.state_folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.cost import measure_cost, write_costs
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from pipeline.records import COST_SCHEMA, cost_path, read_table
 from sharedris.config import ModelConfig
 from sweeps.spec import Sweep, cells_of

@@ -16,7 +16,7 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.cost import measure_cost
 from pipeline.plan import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from pipeline.trainer import make_plan
 from sharedris.loss import segmentation_loss
 from sharedris.model import build_model

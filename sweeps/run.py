@@ -19,13 +19,13 @@ from ray.tune import Callback
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from pipeline import launch
+from pipeline.failures import RunError, clear_failure, failure
 from pipeline.job import Job
 from pipeline.lease import RunHeldError, driver_lease
 from pipeline.leftovers import remove_checkpoints
 from pipeline.mlflow_address import tracking_uri, without_password
 from pipeline.signals import sigterm_raises
 from pipeline.watch import Watcher
-from pipeline.worker import RunError, clear_failure, failure
 from sweeps.plan import PlannedCell, SweepPlan, open_note
 
 if TYPE_CHECKING:

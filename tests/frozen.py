@@ -48,7 +48,7 @@ from pipeline.data.prepare import load_manifest, prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.job import Job, make_job
-from pipeline.presets import DEFAULT_SET, default_run
+from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import (
     COST_SCHEMA,
     HISTORY_SCHEMA,
@@ -59,7 +59,7 @@ from pipeline.records import (
     record_path,
     samples_path,
 )
-from pipeline.worker import run_in_process
+from pipeline.run import run_in_process
 from reports.__main__ import main as main_of_reports
 from reports.build import build_tables, write_tables
 from reports.choice import Wanted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from pipeline.starting_weights import DUAL_VOCABULARY, DUAL_WEIGHTS
+from pipeline.pretrained_ids import DUAL_VOCABULARY, DUAL_WEIGHTS
 from sharedris.baselines.bert import Bert
 from sharedris.baselines.bert_swin_weights import for_our_pixels, load_bert, load_swin, to_joined
 from sharedris.baselines.config import BertConfig, SwinConfig

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
 from pipeline.files import runs_folder
-from pipeline.presets import DEFAULT_SET, default_run
+from pipeline.recipes import DEFAULT_SET, default_run
 from sharedris.config import SCALES, from_dict, to_dict
 from sharedris.errors import InputError
 
@@ -96,7 +96,7 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(str(error), "See --help for the options") from None
     if args.encoder_weights is not None:
-        from pipeline.starting_weights import file_sha256
+        from pipeline.pretrained_ids import file_sha256
 
         config = replace_at(config, "train.encoder_weights_sha256", file_sha256(args.encoder_weights))
     return config

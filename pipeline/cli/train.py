@@ -97,10 +97,10 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
 
 def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
     from pipeline.bar import run_bar
+    from pipeline.failures import RunError, clear_failure
     from pipeline.lease import driver_lease
     from pipeline.leftovers import remove_leftovers
     from pipeline.watch import Watcher
-    from pipeline.worker import RunError, clear_failure
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lease(job.state_folder))
@@ -130,7 +130,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
 
 def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[str], None]) -> None:
     if not use_ray:  # and none is imported, which takes a second
-        from pipeline.worker import run_in_process
+        from pipeline.run import run_in_process
 
         with sigterm_raises():
             run_in_process(job, say)
@@ -156,8 +156,8 @@ def _mlflow(job: Job, experiment: str | None, say: Callable[[str], None]) -> Ite
     if experiment is None:
         yield {}
         return
+    from pipeline.failures import failure
     from pipeline.tracking import Tracker, taken
-    from pipeline.worker import failure
 
     tracker = Tracker(job.runs_root, experiment)
     child = tracker.child(job, None, job.config.model.scale)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import make_job
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path
 from sharedris.beit3 import load_beit3
 from sharedris.errors import InputError

@@ -19,11 +19,12 @@ from pipeline import checkpoints, train_step
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
+from pipeline.failures import RunError, clear_failure, describe_failure, failure
 from pipeline.job import Job, make_job
 from pipeline.progress import Progress, ProgressFile, read_progress
 from pipeline.records import record_path
+from pipeline.run import run_job
 from pipeline.trainer import train
-from pipeline.worker import RunError, clear_failure, describe_failure, failure, run_job
 from sharedris.loss import LossTerms
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE

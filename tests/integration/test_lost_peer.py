@@ -13,9 +13,10 @@ import torch
 from pipeline import trainer
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.distributed import Worker
+from pipeline.failures import failure
 from pipeline.job import Job
 from pipeline.records import record_path
-from pipeline.worker import failure, run_job
+from pipeline.run import run_job
 from tests.integration import workers
 from tests.integration.test_failures import job_of, newest
 

@@ -23,11 +23,11 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 
 from pipeline import launch, ray_internals
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.failures import RunError, describe_lost_workers, failure
 from pipeline.files import read_json, write_json
 from pipeline.job import Job, make_job
 from pipeline.network import interface_of
 from pipeline.records import history_path
-from pipeline.worker import RunError, describe_lost_workers, failure
 from sharedris.errors import InputError
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE

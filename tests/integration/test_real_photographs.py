@@ -12,9 +12,9 @@ from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, TrainConfi
 from pipeline.data.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.job import make_job
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from pipeline.records import record_path
-from pipeline.worker import run_in_process
+from pipeline.run import run_in_process
 
 SET = "refcocog_umd"
 

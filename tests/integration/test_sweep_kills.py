@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 
 from pipeline.config import RunConfig
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, list_runs, read_table, record_path
-from pipeline.worker import run_in_process
+from pipeline.run import run_in_process
 from sharedris.config import to_dict
 from tests.conftest import TOY
 from tests.integration.micro_sweep import plan_of

@@ -19,12 +19,12 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.dataset import ReferDataset
 from pipeline.distributed import Worker
 from pipeline.evaluate import evaluate_split
-from pipeline.finish import EvaluationProgress, finish
 from pipeline.job import Job, make_job
 from pipeline.metrics import score
 from pipeline.progress import ProgressFile
 from pipeline.protocol import PROTOCOLS
 from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
+from pipeline.score_and_record import EvaluationProgress, finish
 from pipeline.trainer import train
 from sharedris.checkpoint import load_model
 from tests.conftest import TOY

@@ -26,7 +26,7 @@ import torch.distributed as dist
 from pipeline.distributed import Worker
 from pipeline.job import Job
 from pipeline.records import history_path, list_runs, record_path, samples_path
-from pipeline.worker import run_job
+from pipeline.run import run_job
 
 TIMES = ["seconds", "started", "seconds_per_step", "peak_memory_mib"]
 TIMES += ["train_samples_per_second", "evaluate_samples_per_second"]

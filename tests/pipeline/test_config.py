@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig, TrainConfig, replace_at
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from sharedris.config import SCALES, FpnConfig, from_dict, to_dict
 from sharedris.errors import InputError
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.batch_norm import GlobalBatchNorm2d, synchronize
 from pipeline.distributed import Worker, random_state, restore_random_state, seed_everything
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from sharedris.config import ModelConfig
 from sharedris.loss import segmentation_loss
 from sharedris.model import build_model

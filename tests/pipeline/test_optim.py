@@ -60,7 +60,7 @@ import torch
 from pipeline.config import OptimConfig
 from pipeline.cost import measure_cost
 from pipeline.optim import build_optimizer
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 model = torch.nn.Linear(2, 2)
 optimizer = build_optimizer(model, OptimConfig())
 model(torch.ones(1, 2)).sum().backward()

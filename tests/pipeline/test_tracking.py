@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import worker
+from pipeline import run as one_run
 from pipeline.cli.main import main
 from pipeline.mlflow_address import without_password
 from tests.integration import lost_store
@@ -36,14 +36,14 @@ def test_a_store_that_is_not_there_is_named_before_anything_starts(
 def test_a_store_that_is_lost_in_the_middle_is_filled_by_the_same_command(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store, real = tmp_path / "runs/mlflow.db", worker.run_in_process
+    store, real = tmp_path / "runs/mlflow.db", one_run.run_in_process
 
     def lose_the_store(*arguments: Any) -> None:
         lost_store.lose(store)
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "run_in_process", lose_the_store)
+        patch.setattr(one_run, "run_in_process", lose_the_store)
         assert main(command) == 0
     said = capsys.readouterr().out
     assert "epochs are logged later: MLflow (sqlite:///" in said

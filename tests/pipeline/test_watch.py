@@ -12,9 +12,9 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
 from pipeline.progress import Progress, ProgressFile, read_progress
 from pipeline.records import history_path
+from pipeline.run import run_in_process
 from pipeline.said import SaidFile
 from pipeline.watch import Watcher, format_seconds
-from pipeline.worker import run_in_process
 from sharedris.errors import InputError
 
 PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}

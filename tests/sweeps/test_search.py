@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from sharedris.errors import InputError
 from sweeps.registry import find_sweep
 from sweeps.search import draws, grid

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.presets import default_run
+from pipeline.recipes import default_run
 from sharedris.errors import InputError
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.spec import NO_FPN, NO_FUSION, Change, Row, Sweep, cells_of, fpn

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.failures import write_failure
 from pipeline.files import write_json
 from pipeline.lease import driver_lease
-from pipeline.worker import run_in_process, write_failure
+from pipeline.run import run_in_process
 from sharedris.errors import InputError
 from sweeps.bill import bill
 from sweeps.plan import SweepPlan, make_plan

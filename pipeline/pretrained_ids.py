@@ -8,13 +8,9 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from sharedris.errors import InputError
-
-if TYPE_CHECKING:
-    from pipeline.job import Job
 
 DUAL_WEIGHTS, DUAL_VOCABULARY = "weights.safetensors", "vocab.txt"
 """What `sharedris import-dual` writes into its folder."""
@@ -40,10 +36,10 @@ def named_by_its_weights(config: RunConfig, execution: ExecutionConfig) -> RunCo
     return named
 
 
-def own_tokenizer(job: Job) -> Path | None:
+def own_tokenizer(config: RunConfig, execution: ExecutionConfig) -> Path | None:
     """Return the tokenizer that a run's weights were trained with; None where it is that of the data."""
-    folder = job.execution.dual_weights
-    if folder is None or not is_dual(job.config):
+    folder = execution.dual_weights
+    if folder is None or not is_dual(config):
         return None
     return Path(folder) / DUAL_VOCABULARY
 

@@ -5,23 +5,13 @@ The record is the sign that the run is done, so nothing is written after it but 
 
 from __future__ import annotations
 
-import json
-import statistics
 import time
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 
-from pipeline import batch_norm
 from pipeline.attention import store_attention
 from pipeline.config import RunConfig
-from pipeline.cost import measure_cost
-from pipeline.cost_memory import resident_peak_mib
-from pipeline.damaged import damaged_samples
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.prepare import load_manifest
 from pipeline.distributed import Worker, share_buffers, unwrap
@@ -29,15 +19,13 @@ from pipeline.evaluate import evaluate_split
 from pipeline.job import Job
 from pipeline.leftovers import remove_leftovers
 from pipeline.metrics import Scores, score
+from pipeline.pretrained_ids import own_tokenizer
 from pipeline.progress import Progress, ProgressFile
 from pipeline.protocol import PROTOCOLS
-from pipeline.provenance import hardware
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
-from pipeline.starting_weights import own_tokenizer
+from pipeline.run_record import identity_columns, measured_columns, score_columns
 from pipeline.train_state import TrainState
-from pipeline.trainer import left_out, open_training_data
 from sharedris.checkpoint import save_model
-from sharedris.config import to_dict
 from sharedris.model import SharedRis
 
 
@@ -52,7 +40,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             job.model_folder,
             model,
             job.config.model,
-            own_tokenizer(job) or manifest.tokenizer_path,
+            own_tokenizer(job.config, job.execution) or manifest.tokenizer_path,
             job.config.evaluation.threshold,
             job.run_id,
             job.config.train.precision,
@@ -71,9 +59,9 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
     if worker.leads:
         _store_attention(model, job, worker)
         seconds = state.seconds + time.perf_counter() - session_started
-        common = {**_identity(job), **_measured(job, state, worker, model), "seconds": seconds}
+        common = {**identity_columns(job), **measured_columns(job, state, worker, model), "seconds": seconds}
         records = [
-            {**common, **_score_columns(split, protocol, scores), "evaluate_samples_per_second": rates[split]}
+            {**common, **score_columns(split, protocol, scores), "evaluate_samples_per_second": rates[split]}
             for split, by_protocol in scored.items()
             for protocol, scores in by_protocol.items()
         ]
@@ -90,7 +78,7 @@ def _open_split(job: Job, split: str) -> ReferDataset:
         split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
-        tokenizer_path=own_tokenizer(job),
+        tokenizer_path=own_tokenizer(job.config, job.execution),
     )
 
 
@@ -149,66 +137,3 @@ def score_all_protocols(rows: pd.DataFrame, config: RunConfig) -> dict[str, Scor
     """Return the scores of one split under every protocol, by its name."""
     size = config.model.encoder.image_size
     return {name: score(rows, protocol, input_size=size) for name, protocol in PROTOCOLS.items()}
-
-
-def _identity(job: Job) -> dict[str, Any]:
-    config = job.config
-    return {
-        "run_id": job.run_id,
-        "content_hash": job.content_hash,
-        "recipe": job.recipe,
-        "variant": config.model.variant,
-        "cells": list(job.cells),
-        "scale": config.model.scale,
-        "seed": config.seed,
-        "train_sets": list(config.data.train_sets),
-        "left_out_json": json.dumps(left_out(open_training_data(job))),
-        "config_json": json.dumps(to_dict(config), sort_keys=True),
-        "data_fingerprint": job.data_fingerprint,
-        "epochs": config.train.epochs,
-        **job.provenance,
-    }
-
-
-def _measured(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> dict[str, Any]:
-    costs = measure_cost(job.config.model)
-    seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else float("nan")
-    return {
-        "skipped": len(damaged_samples(job.state_folder)),  # of the training set; evaluation skips none
-        "million_params": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        "gmacs": sum(cost.gmacs for cost in costs),
-        "cost_json": json.dumps({cost.component: asdict(cost) for cost in costs}),
-        "seconds_per_step": seconds_per_step,
-        "train_samples_per_second": job.config.train.global_batch_size / seconds_per_step,
-        "peak_memory_mib": peak_memory_mib(worker.device),
-        "steps": state.step,
-        "final_loss": state.history[-1]["loss"],
-        "world_size": worker.world,
-        "batch_norm": _batch_norm_in_words(job, state),
-        "hardware_json": json.dumps(hardware(worker.world)),
-        "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
-    }
-
-
-def _batch_norm_in_words(job: Job, state: TrainState) -> str:
-    """Say how batch statistics were taken, for each number of workers and size of a forward that the run has had."""
-    had = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
-    synchronized = job.config.train.synchronize_batch_norm
-    return "; ".join(
-        batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=size) for world, size in had
-    )
-
-
-def _score_columns(split: str, protocol: str, scores: Scores) -> dict[str, Any]:
-    values = asdict(scores)
-    precision = values.pop("precision")
-    levels = {f"precision_at_{round(100 * level)}": share for level, share in precision.items()}
-    version = PROTOCOLS[protocol].version
-    return {"split": split, "protocol": protocol, "protocol_version": version, **values, **levels}
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """Return the peak memory of this process in MiB: on the GPU where there is one, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resident_peak_mib()

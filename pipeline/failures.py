@@ -1,30 +1,22 @@
-"""One run from start to record, as each of its workers executes it, or this process alone; knows nothing of Ray."""
+"""Why a run failed: one line with cause and remedy, kept in the run's `failure.json`."""
 
 from __future__ import annotations
 
 import re
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from pipeline import checkpoints
-from pipeline.damaged import damaged_samples
-from pipeline.distributed import Worker
 from pipeline.files import read_json, write_json
-from pipeline.finish import finish
 from pipeline.job import Job
-from pipeline.lease import leader_lock
-from pipeline.leftovers import remove_leftovers
 from pipeline.progress import Progress, ProgressFile, read_progress
-from pipeline.trainer import Say, train
 from sharedris.errors import InputError
 
-_NAMED = 5
 _LOADER_KILLED = "is killed by signal: Killed"
+
+
 _SIGNS_OF_NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -38,72 +30,11 @@ class RunError(RuntimeError):
     """A run that failed for a reason that another try would meet again; the message is one line."""
 
 
-def run_job(job: Job, worker: Worker, say: Say = print) -> None:
-    """Train, evaluate and record one run; do nothing where its record is there already.
-
-    A cause that another try would meet again is written to the run's `failure.json` before it is raised, so that a
-    launcher that restarts lost workers does not train into the same wall three times. A lost peer is no such cause.
-
-    Raises:
-        RunError: with the cause in one line.
-    """
-    # The orphans of a killed driver may have finished the run while this worker waited for them.
-    if worker.gather(job.done)[0]:
-        if worker.leads:
-            remove_leftovers(job)
-        return
-    if failure(job) is not None:
-        raise RunError(str(failure(job)))
-    try:
-        state = train(job, worker, say)
-        if worker.leads:
-            _say_replaced(job, say)
-        finish(job, worker, state)
-    except Exception as error:
-        if worker.world > 1 and _peer_was_lost(error) and not _is_out_of_memory(error):
-            raise
-        cause = describe_failure(error, job)
-        write_failure(job, cause, traceback.format_exc())
-        raise RunError(cause) from error
-
-
-def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
-    """Run a job of one worker in this process, without Ray: no start-up, the same code, the same record.
-
-    Raises:
-        InputError: for more than one worker.
-        RunError: with the cause in one line.
-    """
-    if job.execution.workers != 1:
-        raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
-    cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
-    with leader_lock(job.state_folder):
-        run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")), say)
-
-
-def _say_replaced(job: Job, say: Say) -> None:
-    damaged = damaged_samples(job.state_folder)
-    if damaged:
-        named = "; ".join(sorted(set(damaged.values()))[:_NAMED])
-        say(f"{job.run_id}: {len(damaged)} training samples could not be read and were replaced: {named}")
-
-
-def _peer_was_lost(error: Exception) -> bool:
-    """Whether a collective failed because another worker ended, or because the launcher ends them all.
-
-    gloo says the first in a plain RuntimeError. A launcher that has seen a loss, or wants more workers, takes the
-    process group away from those that still train (Ray Train does), and torch then raises whatever it meets first.
-    """
-    if isinstance(error, dist.DistError) or not dist.is_initialized():
-        return True
-    return type(error) is RuntimeError and "gloo" in str(error).lower()
-
-
 def describe_failure(error: BaseException, job: Job) -> str:
     """Return one line with the cause, the remedy where one is known, and what is left to continue from."""
     if isinstance(error, InputError):
         text = _without_trace(str(error))  # a loader process sends its trace along
-    elif _is_out_of_memory(error):
+    elif is_out_of_memory(error):
         text = _out_of_memory_in_words(error, job)
     elif isinstance(error, OSError):
         text = f"{error.strerror or _without_trace(str(error))} ({error.filename or 'no file named'})"
@@ -119,7 +50,7 @@ def _without_trace(text: str) -> str:
     return named[-1].split(": ", 1)[1] if named else (lines or [""])[0]
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU or the host had no memory left; torch and its libraries often say so in a plain RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

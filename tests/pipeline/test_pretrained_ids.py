@@ -14,8 +14,8 @@ from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.initial import load_initial_weights
 from pipeline.job import Job, make_job
-from pipeline.starting_weights import dual_sha256, named_by_its_weights
-from pipeline.worker import run_in_process
+from pipeline.pretrained_ids import dual_sha256, named_by_its_weights
+from pipeline.run import run_in_process
 from sharedris.baselines.bert_swin_weights import load_swin
 from sharedris.baselines.config import BertConfig, SwinConfig, SystemConfig
 from sharedris.baselines.swin import Swin

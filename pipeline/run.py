@@ -1,0 +1,82 @@
+"""One run from start to record, as each of its workers executes it, or this process alone; knows nothing of Ray."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+
+from pipeline.damaged import damaged_samples
+from pipeline.distributed import Worker
+from pipeline.failures import RunError, describe_failure, failure, is_out_of_memory, write_failure
+from pipeline.job import Job
+from pipeline.lease import leader_lock
+from pipeline.leftovers import remove_leftovers
+from pipeline.score_and_record import finish
+from pipeline.trainer import Say, train
+from sharedris.errors import InputError
+
+_NAMED = 5
+
+
+def run_job(job: Job, worker: Worker, say: Say = print) -> None:
+    """Train, evaluate and record one run; do nothing where its record is there already.
+
+    A cause that another try would meet again is written to the run's `failure.json` before it is raised, so that a
+    launcher that restarts lost workers does not train into the same wall three times. A lost peer is no such cause.
+
+    Raises:
+        RunError: with the cause in one line.
+    """
+    # The orphans of a killed driver may have finished the run while this worker waited for them.
+    if worker.gather(job.done)[0]:
+        if worker.leads:
+            remove_leftovers(job)
+        return
+    if failure(job) is not None:
+        raise RunError(str(failure(job)))
+    try:
+        state = train(job, worker, say)
+        if worker.leads:
+            _say_replaced(job, say)
+        finish(job, worker, state)
+    except Exception as error:
+        if worker.world > 1 and _peer_was_lost(error) and not is_out_of_memory(error):
+            raise
+        cause = describe_failure(error, job)
+        write_failure(job, cause, traceback.format_exc())
+        raise RunError(cause) from error
+
+
+def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
+    """Run a job of one worker in this process, without Ray: no start-up, the same code, the same record.
+
+    Raises:
+        InputError: for more than one worker.
+        RunError: with the cause in one line.
+    """
+    if job.execution.workers != 1:
+        raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
+    cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
+    with leader_lock(job.state_folder):
+        run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")), say)
+
+
+def _say_replaced(job: Job, say: Say) -> None:
+    damaged = damaged_samples(job.state_folder)
+    if damaged:
+        named = "; ".join(sorted(set(damaged.values()))[:_NAMED])
+        say(f"{job.run_id}: {len(damaged)} training samples could not be read and were replaced: {named}")
+
+
+def _peer_was_lost(error: Exception) -> bool:
+    """Whether a collective failed because another worker ended, or because the launcher ends them all.
+
+    gloo says the first in a plain RuntimeError. A launcher that has seen a loss, or wants more workers, takes the
+    process group away from those that still train (Ray Train does), and torch then raises whatever it meets first.
+    """
+    if isinstance(error, dist.DistError) or not dist.is_initialized():
+        return True
+    return type(error) is RuntimeError and "gloo" in str(error).lower()
