@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.cli.main import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
+from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import runs_folder
-from pipeline.machine import check_workers_fit
 from pipeline.signals import TerminatedError
 from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.registry import SWEEPS, find_sweep

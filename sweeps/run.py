@@ -18,7 +18,7 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from pipeline import launch
+from pipeline.cluster import launch, storage_check, train_run
 from pipeline.failures import RunError, clear_failure, failure
 from pipeline.job import Job
 from pipeline.lease import RunHeldError, driver_lease
@@ -78,7 +78,7 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
     from pipeline.tracking import taken
 
     held = launch.capacity(own[0].execution)
-    launch.check_shared_storage(own[0].runs_root, own[0].execution.reads)
+    storage_check.check_shared_storage(own[0].runs_root, own[0].execution.reads)
     _clear_away(plan, own)
     say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
     labels = _labels(plan)
@@ -186,7 +186,7 @@ def _trial(config: Mapping[str, str], jobs: Mapping[str, Job]) -> None:
     """Fit one job; its cause of failure lies in the run's own files."""
     job = jobs[config["run_id"]]
     with contextlib.suppress(RunError):
-        launch.fit(job)
+        train_run.fit(job)
     # Without a last report Tune takes a trial that orphans finished for a broken one.
     tune.report({"done": float(job.done)})
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
+from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, make_job, share_of
-from pipeline.machine import check_workers_fit
 from pipeline.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
 
@@ -135,12 +135,12 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[
         with sigterm_raises():
             run_in_process(job, say)
         return
-    from pipeline import launch
+    from pipeline.cluster import launch, storage_check, train_run
 
     with launch.ray_cluster(), sigterm_raises():  # in this order: Ray puts its own handler in place
         launch.capacity(execution)
-        launch.check_shared_storage(job.runs_root, job.execution.reads)
-        launch.fit(job)
+        storage_check.check_shared_storage(job.runs_root, job.execution.reads)
+        train_run.fit(job)
 
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:

@@ -21,12 +21,12 @@ import ray
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 
-from pipeline import launch, ray_internals
+from pipeline.cluster import launch, ray_patches, storage_check, train_run
+from pipeline.cluster.network import interface_of
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import RunError, describe_lost_workers, failure
 from pipeline.files import read_json, write_json
 from pipeline.job import Job, make_job
-from pipeline.network import interface_of
 from pipeline.records import history_path
 from sharedris.errors import InputError
 from tests.integration import workers
@@ -77,7 +77,7 @@ def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
     killed: list[int] = []
     killer = threading.Thread(target=kill_leader_once, args=(job, killed), daemon=True)
     killer.start()
-    launch.fit(job)
+    train_run.fit(job)
     killer.join()
     assert killed, "the run ended before it could be killed"
     assert workers.finish(workers.start(plain, 2)) == [0, 0]
@@ -96,7 +96,7 @@ def test_a_run_that_would_fail_again_is_not_retried(
     hopeless = replace(longer_run, optim=replace(longer_run.optim, learning_rate=1e30))
     job = job_at(hopeless, toy_root, tmp_path)
     with pytest.raises(RunError, match=r"NonFiniteLossError: .* is not finite at step \d+; samples of the batch: toyp"):
-        launch.fit(job)
+        train_run.fit(job)
     assert "toyplus_unc/train#" in str(failure(job))
     said = read_json(job.state_folder / "failure.json")
     assert said["trace"].startswith("Traceback")
@@ -109,7 +109,7 @@ def test_a_cluster_that_holds_no_run_is_refused_with_the_arithmetic(cluster: Non
 
 
 def test_storage_of_one_node_needs_no_check(cluster: None, tmp_path: Path) -> None:
-    launch.check_shared_storage(tmp_path / "runs", [])
+    storage_check.check_shared_storage(tmp_path / "runs", [])
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -122,10 +122,10 @@ def test_a_node_that_does_not_answer(
     answers = iter([[*real, dead]] * listed + [real])
     monkeypatch.setattr(ray, "nodes", lambda: next(answers))
     if listed == 1:  # Ray takes a while to notice that a node has died
-        launch.check_shared_storage(tmp_path, [])
+        storage_check.check_shared_storage(tmp_path, [])
     else:
         with pytest.raises(InputError, match=r"gone \(.*\): does not answer"):
-            launch.check_shared_storage(tmp_path, [])
+            storage_check.check_shared_storage(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,17 +133,17 @@ def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
     cluster: None, micro_run: RunConfig, toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_at(micro_run, toy_root, tmp_path)
-    monkeypatch.setattr(launch, "FILE_ARRIVES_SECONDS", 2.0)
+    monkeypatch.setattr(train_run, "FILE_ARRIVES_SECONDS", 2.0)
     (tmp_path / "there").touch()
     threading.Timer(1.0, (tmp_path / "late").touch).start()
-    assert [launch._arrives(tmp_path / name) for name in ("there", "late", "never")] == [True, True, False]
+    assert [train_run._arrives(tmp_path / name) for name in ("there", "late", "never")] == [True, True, False]
     with pytest.raises(FileNotFoundError, match="does not see .* in which the driver has left a sign"):
-        launch.refuse_blind_node(job, tmp_path / "never")
+        train_run.refuse_blind_node(job, tmp_path / "never")
     assert failure(job) is None, "the run itself has not failed"
 
 
 def test_what_the_controller_logs_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger(ray_internals.TrainController.__module__)
+    logger = logging.getLogger(ray_patches.TrainController.__module__)
     logger.addHandler(caplog.handler)  # Ray keeps its loggers to itself
     try:
         raise TimeoutError("startup timed out after 20.0 seconds waiting for 2 workers. Potential causes: (1) ...\n(2)")
@@ -173,7 +173,7 @@ def test_memory_that_a_node_lacks_is_told_with_what_to_change(
 
 
 def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:
-    policy = ray_internals.EvenShares(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
+    policy = ray_patches.EvenShares(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
     nodes = {"one": {"CPU": 4.0}, "two": {"CPU": 2.0}}
     assert policy._count_possible_workers(nodes) == 4  # six do not share 112
     assert policy._count_possible_workers({"one": {"CPU": 7.0}}) == 7
@@ -184,7 +184,7 @@ def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> N
 class TestRetries:
     """The policy that decides whether lost workers are replaced, a subclass of an internal class of ray 2.60."""
 
-    def lose_worker(self, policy: ray_internals.RetryWhileProgress, error: Exception | None = None) -> FailureDecision:
+    def lose_worker(self, policy: ray_patches.RetryWhileProgress, error: Exception | None = None) -> FailureDecision:
         from ray.train import WorkerGroupError
         from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
@@ -193,23 +193,23 @@ class TestRetries:
         )
 
     def test_it_ends_when_no_checkpoint_advances(self, tmp_path: Path) -> None:
-        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
         decisions = [self.lose_worker(policy) for _ in range(3)]
         assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
 
     def test_it_goes_on_while_checkpoints_advance(self, tmp_path: Path) -> None:
-        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=1), str(tmp_path))
+        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=1), str(tmp_path))
         for epoch in range(5):
             write_json(tmp_path / f"checkpoint-{epoch:05d}-{epoch:09d}.json", {})
             assert self.lose_worker(policy) == FailureDecision.RETRY
 
     def test_a_cause_that_is_written_down_ends_it_at_once(self, tmp_path: Path) -> None:
         write_json(tmp_path / "failure.json", {"cause": "NaN"})
-        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
         assert self.lose_worker(policy) == FailureDecision.RAISE
 
     def test_so_does_one_that_could_not_be_written_down(self, tmp_path: Path) -> None:
-        policy = ray_internals.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
+        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
         assert self.lose_worker(policy, RunError("No space left on device")) == FailureDecision.RAISE
 
 

@@ -28,9 +28,9 @@ from ray.train.v2._internal.execution.failure_handling.default import DefaultFai
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
+from pipeline.cluster.network import interface_of
 from pipeline.failures import RunError
 from pipeline.job import Job
-from pipeline.network import interface_of
 
 
 class RunTrainer(TorchTrainer):

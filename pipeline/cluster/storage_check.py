@@ -1,0 +1,81 @@
+"""Does every node see the same files? Asked before hours are spent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sharedris.errors import InputError
+
+NODE_ANSWERS_SECONDS = 120
+"""How long a node may take to start a process and look at its files."""
+
+
+def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
+    """Prove that every node reads what the driver writes below `root` and the other way, before hours are spent.
+
+    Args:
+        root: of the runs.
+        reads: what workers only read (prepared sets, weights); on every node, shared or a copy. URIs are left out.
+
+    Raises:
+        InputError: naming the nodes that do not, and those that do not answer.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    nodes = _alive().values()
+    if len(nodes) < 2:
+        return
+    nonce = uuid.uuid4().hex
+    path = root / f".nonce-{nonce[:8]}"
+    path.write_text(nonce)
+    answer = ray.remote(num_cpus=0)(_answer_nonce)
+    local = [name for name in reads if "://" not in name]
+    blind = {}
+    try:
+        for node in nodes:
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            asked = answer.options(scheduling_strategy=here).remote(str(path), nonce, node["NodeID"], local)
+            reply = path.with_name(f"{path.name}-{node['NodeID']}")
+            try:
+                problem = ray.get(asked, timeout=NODE_ANSWERS_SECONDS)
+                if problem is None and not reply.exists():
+                    problem = "what it writes there does not arrive here"
+            except (RayError, TimeoutError) as error:
+                # A node that died a while ago may be listed until Ray has noticed it.
+                problem = f"does not answer ({type(error).__name__})" if node["NodeID"] in _alive() else None
+            reply.unlink(missing_ok=True)
+            if problem is not None:
+                blind[name] = problem
+    finally:
+        path.unlink(missing_ok=True)
+    if blind:
+        raise InputError(
+            "not every node sees the same files: " + "; ".join(f"{name}: {text}" for name, text in blind.items()),
+            f"Keep runs ({root}) where all nodes mount and may write, with RUNS= (--runs), and prepared sets and "
+            "weights at the same path on each; see docs/cluster.md",
+        )
+
+
+def _alive() -> dict[str, dict[str, Any]]:
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+
+def _answer_nonce(path: str, nonce: str, node: str, reads: Sequence[str]) -> str | None:
+    """Read the driver's nonce and write one back; return what went wrong, or None. Runs on each node."""
+    for name in reads:
+        if not Path(name).exists():
+            return f"has no {name}"
+    try:
+        if Path(path).read_text() != nonce:
+            return "reads another file there"
+        Path(f"{path}-{node}").write_text(nonce)
+    except OSError as error:
+        return f"{error.strerror}: {path}"
+    return None
