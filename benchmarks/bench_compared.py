@@ -31,8 +31,8 @@ from typing import Any
 
 import torch
 
-from pipeline.cost import measure_cost
-from pipeline.cost_memory import peak_memory_mib
+from pipeline.cost.flops import measure_cost
+from pipeline.cost.peak_memory import peak_memory_mib
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.loader import Batch, collate
 from pipeline.data.prepare import prepare_source

@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.cost import measure_cost
-from pipeline.cost_memory import peak_memory_mib
+from pipeline.cost.flops import measure_cost
+from pipeline.cost.peak_memory import peak_memory_mib
 from sharedris.beit3 import official_names
 from sharedris.config import LossConfig, base
 from sharedris.encoder import Encoder

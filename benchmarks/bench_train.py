@@ -34,8 +34,8 @@ import torch.multiprocessing
 
 from pipeline import evaluate
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
-from pipeline.cost import measure_cost
-from pipeline.cost_memory import resident_peak_mib
+from pipeline.cost.flops import measure_cost
+from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.data.dataset import ReferDataset
 from pipeline.data.masks import encode_mask
 from pipeline.data.prepare import prepare_source

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from pipeline import batch_norm
-from pipeline.cost import measure_cost
-from pipeline.cost_memory import resident_peak_mib
+from pipeline.cost.flops import measure_cost
+from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.damaged import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.job import Job

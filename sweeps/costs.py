@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import RunConfig
-from pipeline.cost import measure_cost, write_costs
+from pipeline.cost.flops import measure_cost, write_costs
 from pipeline.recipes import default_run
 from pipeline.records import COST_SCHEMA, cost_path, read_table
 from sharedris.config import ModelConfig

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.cost import measure_cost
-from pipeline.plan import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
+from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
+from pipeline.cost.flops import measure_cost
 from pipeline.recipes import default_run
 from pipeline.trainer import make_plan
 from sharedris.loss import segmentation_loss

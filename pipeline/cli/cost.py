@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from pipeline.cost import ComponentCost, example_inputs, measure_cost
-from pipeline.cost_cells import CELLS, TABLES, MeasuredCell, measure_cell, total
-from pipeline.cost_memory import peak_memory_mib
+from pipeline.cost.flops import ComponentCost, example_inputs, measure_cost
+from pipeline.cost.peak_memory import peak_memory_mib
+from pipeline.cost.published import CELLS, TABLES, MeasuredCell, measure_cell, total
 from sharedris.config import SCALES, ModelConfig
 from sharedris.errors import InputError
 from sharedris.model import build_model

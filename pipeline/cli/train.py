@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None) -> int:
-    from pipeline.plan import describe_plan
+    from pipeline.cost.estimate import describe_plan
 
     try:
         job = make_job(config, execution)

@@ -58,7 +58,7 @@ def test_a_run_does_not_import_the_compiler() -> None:
 import sys
 import torch
 from pipeline.config import OptimConfig
-from pipeline.cost import measure_cost
+from pipeline.cost.flops import measure_cost
 from pipeline.optim import build_optimizer
 from pipeline.recipes import default_run
 model = torch.nn.Linear(2, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.cost import measure_cost
+from pipeline.cost.flops import measure_cost
 from pipeline.data.catalog import find_set
 from pipeline.data.prepare import load_manifest
 from pipeline.job import Share, share_of

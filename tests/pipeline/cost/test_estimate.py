@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.cost.estimate import count_samples, describe_plan
 from pipeline.job import make_job, share_of
-from pipeline.plan import count_samples, describe_plan
 from sharedris.errors import InputError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from pipeline.cost import ComponentCost, measure_cost
+from pipeline.cost.flops import ComponentCost, measure_cost
 from sharedris.baselines.config import EncoderPair, SystemConfig, SystemKind
 from sharedris.config import DecoderConfig, DecoderKind, FpnConfig, FpnKind, ModelConfig, base, large
 

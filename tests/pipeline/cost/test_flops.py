@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import records
 from pipeline.cli import cost as command
-from pipeline.cost import UncountedOperatorError, count_macs, example_inputs, measure_cost, write_costs
-from pipeline.cost_cells import CELLS, CostCell, measure_cell, total
+from pipeline.cost.flops import UncountedOperatorError, count_macs, example_inputs, measure_cost, write_costs
+from pipeline.cost.published import CELLS, CostCell, measure_cell, total
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig, base, tiny
 from sharedris.layers import explicit_attention
 from sharedris.model import build_model
