@@ -36,12 +36,12 @@ from pipeline import evaluate
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
-from pipeline.data.dataset import ReferDataset
+from pipeline.data.dataset.refer_dataset import ReferDataset
+from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import encode_mask
 from pipeline.data.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
-from pipeline.data.transforms import resize_mask
 from pipeline.distributed import Worker
 from pipeline.job import Job, make_job
 from pipeline.provenance import hardware

@@ -93,7 +93,7 @@ def _started(opened: Callable[[], tuple[int, Callable[[], object]]]) -> dict[str
 
 def start(prepared: str) -> dict[str, Any]:
     """Open all splits of the full set (torch and pyarrow already imported)."""
-    from pipeline.data.dataset import ReferDataset
+    from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.data.manifest import load_manifest
 
     parts = list(load_manifest(prepared, "refcoco_unc").splits)
@@ -132,13 +132,13 @@ def plain_start(prepared: str) -> dict[str, Any]:
 
 
 def _photos(photos: str, prepared: str) -> list[Any]:
-    import pipeline.data.image_store
-    from pipeline.data.dataset import ReferDataset
+    import pipeline.data.dataset.image_store
+    from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.data.prepare import prepare_source
     from pipeline.data.refer import read_refer
 
     prepare_source(read_refer(Path(photos), "refcocog_umd"), prepared)
-    pipeline.data.image_store.CACHE_BYTES = 0
+    pipeline.data.dataset.image_store.CACHE_BYTES = 0
     datasets = [ReferDataset(prepared, split, image_size=480, text_tokens=20) for split in LOADED]
     return [(data, index) for data in datasets for index in range(len(data))]
 
@@ -156,7 +156,7 @@ def _timed(samples: list[Any], ways: dict[str, Callable[[Any], object]]) -> dict
 
 
 def _ours(sample: Any) -> Any:
-    from pipeline.data.loader import collate
+    from pipeline.data.dataset.loader import collate
 
     return collate([sample[0][sample[1]]])
 

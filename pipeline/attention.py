@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.loader import Batch, collate
+from pipeline.data.dataset.loader import Batch, collate
 from pipeline.files import atomic_writer
 from pipeline.protocol import INPUT
 from sharedris.attention_maps import forward_with_attention

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import EvaluationConfig
-from pipeline.data.loader import Batch, SampleInfo, evaluation_loader
+from pipeline.data.dataset.loader import Batch, SampleInfo, evaluation_loader
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed import Worker
 from pipeline.precision import autocast

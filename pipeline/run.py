@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from pipeline.damaged import damaged_samples
+from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.failures import RunError, describe_failure, failure, is_out_of_memory, write_failure
 from pipeline.job import Job

@@ -14,7 +14,7 @@ from torch import nn
 from pipeline import batch_norm
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
-from pipeline.damaged import damaged_samples
+from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.job import Job
 from pipeline.metrics import Scores

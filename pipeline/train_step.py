@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pipeline.config import OptimConfig, TrainConfig
-from pipeline.data.loader import Batch
+from pipeline.data.dataset.loader import Batch
 from pipeline.distributed import Worker, unwrap
 from pipeline.precision import autocast
 from sharedris.loss import LossTerms, segmentation_loss

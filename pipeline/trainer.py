@@ -18,9 +18,9 @@ from torch import nn
 from pipeline import batch_norm, checkpoints
 from pipeline.allocator import keep_freed_memory
 from pipeline.config import TrainConfig
-from pipeline.damaged import ReplaceDamaged
-from pipeline.data.dataset import training_dataset
-from pipeline.data.loader import Batch, train_loader
+from pipeline.data.dataset.combined import training_dataset
+from pipeline.data.dataset.loader import Batch, train_loader
+from pipeline.data.dataset.unreadable import ReplaceDamaged
 from pipeline.ddp import wrap_for_training
 from pipeline.distributed import Worker, seed_everything
 from pipeline.initial import load_initial_weights

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.data.checks import Finding
-from pipeline.data.combined import held_out_images
-from pipeline.data.image_store import EmbeddedImages
+from pipeline.data.dataset.combined import held_out_images
+from pipeline.data.dataset.image_store import EmbeddedImages
 from pipeline.data.images import decode_problem, inspect_images
 from pipeline.data.manifest import EMBEDDED, Manifest, load_manifest, prepared_sets
 from pipeline.data.source import ImageInfo, Problem, Source, SourceRef

@@ -17,9 +17,9 @@ from PIL import Image
 
 from pipeline.data.check_report import report_text
 from pipeline.data.checks import CheckResult
+from pipeline.data.dataset.transforms import decode_image
 from pipeline.data.masks import decode_mask, mask_area
 from pipeline.data.source import Source, SourceRef
-from pipeline.data.transforms import decode_image
 from sharedris.errors import InputError
 
 _SAMPLES = 24

@@ -17,7 +17,7 @@ import torch
 
 from pipeline import checkpoints, train_step
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.damaged import damaged_samples
+from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed import Worker
 from pipeline.failures import RunError, clear_failure, describe_failure, failure
 from pipeline.job import Job, make_job
@@ -115,7 +115,7 @@ def train_with_a_loss_that_is_nan(worker: Worker, job: Job) -> str:
 
 def spoilt_images(from_batch: int) -> Any:
     """Let every training batch from this one on hold a NaN."""
-    from pipeline.data.loader import Batch
+    from pipeline.data.dataset.loader import Batch
 
     count = 0
     to = Batch.to

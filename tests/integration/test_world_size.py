@@ -16,7 +16,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.data.dataset import ReferDataset
+from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.distributed import Worker
 from pipeline.evaluate import evaluate_split
 from pipeline.job import Job, make_job

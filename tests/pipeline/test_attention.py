@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pipeline.attention import STORED_SAMPLES, store_attention
-from pipeline.data.dataset import ReferDataset
+from pipeline.data.dataset.refer_dataset import ReferDataset
 from reports.attention import read_attention
 from sharedris.config import ModelConfig
 from sharedris.model import build_model

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.custom import read_custom
-from pipeline.data.dataset import training_dataset
+from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.masks import decode_mask, encode_mask, run_lengths
 from pipeline.data.prepare import prepare_source
 from sharedris.errors import InputError

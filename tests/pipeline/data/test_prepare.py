@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.data.image_store import EmbeddedImages
+from pipeline.data.dataset.image_store import EmbeddedImages
+from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.manifest import EMBEDDED, REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepare import prepare_source
 from pipeline.data.refer import read_refer
-from pipeline.data.samples import ReferDataset
 from pipeline.data.storage import open_place
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot

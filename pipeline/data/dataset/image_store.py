@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from pipeline.data.dataset.transforms import decode_image, resize_image
 from pipeline.data.manifest import EMBEDDED, Manifest
 from pipeline.data.storage import Place, open_place
-from pipeline.data.transforms import decode_image, resize_image
 from sharedris.errors import InputError
 
 CACHE_BYTES = 256 << 20

@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import transforms
-from pipeline.data.dataset import CombinedDataset, ReferDataset, training_dataset
-from pipeline.data.flip import swap_sides
-from pipeline.data.loader import Batch, collate, evaluation_loader, train_loader
+from pipeline.data.dataset import transforms
+from pipeline.data.dataset.combined import CombinedDataset, training_dataset
+from pipeline.data.dataset.flip import swap_sides
+from pipeline.data.dataset.loader import Batch, collate, evaluation_loader, train_loader
+from pipeline.data.dataset.refer_dataset import ReferDataset
+from pipeline.data.dataset.transforms import decode_image, normalise, resize_image, resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepare import load_manifest, prepare_source
 from pipeline.data.refer import read_refer
-from pipeline.data.transforms import decode_image, normalise, resize_image, resize_mask
 from sharedris.errors import InputError
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from pipeline.data.dataset import CombinedDataset, ReferDataset, Sample, SampleInfo
-from pipeline.data.transforms import normalise
+from pipeline.data.dataset.combined import CombinedDataset
+from pipeline.data.dataset.refer_dataset import ReferDataset, Sample, SampleInfo
+from pipeline.data.dataset.transforms import normalise
 from sharedris.errors import InputError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from pipeline.data.dataset.refer_dataset import ReferDataset, Sample
 from pipeline.data.manifest import Manifest, load_manifest
-from pipeline.data.samples import ReferDataset, Sample
 from pipeline.data.split_table import image_keys, keys_in, read_split
 from sharedris.errors import InputError
 from sharedris.tokenizer import Tokenizer

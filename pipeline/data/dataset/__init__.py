@@ -1,0 +1,1 @@
+"""The samples a run reads: one prepared split, or the training splits of several sets without leakage."""
