@@ -27,7 +27,7 @@ from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.data.prepare import prepare_source
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.provenance import collect

@@ -39,7 +39,7 @@ from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import encode_mask
-from pipeline.data.prepare import prepare_source
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.distributed import Worker

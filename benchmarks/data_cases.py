@@ -29,7 +29,7 @@ def own_mib() -> float:
 def prepare(root: str, out: str) -> dict[str, Any]:
     """Time reading and preparing annotations of full size, imports included."""
     started = time.perf_counter()
-    from pipeline.data.prepare import prepare_source
+    from pipeline.data.prepared.prepare import prepare_source
     from pipeline.data.refer import read_refer
 
     done = prepare_source(read_refer(Path(root), "refcoco_unc", need_images=False), out, read_images=False)
@@ -94,7 +94,7 @@ def _started(opened: Callable[[], tuple[int, Callable[[], object]]]) -> dict[str
 def start(prepared: str) -> dict[str, Any]:
     """Open all splits of the full set (torch and pyarrow already imported)."""
     from pipeline.data.dataset.refer_dataset import ReferDataset
-    from pipeline.data.manifest import load_manifest
+    from pipeline.data.prepared.manifest import load_manifest
 
     parts = list(load_manifest(prepared, "refcoco_unc").splits)
 
@@ -115,7 +115,7 @@ def plain_start(prepared: str) -> dict[str, Any]:
     """The same as a list with a dictionary per sample, as most training code keeps it."""
     import pandas as pd
 
-    from pipeline.data.manifest import load_manifest
+    from pipeline.data.prepared.manifest import load_manifest
     from sharedris.tokenizer import Tokenizer
 
     manifest = load_manifest(prepared, "refcoco_unc")
@@ -134,7 +134,7 @@ def plain_start(prepared: str) -> dict[str, Any]:
 def _photos(photos: str, prepared: str) -> list[Any]:
     import pipeline.data.dataset.image_store
     from pipeline.data.dataset.refer_dataset import ReferDataset
-    from pipeline.data.prepare import prepare_source
+    from pipeline.data.prepared.prepare import prepare_source
     from pipeline.data.refer import read_refer
 
     prepare_source(read_refer(Path(photos), "refcocog_umd"), prepared)

@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.attention import store_attention
 from pipeline.config import RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.data.prepare import load_manifest
+from pipeline.data.prepared.prepare import load_manifest
 from pipeline.distributed import Worker, share_buffers, unwrap
 from pipeline.evaluate import evaluate_split
 from pipeline.job import Job

@@ -43,8 +43,8 @@ from pipeline.config import (
     TrainConfig,
     replace_at,
 )
-from pipeline.data.manifest import IMAGE_SCHEMA, REF_SCHEMA
-from pipeline.data.prepare import load_manifest, prepare_source
+from pipeline.data.prepared.manifest import IMAGE_SCHEMA, REF_SCHEMA
+from pipeline.data.prepared.prepare import load_manifest, prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.job import Job, make_job

@@ -10,7 +10,7 @@ from pipeline.data.check_report import report_json, report_text
 from pipeline.data.checks import CheckResult, check_source
 from pipeline.data.custom import read_custom
 from pipeline.data.datasheet import write_datasheet
-from pipeline.data.manifest import Manifest, load_manifest
+from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.data.refer import read_refer
 from pipeline.data.source import Source
 from pipeline.data.storage import open_place

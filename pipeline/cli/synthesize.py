@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from pipeline.data.manifest import ordered_splits
+from pipeline.data.prepared.manifest import ordered_splits
 from pipeline.data.synthetic import FLAVOUR_OF, write_synthetic
 
 

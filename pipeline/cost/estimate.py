@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_cost
 from pipeline.data.catalog import find_set
-from pipeline.data.prepare import load_manifest
+from pipeline.data.prepared.prepare import load_manifest
 from pipeline.job import Share, share_of
 from pipeline.trainer import make_plan
 from pipeline.watch import format_seconds

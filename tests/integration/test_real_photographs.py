@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, TrainConfig
-from pipeline.data.prepare import prepare_source
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.job import make_job
 from pipeline.recipes import default_run

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from pipeline.data.dataset.refer_dataset import ReferDataset, Sample
-from pipeline.data.manifest import Manifest, load_manifest
-from pipeline.data.split_table import image_keys, keys_in, read_split
+from pipeline.data.prepared.manifest import Manifest, load_manifest
+from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
 from sharedris.errors import InputError
 from sharedris.tokenizer import Tokenizer
 

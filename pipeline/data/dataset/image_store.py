@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.data.dataset.transforms import decode_image, resize_image
-from pipeline.data.manifest import EMBEDDED, Manifest
+from pipeline.data.prepared.manifest import EMBEDDED, Manifest
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
 

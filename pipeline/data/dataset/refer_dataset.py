@@ -19,9 +19,9 @@ from pipeline.data.catalog import parse_split
 from pipeline.data.dataset.flip import swap_sides
 from pipeline.data.dataset.image_store import ImageStore
 from pipeline.data.dataset.transforms import resize_mask
-from pipeline.data.manifest import load_manifest
 from pipeline.data.masks import decode_mask
-from pipeline.data.split_table import image_keys, keys_in, read_split
+from pipeline.data.prepared.manifest import load_manifest
+from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
 from sharedris.tokenizer import open_tokenizer
 
 _NUMBERS = ("ref_id", "image_id", "height", "width", "area_ratio")

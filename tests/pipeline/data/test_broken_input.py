@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import prepare as command
-from pipeline.data.prepare import prepare_source
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot

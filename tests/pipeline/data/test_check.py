@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pipeline.cli import check as command
-from pipeline.data.manifest import load_manifest
-from pipeline.data.prepare import prepare_source
+from pipeline.data.prepared.manifest import load_manifest
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.manifest import PREPARED_VERSION, REF_SCHEMA
+from pipeline.data.prepared.manifest import PREPARED_VERSION, REF_SCHEMA
 from pipeline.data.source import Source
 
 

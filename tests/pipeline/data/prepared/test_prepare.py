@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.data.dataset.image_store import EmbeddedImages
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.data.manifest import EMBEDDED, REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
 from pipeline.data.masks import decode_mask
-from pipeline.data.prepare import prepare_source
+from pipeline.data.prepared.manifest import EMBEDDED, REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.refer import read_refer
 from pipeline.data.storage import open_place
 from sharedris.errors import InputError

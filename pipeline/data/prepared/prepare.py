@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.images import inspect_images
-from pipeline.data.manifest import (
+from pipeline.data.masks import mask_area
+from pipeline.data.prepared.input_signature import source_signature
+from pipeline.data.prepared.manifest import (
     EMBEDDED,
     IMAGE_SCHEMA,
     MANIFEST,
@@ -32,8 +34,6 @@ from pipeline.data.manifest import (
     ordered_splits,
     prepared_sets,
 )
-from pipeline.data.masks import mask_area
-from pipeline.data.signature import source_signature
 from pipeline.data.source import Problem, Source, SourceRef, raise_problems
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError

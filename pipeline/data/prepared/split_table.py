@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.manifest import Manifest
+from pipeline.data.prepared.manifest import Manifest
 from sharedris.errors import InputError
 
 _COLUMNS = ["ref_id", "image_id", "file_name", "image_digest", "height", "width", "mask_rle", "area_ratio"]

@@ -1,0 +1,1 @@
+"""The prepared format: parquet splits, images, tokenizer and manifest."""
