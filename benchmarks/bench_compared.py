@@ -36,7 +36,7 @@ from pipeline.cost.peak_memory import peak_memory_mib
 from pipeline.data.dataset.loader import Batch, collate
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.distributed import Worker
 from pipeline.optim import build_optimizer

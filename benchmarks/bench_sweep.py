@@ -28,7 +28,7 @@ from ray.util import placement_group_table
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic import write_synthetic
 from pipeline.provenance import collect
 from pipeline.recipes import DEFAULT_SET, default_run

@@ -30,7 +30,7 @@ def prepare(root: str, out: str) -> dict[str, Any]:
     """Time reading and preparing annotations of full size, imports included."""
     started = time.perf_counter()
     from pipeline.data.prepared.prepare import prepare_source
-    from pipeline.data.refer import read_refer
+    from pipeline.data.readers.refer import read_refer
 
     done = prepare_source(read_refer(Path(root), "refcoco_unc", need_images=False), out, read_images=False)
     counts = done.manifest.splits.values()
@@ -135,7 +135,7 @@ def _photos(photos: str, prepared: str) -> list[Any]:
     import pipeline.data.dataset.image_store
     from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.data.prepared.prepare import prepare_source
-    from pipeline.data.refer import read_refer
+    from pipeline.data.readers.refer import read_refer
 
     prepare_source(read_refer(Path(photos), "refcocog_umd"), prepared)
     pipeline.data.dataset.image_store.CACHE_BYTES = 0

@@ -6,9 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from pipeline.data.custom import read_custom
 from pipeline.data.prepared.prepare import Prepared, counts_text, prepare_source
-from pipeline.data.refer import read_refer, read_training_sentences
+from pipeline.data.readers.custom import read_custom
+from pipeline.data.readers.refer import read_refer, read_training_sentences
 from sharedris.errors import InputError
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pycocotools import mask as coco_mask
 
 from pipeline.data.catalog import SETS, Counts, split_sort_key
-from pipeline.data.source import Problem, Source, SourceRef
+from pipeline.data.readers.annotations import Problem, Source, SourceRef
 
 Level = Literal["error", "warning", "note"]
 

@@ -19,7 +19,7 @@ from pipeline.data.check_report import report_text
 from pipeline.data.checks import CheckResult
 from pipeline.data.dataset.transforms import decode_image
 from pipeline.data.masks import decode_mask, mask_area
-from pipeline.data.source import Source, SourceRef
+from pipeline.data.readers.annotations import Source, SourceRef
 from sharedris.errors import InputError
 
 _SAMPLES = 24

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, TrainConfig
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from pipeline.job import make_job
 from pipeline.recipes import default_run
 from pipeline.records import record_path

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.data.prepared.manifest import PREPARED_VERSION, REF_SCHEMA
-from pipeline.data.source import Source
+from pipeline.data.readers.annotations import Source
 
 
 def source_signature(

@@ -15,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.images import inspect_images
 from pipeline.data.masks import mask_area
 from pipeline.data.prepared.input_signature import source_signature
 from pipeline.data.prepared.manifest import (
@@ -34,7 +33,8 @@ from pipeline.data.prepared.manifest import (
     ordered_splits,
     prepared_sets,
 )
-from pipeline.data.source import Problem, Source, SourceRef, raise_problems
+from pipeline.data.readers.annotations import Problem, Source, SourceRef, raise_problems
+from pipeline.data.readers.images import inspect_images
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
 from sharedris.tokenizer import Tokenizer, train_tokenizer

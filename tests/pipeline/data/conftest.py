@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer, read_training_sentences
+from pipeline.data.readers.refer import read_refer, read_training_sentences
 from pipeline.data.synthetic import FLAVOUR_OF, write_synthetic
 from tests.pipeline.data.refer_root import ReferRoot
 

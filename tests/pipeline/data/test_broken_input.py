@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.cli import prepare as command
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot
 

@@ -14,7 +14,7 @@ import pytest
 from pipeline.cli import check as command
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot
 

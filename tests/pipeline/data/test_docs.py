@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from pipeline.data.catalog import SETS
-from pipeline.data.custom import read_custom
 from pipeline.data.prepared.manifest import REF_SCHEMA
 from pipeline.data.prepared.prepare import prepare_source
+from pipeline.data.readers.custom import read_custom
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
 

@@ -23,7 +23,7 @@ from pipeline.data.masks import (
     run_lengths,
 )
 from pipeline.data.outlines import trace_outline
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from pipeline.data.scenes import has_hole
 
 masks = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.integers(0, 1))

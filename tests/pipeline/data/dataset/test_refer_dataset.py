@@ -19,7 +19,7 @@ from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.dataset.transforms import decode_image, normalise, resize_image, resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.prepare import load_manifest, prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
 
 

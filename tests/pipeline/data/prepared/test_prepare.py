@@ -16,7 +16,7 @@ from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import EMBEDDED, REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
 from pipeline.data.prepared.prepare import prepare_source
-from pipeline.data.refer import read_refer
+from pipeline.data.readers.refer import read_refer
 from pipeline.data.storage import open_place
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot

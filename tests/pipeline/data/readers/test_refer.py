@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.refer import find_image_folder, read_refer, read_training_sentences
+from pipeline.data.readers.refer import find_image_folder, read_refer, read_training_sentences
 from sharedris.errors import InputError
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.unpickle import load_plain_pickle, parse_plain_pickle
+from pipeline.data.readers.safe_pickle import load_plain_pickle, parse_plain_pickle
 from sharedris.errors import InputError
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.data.catalog import SETS, check_set_name, check_split_name
 from pipeline.data.masks import MAX_PIXELS, MaskError, encode_mask, encode_segmentation
-from pipeline.data.source import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
 from sharedris.errors import InputError
 
 MASK_FIELDS = ("mask", "polygons", "rle")

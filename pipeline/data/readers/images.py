@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.data.source import ImageInfo, Problem
+from pipeline.data.readers.annotations import ImageInfo, Problem
 
 MAX_FILE_BYTES = 256 << 20
 _THREADS = 2

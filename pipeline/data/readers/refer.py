@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.catalog import SetSpec, find_set
-from pipeline.data.json_stream import iterate_members
 from pipeline.data.masks import MAX_PIXELS, MaskError, encode_segmentation
-from pipeline.data.source import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
-from pipeline.data.unpickle import load_plain_pickle
+from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.readers.json_stream import iterate_members
+from pipeline.data.readers.safe_pickle import load_plain_pickle
 from sharedris.errors import InputError
 
 IMAGE_FOLDERS = ("images/mscoco/images/train2014", "images/train2014", "train2014")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.custom import read_custom
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.masks import decode_mask, encode_mask, run_lengths
 from pipeline.data.prepared.prepare import prepare_source
+from pipeline.data.readers.custom import read_custom
 from sharedris.errors import InputError
 
 POLYGON = [[3, 4, 20, 4, 20, 16, 3, 16]]

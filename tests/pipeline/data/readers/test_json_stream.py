@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import json_stream
-from pipeline.data.json_stream import iterate_members
+from pipeline.data.readers import json_stream
+from pipeline.data.readers.json_stream import iterate_members
 from sharedris.errors import InputError
 
 values = st.recursive(

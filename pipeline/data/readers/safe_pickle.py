@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.pickle_scan import check_memo
+from pipeline.data.readers.pickle_scan import check_memo
 from sharedris.errors import InputError
 
 MAX_BYTES = 1 << 30
