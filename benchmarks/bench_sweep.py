@@ -29,7 +29,7 @@ from ray.util import placement_group_table
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
-from pipeline.data.synthetic import write_synthetic
+from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.provenance import collect
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path

@@ -41,7 +41,7 @@ from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import encode_mask
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
-from pipeline.data.synthetic import write_synthetic
+from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.distributed import Worker
 from pipeline.job import Job, make_job
 from pipeline.provenance import hardware

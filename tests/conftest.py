@@ -15,7 +15,7 @@ import torch
 from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, RunConfig, TrainConfig
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
-from pipeline.data.synthetic import write_synthetic
+from pipeline.data.synthetic.writer import write_synthetic
 from sharedris.config import DecoderConfig, EncoderConfig, FpnConfig, FusionConfig, HeadConfig, ModelConfig
 
 torch.set_num_threads(1)

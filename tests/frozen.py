@@ -46,7 +46,7 @@ from pipeline.config import (
 from pipeline.data.prepared.manifest import IMAGE_SCHEMA, REF_SCHEMA
 from pipeline.data.prepared.prepare import load_manifest, prepare_source
 from pipeline.data.readers.refer import read_refer
-from pipeline.data.synthetic import write_synthetic
+from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.job import Job, make_job
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import (

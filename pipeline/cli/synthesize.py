@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from pipeline.data.prepared.manifest import ordered_splits
-from pipeline.data.synthetic import FLAVOUR_OF, write_synthetic
+from pipeline.data.synthetic.writer import FLAVOUR_OF, write_synthetic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

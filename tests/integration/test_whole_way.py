@@ -16,7 +16,7 @@ import pytest
 import reports.__main__ as reports_command
 import sweeps.__main__ as sweeps_command
 from pipeline.cli.main import COMMANDS, main
-from pipeline.data.synthetic import write_synthetic
+from pipeline.data.synthetic.writer import write_synthetic
 
 TOY = "toyplus_unc"
 # A micro model by options alone, as a user would ask for it.

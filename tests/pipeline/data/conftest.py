@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer, read_training_sentences
-from pipeline.data.synthetic import FLAVOUR_OF, write_synthetic
+from pipeline.data.synthetic.writer import FLAVOUR_OF, write_synthetic
 from tests.pipeline.data.refer_root import ReferRoot
 
 

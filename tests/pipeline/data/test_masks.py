@@ -22,9 +22,9 @@ from pipeline.data.masks import (
     mask_area,
     run_lengths,
 )
-from pipeline.data.outlines import trace_outline
 from pipeline.data.readers.refer import read_refer
-from pipeline.data.scenes import has_hole
+from pipeline.data.synthetic.polygons import trace_outline
+from pipeline.data.synthetic.scenes import has_hole
 
 masks = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.integers(0, 1))
 

@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.catalog import SetSpec, find_set
-from pipeline.data.expressions import describe
-from pipeline.data.outlines import trace_outline
-from pipeline.data.scenes import SHAPES, Scene, SceneObject, make_scene
 from pipeline.data.storage import open_place
-from pipeline.data.truth import is_true_of_one
+from pipeline.data.synthetic.expressions import describe
+from pipeline.data.synthetic.polygons import trace_outline
+from pipeline.data.synthetic.scenes import SHAPES, Scene, SceneObject, make_scene
+from pipeline.data.synthetic.sentence_checker import is_true_of_one
 from sharedris.errors import InputError
 
 FLAVOUR_OF = {"toy_unc": "location", "toyplus_unc": "appearance", "toyg_umd": "relation"}
@@ -95,7 +95,7 @@ def _cut(refs: list[SceneRef], most: int) -> list[SceneRef]:
 
 
 def scene_refs(scene: Scene, flavour: str, random: np.random.Generator) -> list[SceneRef]:
-    """Return up to two objects with two or three sentences each, every one judged true by `pipeline.data.truth`."""
+    """Return up to two objects with two or three sentences each, each judged true by `sentence_checker`."""
     refs: list[SceneRef] = []
     for target in random.permutation(len(scene.objects)).tolist():
         sentences = describe(flavour, scene.objects, target, int(random.integers(2, 4)), random)

@@ -3,7 +3,7 @@
 `location` says where ("left blue circle", "second square from the right"), `appearance` never does ("biggest star",
 "the red one"), `relation` is longer and names a landmark ("the small red triangle below the green square"). A sentence
 is offered only where it is true of its object by a clear margin and false of every other by a clear margin too.
-`pipeline.data.truth` reads the finished text and judges again by rules of its own.
+`pipeline.data.synthetic.sentence_checker` reads the finished text and judges again by rules of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from pipeline.data.scenes import SceneObject
+from pipeline.data.synthetic.scenes import SceneObject
 
 FLAVOURS = ("location", "appearance", "relation")
 CLEAR_PIXELS = 7.0

@@ -15,9 +15,9 @@ from PIL import Image
 from pipeline.data.catalog import find_set
 from pipeline.data.masks import decode_mask
 from pipeline.data.readers.refer import read_refer
-from pipeline.data.scenes import COLORS, SHAPES, SceneObject, make_scene, outline
-from pipeline.data.synthetic import FLAVOUR_OF, iterate_scenes, split_of, write_synthetic
-from pipeline.data.truth import UnreadableSentenceError, is_true_of_one, true_of
+from pipeline.data.synthetic.scenes import COLORS, SHAPES, SceneObject, make_scene, outline
+from pipeline.data.synthetic.sentence_checker import UnreadableSentenceError, is_true_of_one, true_of
+from pipeline.data.synthetic.writer import FLAVOUR_OF, iterate_scenes, split_of, write_synthetic
 from sharedris.errors import InputError
 
 

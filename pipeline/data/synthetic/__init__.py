@@ -1,0 +1,1 @@
+"""Synthetic referring sets: scenes, sentences, their check, and the writer in the REFER layout."""
