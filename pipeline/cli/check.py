@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.data.check_input import image_reader, look_at_images, neighbour_findings, source_of_prepared
-from pipeline.data.check_report import report_json, report_text
-from pipeline.data.checks import CheckResult, check_source
-from pipeline.data.datasheet import write_datasheet
 from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.custom import read_custom
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.storage import open_place
+from pipeline.data.validation.checks import CheckResult, check_source
+from pipeline.data.validation.datasheet import write_datasheet
+from pipeline.data.validation.inputs import image_reader, look_at_images, neighbour_findings, source_of_prepared
+from pipeline.data.validation.report import report_json, report_text
 from sharedris.tokenizer import Tokenizer, open_tokenizer
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data.checks import Finding
 from pipeline.data.dataset.combined import held_out_images
 from pipeline.data.dataset.image_store import EmbeddedImages
 from pipeline.data.prepared.manifest import EMBEDDED, Manifest, load_manifest, prepared_sets
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef
 from pipeline.data.readers.images import decode_problem, inspect_images
+from pipeline.data.validation.checks import Finding
 from sharedris.errors import InputError
 
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from pipeline.data.check_report import report_text
-from pipeline.data.checks import CheckResult
 from pipeline.data.dataset.transforms import decode_image
 from pipeline.data.masks import decode_mask, mask_area
 from pipeline.data.readers.annotations import Source, SourceRef
+from pipeline.data.validation.checks import CheckResult
+from pipeline.data.validation.report import report_text
 from sharedris.errors import InputError
 
 _SAMPLES = 24

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from pipeline.data.catalog import Counts
-from pipeline.data.checks import CheckResult, Finding
+from pipeline.data.validation.checks import CheckResult, Finding
 
 REPORT_VERSION = 1
 _SHOWN_ITEMS = 5
