@@ -38,7 +38,7 @@ from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.optim import build_optimizer
 from pipeline.provenance import collect
 from pipeline.recipes import default_run

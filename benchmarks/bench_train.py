@@ -42,7 +42,7 @@ from pipeline.data.masks import encode_mask
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.job import Job, make_job
 from pipeline.provenance import hardware
 from pipeline.recipes import default_run

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.config import EvaluationConfig
 from pipeline.data.dataset.loader import Batch, SampleInfo, evaluation_loader
 from pipeline.data.masks import decode_mask, encode_mask
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.precision import autocast
 from pipeline.protocol import PROTOCOLS
 from sharedris.config import Precision

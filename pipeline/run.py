@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from pipeline.data.dataset.unreadable import damaged_samples
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, describe_failure, failure, is_out_of_memory, write_failure
 from pipeline.job import Job
 from pipeline.lease import leader_lock

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline import batch_norm
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.data.dataset.unreadable import damaged_samples
-from pipeline.distributed import Worker
+from pipeline.distributed import sync_batch_norm
+from pipeline.distributed.process_group import Worker
 from pipeline.job import Job
 from pipeline.metrics import Scores
 from pipeline.protocol import PROTOCOLS
@@ -69,7 +69,7 @@ def _batch_norm_in_words(job: Job, state: TrainState) -> str:
     had = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
     synchronized = job.config.train.synchronize_batch_norm
     return "; ".join(
-        batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=size) for world, size in had
+        sync_batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=size) for world, size in had
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.attention import store_attention
 from pipeline.config import RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.prepare import load_manifest
-from pipeline.distributed import Worker, share_buffers, unwrap
+from pipeline.distributed.process_group import Worker, share_buffers, unwrap
 from pipeline.evaluate import evaluate_split
 from pipeline.job import Job
 from pipeline.leftovers import remove_leftovers

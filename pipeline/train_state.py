@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import checkpoints
-from pipeline.distributed import Worker, random_state, restore_random_state, seed_everything, unwrap
+from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything, unwrap
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
 from pipeline.train_step import StepResult

@@ -17,7 +17,7 @@ from torch import nn
 
 from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.loader import Batch
-from pipeline.distributed import Worker, unwrap
+from pipeline.distributed.process_group import Worker, unwrap
 from pipeline.precision import autocast
 from sharedris.loss import LossTerms, segmentation_loss
 from sharedris.model import SharedRis

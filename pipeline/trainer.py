@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline import batch_norm, checkpoints
-from pipeline.allocator import keep_freed_memory
+from pipeline import checkpoints
 from pipeline.config import TrainConfig
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, train_loader
 from pipeline.data.dataset.unreadable import ReplaceDamaged
-from pipeline.ddp import wrap_for_training
-from pipeline.distributed import Worker, seed_everything
+from pipeline.distributed import sync_batch_norm
+from pipeline.distributed.allocator import keep_freed_memory
+from pipeline.distributed.ddp import wrap_for_training
+from pipeline.distributed.process_group import Worker, seed_everything
 from pipeline.initial import load_initial_weights
 from pipeline.job import Job
 from pipeline.optim import build_optimizer, learning_rate_at, set_learning_rate
@@ -125,7 +126,7 @@ def start(job: Job, worker: Worker, say: Say = print) -> TrainState:
         load_initial_weights(model, job, say=say if worker.leads else lambda _: None)
     model.to(worker.device)
     if job.config.train.synchronize_batch_norm:
-        model = batch_norm.synchronize(model, worker)
+        model = sync_batch_norm.synchronize(model, worker)
     _apply_execution_options(model, job)
     state = TrainState(
         model=wrap_for_training(model, worker, static_graph=job.share(worker.world).accumulation == 1),
@@ -158,7 +159,7 @@ def _apply_execution_options(model: nn.Module, job: Job) -> None:
     if job.execution.activation_checkpointing:
         model.encoder.activation_checkpointing = True  # type: ignore[union-attr]
     if job.execution.compile:
-        batch_norm.leave_out_of_graphs(model)
+        sync_batch_norm.leave_out_of_graphs(model)
         model.compile()
 
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.bar import sample_bar
     from pipeline.config import EvaluationConfig
     from pipeline.data.dataset.refer_dataset import ReferDataset
-    from pipeline.distributed import Worker
+    from pipeline.distributed.process_group import Worker
     from pipeline.evaluate import evaluate_split
     from pipeline.metrics import score
     from pipeline.protocol import PROTOCOLS

@@ -18,7 +18,7 @@ from ray.train.v2.api.config import LoggingConfig
 
 from pipeline.cluster.launch import set_environment, wants_gpu
 from pipeline.cluster.ray_patches import NodeTorchConfig, PlacementGroupNote, RunTrainer
-from pipeline.distributed import COLLECTIVE_TIMEOUT_SECONDS, Worker
+from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.job import Job
 from pipeline.lease import leader_lock

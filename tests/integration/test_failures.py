@@ -18,7 +18,7 @@ import torch
 from pipeline import checkpoints, train_step
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.dataset.unreadable import damaged_samples
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, clear_failure, describe_failure, failure
 from pipeline.job import Job, make_job
 from pipeline.progress import Progress, ProgressFile, read_progress

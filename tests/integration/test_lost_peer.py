@@ -12,7 +12,7 @@ import torch
 
 from pipeline import trainer
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.failures import failure
 from pipeline.job import Job
 from pipeline.records import record_path

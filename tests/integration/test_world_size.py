@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.evaluate import evaluate_split
 from pipeline.job import Job, make_job
 from pipeline.metrics import score

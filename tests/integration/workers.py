@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 import torch.distributed as dist
 
-from pipeline.distributed import Worker
+from pipeline.distributed.process_group import Worker
 from pipeline.job import Job
 from pipeline.records import history_path, list_runs, record_path, samples_path
 from pipeline.run import run_job

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.distributed import COLLECTIVE_TIMEOUT_SECONDS, Worker
+from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 
 _FLOAT_BYTES = 4
 _LINE_BYTES = 64

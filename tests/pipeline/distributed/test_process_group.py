@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.batch_norm import GlobalBatchNorm2d, synchronize
-from pipeline.distributed import Worker, random_state, restore_random_state, seed_everything
+from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything
+from pipeline.distributed.sync_batch_norm import GlobalBatchNorm2d, synchronize
 from pipeline.recipes import default_run
 from sharedris.config import ModelConfig
 from sharedris.loss import segmentation_loss

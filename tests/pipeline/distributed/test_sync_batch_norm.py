@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline import batch_norm
-from pipeline.batch_norm import describe, synchronize
-from pipeline.distributed import Worker
+from pipeline.distributed import sync_batch_norm
+from pipeline.distributed.process_group import Worker
+from pipeline.distributed.sync_batch_norm import describe, synchronize
 from tests.integration import workers
 
 BATCH = torch.Generator().manual_seed(0)
@@ -23,9 +23,9 @@ def one_step(worker: Worker, how: str = "shared memory") -> dict[str, Tensor]:
     with torch.no_grad():
         norm[0].weight.copy_(torch.linspace(0.5, 1.5, 5))
         norm[0].bias.copy_(torch.linspace(-1, 1, 5))
-    opened = batch_norm.open_host_memory if how == "shared memory" else lambda *_: None
+    opened = sync_batch_norm.open_host_memory if how == "shared memory" else lambda *_: None
     if how != "apart":
-        with patch.object(batch_norm, "open_host_memory", opened):
+        with patch.object(sync_batch_norm, "open_host_memory", opened):
             norm = synchronize(norm, worker)  # type: ignore[assignment]
     share = slice(worker.rank, None, worker.world)
     input_BCHW = INPUT_BCHW[share].clone().requires_grad_()

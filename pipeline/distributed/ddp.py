@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pipeline.distributed import Worker
-from pipeline.host_memory import HostMemory, open_host_memory
+from pipeline.distributed.process_group import Worker
+from pipeline.distributed.shared_memory import HostMemory, open_host_memory
 
 
 def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -> nn.Module:

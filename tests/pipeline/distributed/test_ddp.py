@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import ddp
-from pipeline.distributed import Worker
+from pipeline.distributed import ddp
+from pipeline.distributed.process_group import Worker
 from tests.integration import workers
 
 STEPS = 4

@@ -13,9 +13,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pipeline import host_memory
-from pipeline.distributed import Worker
-from pipeline.host_memory import open_host_memory
+from pipeline.distributed import shared_memory
+from pipeline.distributed.process_group import Worker
+from pipeline.distributed.shared_memory import open_host_memory
 from tests.integration import workers
 
 MEETINGS = 300
@@ -51,8 +51,8 @@ def wait_in_vain(worker: Worker, reason: str) -> tuple[str, float]:
     if reason == "the group is taken away":
         threading.Timer(0.3, dist.destroy_process_group).start()
     began = time.perf_counter()
-    limit = 0.2 if reason == "it hangs" else host_memory.COLLECTIVE_TIMEOUT_SECONDS
-    with patch.object(host_memory, "COLLECTIVE_TIMEOUT_SECONDS", limit), pytest.raises(dist.DistError) as ended:
+    limit = 0.2 if reason == "it hangs" else shared_memory.COLLECTIVE_TIMEOUT_SECONDS
+    with patch.object(shared_memory, "COLLECTIVE_TIMEOUT_SECONDS", limit), pytest.raises(dist.DistError) as ended:
         memory.meet()
     return str(ended.value), time.perf_counter() - began
 
@@ -74,9 +74,9 @@ def test_nobody_waits_for_ever(reason: str, said: str, tmp_path: Path) -> None:
 def share(worker: Worker, blind: int, what: str) -> bool:
     """Return whether a worker has shared memory where one of them lacks what it takes."""
     lacking = {
-        "map": patch.object(host_memory, "_map", lambda *_: None),
-        "watch": patch.object(host_memory, "_watch", lambda *_: None),
-        "host": patch.object(host_memory, "_host", lambda: "another"),
+        "map": patch.object(shared_memory, "_map", lambda *_: None),
+        "watch": patch.object(shared_memory, "_watch", lambda *_: None),
+        "host": patch.object(shared_memory, "_host", lambda: "another"),
     }
     before = open_files()
     with lacking[what] if worker.rank == blind else contextlib.nullcontext():
@@ -101,13 +101,13 @@ def elsewhere(worker: Worker) -> bool:
     if worker.rank == 0:
         return open_host_memory(10, worker) is None
     size = 2 * (64 + 2 * 10 * 4)
-    with patch.object(host_memory, "_map", return_value=torch.zeros(size, dtype=torch.uint8)):
+    with patch.object(shared_memory, "_map", return_value=torch.zeros(size, dtype=torch.uint8)):
         return open_host_memory(10, worker) is None
 
 
 def on_another_processor(worker: Worker) -> bool:
     """Return whether workers share memory where another's stores may be seen in any order."""
-    with patch.object(host_memory.platform, "machine", lambda: "aarch64"):
+    with patch.object(shared_memory.platform, "machine", lambda: "aarch64"):
         return open_host_memory(10, worker) is not None
 
 

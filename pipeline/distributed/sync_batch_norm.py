@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pipeline.distributed import Worker
-from pipeline.host_memory import HostMemory, open_host_memory
+from pipeline.distributed.process_group import Worker
+from pipeline.distributed.shared_memory import HostMemory, open_host_memory
 
 
 class _NormaliseOverWorkers(torch.autograd.Function):

@@ -1,0 +1,1 @@
+"""What the workers of one run share: process group, gradients, batch statistics."""
