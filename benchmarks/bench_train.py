@@ -32,7 +32,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from pipeline import evaluate
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
@@ -43,6 +42,7 @@ from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.distributed.process_group import Worker
+from pipeline.evaluation import evaluate
 from pipeline.job import Job, make_job
 from pipeline.provenance import hardware
 from pipeline.recipes import default_run

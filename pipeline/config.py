@@ -78,7 +78,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How masks are scored; the rules themselves are the protocols of `pipeline.protocol`."""
+    """How masks are scored; the rules themselves are the protocols of `pipeline.evaluation.protocols`."""
 
     threshold: float = 0.35
     # One sample a forward: kernels choose their order of addition by the batch's shape, so that only a fixed shape

@@ -16,9 +16,9 @@ from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.process_group import Worker
+from pipeline.evaluation.metrics import Scores
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
-from pipeline.metrics import Scores
-from pipeline.protocol import PROTOCOLS
 from pipeline.provenance import hardware
 from pipeline.train_state import TrainState
 from pipeline.trainer import left_out, open_training_data

@@ -10,18 +10,18 @@ import time
 import pandas as pd
 from torch import nn
 
-from pipeline.attention import store_attention
 from pipeline.config import RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.prepare import load_manifest
 from pipeline.distributed.process_group import Worker, share_buffers, unwrap
-from pipeline.evaluate import evaluate_split
+from pipeline.evaluation.attention_maps import store_attention
+from pipeline.evaluation.evaluate import evaluate_split
+from pipeline.evaluation.metrics import Scores, score
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
 from pipeline.leftovers import remove_leftovers
-from pipeline.metrics import Scores, score
 from pipeline.pretrained_ids import own_tokenizer
 from pipeline.progress import Progress, ProgressFile
-from pipeline.protocol import PROTOCOLS
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
 from pipeline.run_record import identity_columns, measured_columns, score_columns
 from pipeline.train_state import TrainState

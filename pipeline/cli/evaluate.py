@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.config import EvaluationConfig
     from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.distributed.process_group import Worker
-    from pipeline.evaluate import evaluate_split
-    from pipeline.metrics import score
-    from pipeline.protocol import PROTOCOLS
+    from pipeline.evaluation.evaluate import evaluate_split
+    from pipeline.evaluation.metrics import score
+    from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.records import SAMPLE_SCHEMA, write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision

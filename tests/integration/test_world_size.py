@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.distributed.process_group import Worker
-from pipeline.evaluate import evaluate_split
+from pipeline.evaluation.evaluate import evaluate_split
+from pipeline.evaluation.metrics import score
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job, make_job
-from pipeline.metrics import score
 from pipeline.progress import ProgressFile
-from pipeline.protocol import PROTOCOLS
 from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
 from pipeline.score_and_record import EvaluationProgress, finish
 from pipeline.trainer import train

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.protocol import PROTOCOLS
+from pipeline.evaluation.protocols import PROTOCOLS
 
 STEP = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
 

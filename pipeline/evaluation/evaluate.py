@@ -21,8 +21,8 @@ from pipeline.config import EvaluationConfig
 from pipeline.data.dataset.loader import Batch, SampleInfo, evaluation_loader
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.precision import autocast
-from pipeline.protocol import PROTOCOLS
 from sharedris.config import Precision
 
 _SCORING_BACKLOG = 64

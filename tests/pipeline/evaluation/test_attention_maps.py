@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.attention import STORED_SAMPLES, store_attention
 from pipeline.data.dataset.refer_dataset import ReferDataset
+from pipeline.evaluation.attention_maps import STORED_SAMPLES, store_attention
 from reports.attention import read_attention
 from sharedris.config import ModelConfig
 from sharedris.model import build_model

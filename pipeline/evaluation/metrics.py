@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.protocol import Protocol
+from pipeline.evaluation.protocols import Protocol
 from pipeline.records import PRECISION_THRESHOLDS
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.dataset.loader import Batch, collate
+from pipeline.evaluation.protocols import INPUT
 from pipeline.files import atomic_writer
-from pipeline.protocol import INPUT
 from sharedris.attention_maps import forward_with_attention
 from sharedris.model import SharedRis
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluate import count_pixels
-from pipeline.metrics import score
-from pipeline.protocol import PROTOCOLS
+from pipeline.evaluation.evaluate import count_pixels
+from pipeline.evaluation.metrics import score
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.records import PRECISION_THRESHOLDS
 
 

@@ -1,0 +1,1 @@
+"""How masks are predicted and scored: every sample once, under named protocols."""
