@@ -12,8 +12,8 @@ from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, describe_failure, failure, is_out_of_memory, write_failure
 from pipeline.job import Job
-from pipeline.lease import leader_lock
-from pipeline.leftovers import remove_leftovers
+from pipeline.lifecycle.cleanup import remove_leftovers
+from pipeline.lifecycle.locks import leader_lock
 from pipeline.score_and_record import finish
 from pipeline.trainer import Say, train
 from sharedris.errors import InputError

@@ -19,7 +19,7 @@ from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import Scores, score
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
-from pipeline.leftovers import remove_leftovers
+from pipeline.lifecycle.cleanup import remove_leftovers
 from pipeline.pretrained_ids import own_tokenizer
 from pipeline.progress import Progress, ProgressFile
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table

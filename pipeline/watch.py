@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.job import Job
-from pipeline.lease import say_that_we_drive
+from pipeline.lifecycle.locks import say_that_we_drive
 from pipeline.progress import Progress, read_progress
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
 from pipeline.said import SaidLines

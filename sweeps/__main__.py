@@ -13,7 +13,7 @@ from pipeline.cli.run_options import add_execution_arguments, add_run_arguments,
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import runs_folder
-from pipeline.signals import TerminatedError
+from pipeline.lifecycle.signals import TerminatedError
 from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop

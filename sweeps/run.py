@@ -21,10 +21,10 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from pipeline.cluster import launch, storage_check, train_run
 from pipeline.failures import RunError, clear_failure, failure
 from pipeline.job import Job
-from pipeline.lease import RunHeldError, driver_lease
-from pipeline.leftovers import remove_checkpoints
+from pipeline.lifecycle.cleanup import remove_checkpoints
+from pipeline.lifecycle.locks import RunHeldError, driver_lease
+from pipeline.lifecycle.signals import sigterm_raises
 from pipeline.mlflow_address import tracking_uri, without_password
-from pipeline.signals import sigterm_raises
 from pipeline.watch import Watcher
 from sweeps.plan import PlannedCell, SweepPlan, open_note
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.files import read_json
 from pipeline.job import Job
-from pipeline.lease import is_driven
+from pipeline.lifecycle.locks import is_driven
 from pipeline.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
 from pipeline.watch import format_seconds

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.files import read_json, runs_folder
-from pipeline.lease import is_driven
+from pipeline.lifecycle.locks import is_driven
 from pipeline.progress import read_progress
 from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
 

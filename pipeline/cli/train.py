@@ -15,7 +15,7 @@ from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, make_job, share_of
-from pipeline.signals import TerminatedError, sigterm_raises
+from pipeline.lifecycle.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
 
 RUN_FAILED, TERMINATED = 3, 143
@@ -98,8 +98,8 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
 def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
     from pipeline.bar import run_bar
     from pipeline.failures import RunError, clear_failure
-    from pipeline.lease import driver_lease
-    from pipeline.leftovers import remove_leftovers
+    from pipeline.lifecycle.cleanup import remove_leftovers
+    from pipeline.lifecycle.locks import driver_lease
     from pipeline.watch import Watcher
 
     with contextlib.ExitStack() as held:

@@ -21,7 +21,7 @@ from pipeline.cluster.ray_patches import NodeTorchConfig, PlacementGroupNote, Ru
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.job import Job
-from pipeline.lease import leader_lock
+from pipeline.lifecycle.locks import leader_lock
 from pipeline.records import record_path
 from pipeline.run import run_job
 from pipeline.said import SaidFile

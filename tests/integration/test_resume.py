@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
-from pipeline.lease import RunHeldError, driver_lease
+from pipeline.lifecycle.locks import RunHeldError, driver_lease
 from pipeline.records import history_path
 from tests.integration import workers
 

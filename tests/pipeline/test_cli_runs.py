@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease
 from pipeline.cli.main import main
 from pipeline.files import write_json
-from pipeline.lease import driver_lease
+from pipeline.lifecycle import locks
+from pipeline.lifecycle.locks import driver_lease
 from pipeline.progress import Progress, ProgressFile
 
 
@@ -146,7 +146,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lease, "write_json", full)
+        patch.setattr(locks, "write_json", full)
         assert main(arguments(toy_root, tmp_path)) == 2
     said = capsys.readouterr().err
     assert "cannot be written: No space left on device. Make room there" in said
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
 def test_the_driver_says_from_time_to_time_that_it_is_there(tmp_path: Path) -> None:
     with driver_lease(tmp_path):
         os.utime(tmp_path / "driver.json", (0, 0))
-        lease.say_that_we_drive(tmp_path)
+        locks.say_that_we_drive(tmp_path)
         assert (tmp_path / "driver.json").stat().st_mtime > 1e9
-    lease.say_that_we_drive(tmp_path)
+    locks.say_that_we_drive(tmp_path)
     assert not (tmp_path / "driver.json").exists()

@@ -15,7 +15,7 @@ import pytest
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import write_failure
 from pipeline.files import write_json
-from pipeline.lease import driver_lease
+from pipeline.lifecycle.locks import driver_lease
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
 from sweeps.bill import bill
