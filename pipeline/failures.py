@@ -11,7 +11,7 @@ import torch
 from pipeline import checkpoints
 from pipeline.files import read_json, write_json
 from pipeline.job import Job
-from pipeline.progress import Progress, ProgressFile, read_progress
+from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
 from sharedris.errors import InputError
 
 _LOADER_KILLED = "is killed by signal: Killed"

@@ -20,8 +20,8 @@ from pipeline.evaluation.metrics import Scores, score
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_leftovers
+from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.pretrained_ids import own_tokenizer
-from pipeline.progress import Progress, ProgressFile
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
 from pipeline.run_record import identity_columns, measured_columns, score_columns
 from pipeline.train_state import TrainState

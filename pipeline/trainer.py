@@ -26,9 +26,9 @@ from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
 from pipeline.initial import load_initial_weights
 from pipeline.job import Job
+from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.optim import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.pretrained_ids import own_tokenizer
-from pipeline.progress import Progress, ProgressFile
 from pipeline.train_state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.train_step import StepResult, train_step
 from sharedris.errors import InputError

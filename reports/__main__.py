@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from pipeline.files import runs_folder
-from pipeline.mlflow_address import tracking_uri
+from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import PROTOCOLS, RecordError
 from reports.build import Report, build_tables, write_report, write_tables
 from reports.choice import Wanted

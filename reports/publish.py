@@ -10,7 +10,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pipeline.mlflow_address import without_password
+from pipeline.monitoring.mlflow_uri import without_password
 from pipeline.records import RecordError
 
 FOLDER = "report"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.watch import format_seconds
+from pipeline.monitoring.durations import format_seconds
 from sweeps.plan import SweepPlan
 from sweeps.price import PAPER_GPUS, Price, measure_gflops, paper_price, price_of, total
 

@@ -24,12 +24,12 @@ from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import RunHeldError, driver_lease
 from pipeline.lifecycle.signals import sigterm_raises
-from pipeline.mlflow_address import tracking_uri, without_password
-from pipeline.watch import Watcher
+from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
+from pipeline.monitoring.run_monitor import Watcher
 from sweeps.plan import PlannedCell, SweepPlan, open_note
 
 if TYPE_CHECKING:
-    from pipeline.tracking import Tracker
+    from pipeline.monitoring.mlflow_tracker import Tracker
 
 Say = Callable[[str], None]
 SOME_FAILED = 3
@@ -45,7 +45,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
         TerminatedError: SIGTERM, likewise.
     """
     # Here and not above: every trial imports this module, and MLflow alone takes a second.
-    from pipeline.tracking import Tracker, taken
+    from pipeline.monitoring.mlflow_tracker import Tracker, taken
 
     missing = plan.in_state("missing")
     runs_root = plan.runs_root
@@ -75,7 +75,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
 
 def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> bool:
     """Return whether MLflow took how each of them ended."""
-    from pipeline.tracking import taken
+    from pipeline.monitoring.mlflow_tracker import taken
 
     held = launch.capacity(own[0].execution)
     storage_check.check_shared_storage(own[0].runs_root, own[0].execution.reads)

@@ -12,9 +12,9 @@ import pandas as pd
 from pipeline.files import read_json
 from pipeline.job import Job
 from pipeline.lifecycle.locks import is_driven
-from pipeline.progress import read_progress
+from pipeline.monitoring.durations import format_seconds
+from pipeline.monitoring.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
-from pipeline.watch import format_seconds
 from sharedris.errors import InputError
 from sweeps.plan import PlannedCell, SweepPlan
 

@@ -31,13 +31,13 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate in this process and print the scores of all protocols."""
     import torch
 
-    from pipeline.bar import sample_bar
     from pipeline.config import EvaluationConfig
     from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.distributed.process_group import Worker
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.evaluation.metrics import score
     from pipeline.evaluation.protocols import PROTOCOLS
+    from pipeline.monitoring.progress_bar import sample_bar
     from pipeline.records import SAMPLE_SCHEMA, write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision

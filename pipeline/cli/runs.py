@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.files import read_json, runs_folder
 from pipeline.lifecycle.locks import is_driven
-from pipeline.progress import read_progress
+from pipeline.monitoring.progress import read_progress
 from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
 
 

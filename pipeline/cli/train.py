@@ -96,11 +96,11 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
 
 
 def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
-    from pipeline.bar import run_bar
     from pipeline.failures import RunError, clear_failure
     from pipeline.lifecycle.cleanup import remove_leftovers
     from pipeline.lifecycle.locks import driver_lease
-    from pipeline.watch import Watcher
+    from pipeline.monitoring.progress_bar import run_bar
+    from pipeline.monitoring.run_monitor import Watcher
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lease(job.state_folder))
@@ -145,7 +145,7 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:
     """Log a run that is done, where MLflow has not taken its end."""
-    from pipeline.tracking import Tracker, taken
+    from pipeline.monitoring.mlflow_tracker import Tracker, taken
 
     taken(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale), print)
 
@@ -157,7 +157,7 @@ def _mlflow(job: Job, experiment: str | None, say: Callable[[str], None]) -> Ite
         yield {}
         return
     from pipeline.failures import failure
-    from pipeline.tracking import Tracker, taken
+    from pipeline.monitoring.mlflow_tracker import Tracker, taken
 
     tracker = Tracker(job.runs_root, experiment)
     child = tracker.child(job, None, job.config.model.scale)

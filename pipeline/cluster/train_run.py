@@ -22,9 +22,9 @@ from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worke
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.job import Job
 from pipeline.lifecycle.locks import leader_lock
+from pipeline.monitoring.run_log import SaidFile
 from pipeline.records import record_path
 from pipeline.run import run_job
-from pipeline.said import SaidFile
 
 RESTARTS = 3
 """How often lost workers are replaced without a new checkpoint before a run counts as failed."""

@@ -9,8 +9,8 @@ from pipeline.cost.flops import measure_cost
 from pipeline.data.catalog import find_set
 from pipeline.data.prepared.prepare import load_manifest
 from pipeline.job import Share, share_of
+from pipeline.monitoring.durations import format_seconds
 from pipeline.trainer import make_plan
-from pipeline.watch import format_seconds
 from sharedris.errors import InputError
 
 FLOPS_PER_MAC = 2

@@ -21,7 +21,7 @@ from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, clear_failure, describe_failure, failure
 from pipeline.job import Job, make_job
-from pipeline.progress import Progress, ProgressFile, read_progress
+from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
 from pipeline.records import record_path
 from pipeline.run import run_job
 from pipeline.trainer import train

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import RunConfig
+from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.run import run_in_process
-from pipeline.tracking import Tracker
 from tests.integration.micro_sweep import plan_of
 
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"

@@ -260,7 +260,7 @@ def mlflow_epochs(runs: Path, experiment: str) -> list[list[int]]:
     """Return the steps of every MLflow run's loss."""
     from mlflow import MlflowClient
 
-    from pipeline.mlflow_address import tracking_uri
+    from pipeline.monitoring.mlflow_uri import tracking_uri
 
     client = MlflowClient(tracking_uri(runs))
     found = client.get_experiment_by_name(experiment)

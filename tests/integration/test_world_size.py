@@ -22,7 +22,7 @@ from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import score
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job, make_job
-from pipeline.progress import ProgressFile
+from pipeline.monitoring.progress import ProgressFile
 from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
 from pipeline.score_and_record import EvaluationProgress, finish
 from pipeline.trainer import train

@@ -32,7 +32,13 @@ TIMES = ["seconds", "started", "seconds_per_step", "peak_memory_mib"]
 TIMES += ["train_samples_per_second", "evaluate_samples_per_second"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tests.integration.workers", "torch._dynamo", "pipeline.cli.train", "pipeline.cluster.launch", "pipeline.tracking"]
+    [
+        "tests.integration.workers",
+        "torch._dynamo",
+        "pipeline.cli.train",
+        "pipeline.cluster.launch",
+        "pipeline.monitoring.mlflow_tracker",
+    ]
 )
 
 

@@ -16,7 +16,7 @@ from pipeline.cli.main import main
 from pipeline.files import write_json
 from pipeline.lifecycle import locks
 from pipeline.lifecycle.locks import driver_lease
-from pipeline.progress import Progress, ProgressFile
+from pipeline.monitoring.progress import Progress, ProgressFile
 
 
 @pytest.fixture(scope="module")

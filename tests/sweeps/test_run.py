@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.monitoring.mlflow_tracker import Tracker, TrackingError
 from pipeline.run import run_in_process
-from pipeline.tracking import Tracker, TrackingError
 from sweeps import run
 from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.spec import Row, Sweep

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipeline.job import Job
-from pipeline.progress import Progress as Reading
-from pipeline.progress import read_progress
+from pipeline.monitoring.progress import Progress as Reading
+from pipeline.monitoring.progress import read_progress
 
 Say = Callable[[str], None]
 _POLL_SECONDS = 0.5

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
-from pipeline.mlflow_address import tracking_uri, without_password
+from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, read_table, record_path, samples_path
 from sharedris.config import to_dict
 from sharedris.errors import InputError

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.bar import run_bar, sample_bar
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
-from pipeline.progress import Progress, ProgressFile
+from pipeline.monitoring.progress import Progress, ProgressFile
+from pipeline.monitoring.progress_bar import run_bar, sample_bar
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_evaluation_counts_samples_on_a_terminal_alone() -> None:
 def test_a_line_reaches_a_log_file_while_the_run_goes_on(job: Job, tmp_path: Path) -> None:
     log, program = tmp_path / "log", tmp_path / "program.py"
     program.write_text(
-        "import sys, pickle; from pipeline.bar import run_bar\n"
+        "import sys, pickle; from pipeline.monitoring.progress_bar import run_bar\n"
         "with run_bar(pickle.load(open(sys.argv[1], 'rb'))) as say:\n"
         "    say('epoch 1'); sys.stdin.read()\n"
     )

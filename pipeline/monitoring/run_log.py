@@ -2,7 +2,7 @@
 
     RUNS/state/RUN/said.log
 
-Ray passes no output of its workers on; `pipeline.watch` says these lines on the driver.
+Ray passes no output of its workers on; `pipeline.monitoring.run_monitor` says these lines on the driver.
 """
 
 from __future__ import annotations

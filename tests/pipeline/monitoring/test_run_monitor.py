@@ -10,11 +10,12 @@ import pandas as pd
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
-from pipeline.progress import Progress, ProgressFile, read_progress
+from pipeline.monitoring.durations import format_seconds
+from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
+from pipeline.monitoring.run_log import SaidFile
+from pipeline.monitoring.run_monitor import Watcher
 from pipeline.records import history_path
 from pipeline.run import run_in_process
-from pipeline.said import SaidFile
-from pipeline.watch import Watcher, format_seconds
 from sharedris.errors import InputError
 
 PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from pipeline import run as one_run
 from pipeline.cli.main import main
-from pipeline.mlflow_address import without_password
+from pipeline.monitoring.mlflow_uri import without_password
 from tests.integration import lost_store
 from tests.integration.test_resume import train_arguments
 

@@ -16,13 +16,14 @@ import pandas as pd
 
 from pipeline.job import Job
 from pipeline.lifecycle.locks import say_that_we_drive
-from pipeline.progress import Progress, read_progress
+from pipeline.monitoring.durations import format_seconds
+from pipeline.monitoring.progress import Progress, read_progress
+from pipeline.monitoring.run_log import SaidLines
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
-from pipeline.said import SaidLines
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.tracking import Tracker
+    from pipeline.monitoring.mlflow_tracker import Tracker
 
 _POLL_SECONDS = 1.0
 _BEAT_SECONDS = 60.0
@@ -159,16 +160,6 @@ class Watcher:
         typical = sum(self._whole_seconds.values()) / len(self._whole_seconds)
         shares = [1.0 if job.done else _share(fresh.get(run_id)) for run_id, job in self._jobs.items()]
         return format_seconds(sum(1.0 - share for share in shares) * typical / self._at_once)
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration for people: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _share(progress: Progress | None) -> float:
