@@ -39,10 +39,10 @@ from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.distributed.process_group import Worker
-from pipeline.optim import build_optimizer
 from pipeline.provenance import collect
 from pipeline.recipes import default_run
-from pipeline.train_step import train_step
+from pipeline.training.optimizer import build_optimizer
+from pipeline.training.step import train_step
 from sharedris.config import SCALES, LossConfig, ModelConfig
 from sharedris.loss import segmentation_loss
 from sharedris.model import SharedRis, build_model

@@ -47,8 +47,8 @@ from pipeline.job import Job, make_job
 from pipeline.provenance import hardware
 from pipeline.recipes import default_run
 from pipeline.records import SAMPLE_SCHEMA, write_table
-from pipeline.train_state import TrainState
-from pipeline.trainer import train
+from pipeline.training.state import TrainState
+from pipeline.training.trainer import train
 from sharedris.model import build_model
 
 SET = "toyplus_unc"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline import checkpoints
 from pipeline.files import read_json, write_json
 from pipeline.job import Job
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
+from pipeline.training import checkpoints
 from sharedris.errors import InputError
 
 _LOADER_KILLED = "is killed by signal: Killed"

@@ -1,6 +1,6 @@
 """Names of the weights that a run starts from: hashes that go into its config, and the tokenizer that belongs to them.
 
-Needs no torch: plans are made with it. `pipeline.initial` loads what is named here.
+Needs no torch: plans are made with it. `pipeline.training.pretrained` loads what is named here.
 """
 
 from __future__ import annotations

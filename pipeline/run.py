@@ -15,7 +15,7 @@ from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_leftovers
 from pipeline.lifecycle.locks import leader_lock
 from pipeline.score_and_record import finish
-from pipeline.trainer import Say, train
+from pipeline.training.trainer import Say, train
 from sharedris.errors import InputError
 
 _NAMED = 5

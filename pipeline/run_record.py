@@ -20,8 +20,8 @@ from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
 from pipeline.provenance import hardware
-from pipeline.train_state import TrainState
-from pipeline.trainer import left_out, open_training_data
+from pipeline.training.state import TrainState
+from pipeline.training.trainer import left_out, open_training_data
 from sharedris.config import to_dict
 
 

@@ -24,7 +24,7 @@ from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.pretrained_ids import own_tokenizer
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
 from pipeline.run_record import identity_columns, measured_columns, score_columns
-from pipeline.train_state import TrainState
+from pipeline.training.state import TrainState
 from sharedris.checkpoint import save_model
 from sharedris.model import SharedRis
 

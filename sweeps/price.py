@@ -17,7 +17,7 @@ from pipeline.config import RunConfig
 from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
 from pipeline.cost.flops import measure_cost
 from pipeline.recipes import default_run
-from pipeline.trainer import make_plan
+from pipeline.training.schedule import make_plan
 from sharedris.loss import segmentation_loss
 from sharedris.model import build_model
 from sweeps.costs import cost_of

@@ -1,7 +1,7 @@
 """The door to Ray: starts or joins a cluster, and runs one job as a Ray Train TorchTrainer (DDP).
 
-Rows, checkpoints and records are our own files (`pipeline.trainer`); Ray brings processes, process groups and the
-restart of lost workers, and nothing that it keeps decides what is done. What we change of Ray's internals is in
+Rows, checkpoints and records are our own files (`pipeline.training.trainer`); Ray brings processes, process groups
+and the restart of lost workers, and nothing that it keeps decides what is done. What we change of Ray's internals is in
 `pipeline.cluster.ray_patches`.
 """
 

@@ -10,7 +10,7 @@ from pipeline.data.catalog import find_set
 from pipeline.data.prepared.prepare import load_manifest
 from pipeline.job import Share, share_of
 from pipeline.monitoring.durations import format_seconds
-from pipeline.trainer import make_plan
+from pipeline.training.schedule import make_plan
 from sharedris.errors import InputError
 
 FLOPS_PER_MAC = 2

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import checkpoints, train_step
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed.process_group import Worker
@@ -24,7 +23,8 @@ from pipeline.job import Job, make_job
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
 from pipeline.records import record_path
 from pipeline.run import run_job
-from pipeline.trainer import train
+from pipeline.training import checkpoints, step
+from pipeline.training.trainer import train
 from sharedris.loss import LossTerms
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE
@@ -104,8 +104,8 @@ def train_with_a_loss_that_is_nan(worker: Worker, job: Job) -> str:
         loss = real(*arguments)
         return loss._replace(total=loss.total + torch.nan) if steps == 6 and worker.rank == 1 else loss
 
-    real = train_step._loss
-    with patch.object(train_step, "_loss", spoilt):
+    real = step._loss
+    with patch.object(step, "_loss", spoilt):
         try:
             run_job(job, worker, lambda _: None)
         except Exception as error:
@@ -192,7 +192,7 @@ def test_out_of_memory_says_the_batch_and_what_to_change(
     error: BaseException, micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     job = job_of(micro_run, replace(execution, micro_batch_size=3))
-    with patch("pipeline.trainer.train_step", side_effect=error), pytest.raises(RunError) as stopped:
+    with patch("pipeline.training.trainer.train_step", side_effect=error), pytest.raises(RunError) as stopped:
         run(job)
     assert "out of memory with 3 samples a forward" in str(stopped.value)
     assert "--micro-batch-size" in str(stopped.value)
@@ -239,7 +239,7 @@ def test_a_torn_note_of_a_damaged_sample_is_passed_over(tmp_path: Path) -> None:
 def test_a_real_allocation_that_fails_is_told_as_such(micro_run: RunConfig, execution: ExecutionConfig) -> None:
     job = job_of(micro_run, execution)
     with (
-        patch("pipeline.trainer.train_step", side_effect=lambda *_, **__: torch.empty(1 << 48)),
+        patch("pipeline.training.trainer.train_step", side_effect=lambda *_, **__: torch.empty(1 << 48)),
         pytest.raises(RunError, match="out of memory with 6 samples"),
     ):
         run(job)
@@ -272,7 +272,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_checkpoint_before(
 
 def train_to_first_epoch(job: Job) -> None:
     """Leave the checkpoint of the first epoch."""
-    from pipeline import train_state
+    from pipeline.training import state
 
     save = checkpoints.save
 
@@ -281,7 +281,7 @@ def train_to_first_epoch(job: Job) -> None:
             raise KeyboardInterrupt
         return save(*args, **kwargs)
 
-    with patch.object(train_state.checkpoints, "save", save_once), pytest.raises(KeyboardInterrupt):
+    with patch.object(state.checkpoints, "save", save_once), pytest.raises(KeyboardInterrupt):
         train(job, Worker(), lambda _: None)
 
 

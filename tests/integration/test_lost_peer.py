@@ -10,13 +10,13 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from pipeline import trainer
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import failure
 from pipeline.job import Job
 from pipeline.records import record_path
 from pipeline.run import run_job
+from pipeline.training import trainer
 from tests.integration import workers
 from tests.integration.test_failures import job_of, newest
 
@@ -30,7 +30,7 @@ def train_until_the_group_is_taken_away(worker: Worker, job: Job) -> str:
         return real(*arguments, step=step, **options)
 
     real = trainer.train_step
-    with patch("pipeline.trainer.train_step", step_in_a_group_that_ends):
+    with patch("pipeline.training.trainer.train_step", step_in_a_group_that_ends):
         try:
             run_job(job, worker, lambda _: None)
         except Exception as error:

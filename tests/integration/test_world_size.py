@@ -25,7 +25,7 @@ from pipeline.job import Job, make_job
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
 from pipeline.score_and_record import EvaluationProgress, finish
-from pipeline.trainer import train
+from pipeline.training.trainer import train
 from sharedris.checkpoint import load_model
 from tests.conftest import TOY
 from tests.integration import workers

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from pipeline.cli import import_dual
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
-from pipeline.initial import load_initial_weights
 from pipeline.job import Job, make_job
 from pipeline.pretrained_ids import dual_sha256, named_by_its_weights
 from pipeline.run import run_in_process
+from pipeline.training.pretrained import load_initial_weights
 from sharedris.baselines.bert_swin_weights import load_swin
 from sharedris.baselines.config import BertConfig, SwinConfig, SystemConfig
 from sharedris.baselines.swin import Swin

@@ -9,14 +9,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from pipeline import checkpoints
-from pipeline.config import TrainConfig
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, train_loader
 from pipeline.data.dataset.unreadable import ReplaceDamaged
@@ -24,40 +21,20 @@ from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.allocator import keep_freed_memory
 from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
-from pipeline.initial import load_initial_weights
 from pipeline.job import Job
 from pipeline.monitoring.progress import Progress, ProgressFile
-from pipeline.optim import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.pretrained_ids import own_tokenizer
-from pipeline.train_state import EpochSums, TrainState, restore, save_checkpoint, write_history
-from pipeline.train_step import StepResult, train_step
+from pipeline.training import checkpoints
+from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
+from pipeline.training.pretrained import load_initial_weights
+from pipeline.training.schedule import Plan, make_plan
+from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
+from pipeline.training.step import StepResult, train_step
 from sharedris.errors import InputError
 from sharedris.model import build_model
 
 Say = Callable[[str], None]
 _REMEMBERED_STEPS = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How many samples, steps and epochs a run has; follows from the job and the data alone."""
-
-    samples_per_epoch: int
-    steps_per_epoch: int
-    epochs: int
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.steps_per_epoch * self.epochs
-
-
-def make_plan(train: TrainConfig, training_samples: int) -> Plan:
-    """Return the plan; an epoch drops the samples that do not fill a global batch."""
-    if train.max_samples_per_epoch is not None:
-        training_samples = min(training_samples, train.max_samples_per_epoch)
-    steps = training_samples // train.global_batch_size
-    return Plan(samples_per_epoch=steps * train.global_batch_size, steps_per_epoch=steps, epochs=train.epochs)
 
 
 def train(job: Job, worker: Worker, say: Say = print) -> TrainState:

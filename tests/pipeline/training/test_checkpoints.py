@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from pipeline import checkpoints
+from pipeline.training import checkpoints
 
 
 def state(epoch: int, content_hash: str = "abc") -> dict:
@@ -79,7 +79,7 @@ def test_a_damaged_manifest_is_a_damaged_checkpoint(content: bytes, tmp_path: Pa
 def test_a_checkpoint_whose_manifest_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     save(tmp_path, 1)
     full = OSError(errno.ENOSPC, "No space left on device")
-    with patch("pipeline.checkpoints.write_json", side_effect=full), pytest.raises(OSError, match="No space"):
+    with patch("pipeline.training.checkpoints.write_json", side_effect=full), pytest.raises(OSError, match="No space"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.glob("*.pt")] == ["checkpoint-00001-000000010.pt"]
     assert checkpoints.newest_name(tmp_path) == "checkpoint-00001-000000010.pt"

@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline import checkpoints
 from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything, unwrap
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
-from pipeline.train_step import StepResult
+from pipeline.training import checkpoints
+from pipeline.training.step import StepResult
 
 _COUNTERS = ("epoch", "step_in_epoch", "step", "history", "seconds", "started")
 

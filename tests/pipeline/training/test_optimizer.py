@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.config import OptimConfig
-from pipeline.optim import build_optimizer, learning_rate_at
+from pipeline.training.optimizer import build_optimizer, learning_rate_at
 
 
 def test_cosine_falls_per_step_to_zero() -> None:
@@ -59,7 +59,7 @@ import sys
 import torch
 from pipeline.config import OptimConfig
 from pipeline.cost.flops import measure_cost
-from pipeline.optim import build_optimizer
+from pipeline.training.optimizer import build_optimizer
 from pipeline.recipes import default_run
 model = torch.nn.Linear(2, 2)
 optimizer = build_optimizer(model, OptimConfig())

@@ -14,8 +14,8 @@ from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, collate
 from pipeline.distributed.process_group import Worker
-from pipeline.optim import build_optimizer
-from pipeline.train_step import NonFiniteLossError, StepResult, train_step
+from pipeline.training.optimizer import build_optimizer
+from pipeline.training.step import NonFiniteLossError, StepResult, train_step
 from sharedris.config import ModelConfig
 from sharedris.model import build_model
 

@@ -1,0 +1,1 @@
+"""How a model is trained: steps, state, checkpoints, optimizer, schedule."""
