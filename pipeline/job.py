@@ -134,7 +134,7 @@ def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manif
 
 
 def _check_vocabulary(job: Job, manifests: Mapping[str, Manifest]) -> None:
-    from sharedris.tokenizer import open_tokenizer
+    from sharedris.tokenizers import open_tokenizer
 
     own, model = own_tokenizer(job.config, job.execution), job.config.model
     for manifest in manifests.values():

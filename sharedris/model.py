@@ -10,10 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sharedris.baselines.adapted import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
+from sharedris.baselines.decoder_adapters import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
 from sharedris.baselines.dual_encoder import DualEncoder
+from sharedris.baselines.full_systems import whole_decoder, whole_fpn
 from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask, freeze_unread_text
-from sharedris.baselines.whole import whole_decoder, whole_fpn
 from sharedris.config import ModelConfig
 from sharedris.decoder import MaskHead, SharedDecoder
 from sharedris.encoder import Encoder, visible_keys

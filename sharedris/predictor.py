@@ -24,7 +24,8 @@ from sharedris.attention_maps import forward_with_attention
 from sharedris.checkpoint import load_model
 from sharedris.errors import InputError
 from sharedris.model import SharedRis
-from sharedris.tokenizer import Tokenizer, open_tokenizer, require_fit
+from sharedris.tokenizer import Tokenizer
+from sharedris.tokenizers import open_tokenizer, require_fit
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused: their probability map alone would take 400 MB a sentence."""

@@ -90,30 +90,6 @@ class Tokenizer:
         return [UNKNOWN_ID if piece == self._unknown else piece + OFFSET for piece in pieces]
 
 
-def open_tokenizer(path: Path | str, text_tokens: int) -> Tokenizer:
-    """Return the tokenizer that a file holds: a sentencepiece model, or BERT's vocabulary of word pieces.
-
-    Raises:
-        InputError: when the file is missing or is neither.
-    """
-    from sharedris.baselines.wordpiece import WordPieceTokenizer, is_vocabulary
-
-    return (WordPieceTokenizer if is_vocabulary(Path(path)) else Tokenizer)(path, text_tokens)
-
-
-def require_fit(tokenizer: Tokenizer, vocabulary_size: int) -> None:
-    """Check that every id of the tokenizer has a row in the model's embedding table.
-
-    Raises:
-        InputError: when it has not.
-    """
-    if tokenizer.vocabulary_size > vocabulary_size:
-        raise InputError(
-            f"{tokenizer.path} uses {tokenizer.vocabulary_size} ids, the model has {vocabulary_size}",
-            "Use the tokenizer that the model was trained with, or a model with a larger vocabulary",
-        )
-
-
 def train_tokenizer(sentences: Iterable[str], path: Path, vocabulary_size: int) -> None:
     """Train a BPE sentencepiece model on sentences and write it; the same sentences give the same file.
 

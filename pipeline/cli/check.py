@@ -14,7 +14,8 @@ from pipeline.data.validation.checks import CheckResult, check_source
 from pipeline.data.validation.datasheet import write_datasheet
 from pipeline.data.validation.inputs import image_reader, look_at_images, neighbour_findings, source_of_prepared
 from pipeline.data.validation.report import report_json, report_text
-from sharedris.tokenizer import Tokenizer, open_tokenizer
+from sharedris.tokenizer import Tokenizer
+from sharedris.tokenizers import open_tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

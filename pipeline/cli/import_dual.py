@@ -15,7 +15,7 @@ from sharedris.baselines.config import BertConfig, SwinConfig
 from sharedris.baselines.swin import Swin
 from sharedris.baselines.wordpiece import WordPieceTokenizer
 from sharedris.errors import InputError
-from sharedris.tokenizer import require_fit
+from sharedris.tokenizers import require_fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from sharedris.baselines.wordpiece import WordPieceTokenizer
 from sharedris.errors import InputError
 from sharedris.model import build_model
 from sharedris.predictor import Predictor
-from sharedris.tokenizer import open_tokenizer
+from sharedris.tokenizers import open_tokenizer
 from tests.conftest import TOY
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "baselines" / "encoders.safetensors"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sharedris.config import EncoderConfig, tiny
 from sharedris.errors import InputError
-from sharedris.tokenizer import Tokenizer, require_fit, train_tokenizer
+from sharedris.tokenizer import Tokenizer, train_tokenizer
+from sharedris.tokenizers import require_fit
 
 SENTENCES = [f"the {size} {colour} {shape}" for size in ("small", "large") for colour in ("red", "green", "blue")
              for shape in ("circle", "square", "triangle")]  # fmt: skip

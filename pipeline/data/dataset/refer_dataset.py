@@ -22,7 +22,7 @@ from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
-from sharedris.tokenizer import open_tokenizer
+from sharedris.tokenizers import open_tokenizer
 
 _NUMBERS = ("ref_id", "image_id", "height", "width", "area_ratio")
 

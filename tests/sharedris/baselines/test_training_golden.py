@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sharedris.baselines.adapted import contrastive_loss, mean_of_words, reconstruction_loss
 from sharedris.baselines.cgformer_decoder import CgformerDecoder, group_loss
 from sharedris.baselines.config import CgformerConfig, DmmiConfig
+from sharedris.baselines.decoder_adapters import contrastive_loss, mean_of_words, reconstruction_loss
 from sharedris.baselines.dmmi_decoder import ImageToText
 from tests.sharedris.baselines.test_baselines_golden import CGFORMER, TOLERANCE, load_theirs, read
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from sharedris.baselines.adapted import CgformerMask, DmmiMask, LossOfItsOwn
 from sharedris.baselines.config import PyramidWidths
+from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask, LossOfItsOwn
 from sharedris.baselines.dual_encoder import InteractionOfStage, as_map, closed_gates
 from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
