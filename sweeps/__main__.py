@@ -110,7 +110,7 @@ def _stop(args: argparse.Namespace, plan: SweepPlan) -> int:
 
 
 def _show_plan(args: argparse.Namespace, plan: SweepPlan) -> int:
-    from sweeps.bill import bill
+    from sweeps.cost_report import bill
 
     print(describe(plan))
     print(bill(plan, args.prepared, gflops=args.gflops, price=args.price, paper_gflops=args.paper_gflops))
@@ -128,7 +128,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     # Only now what takes seconds to import.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
-    from sweeps.live import lines_and_table
+    from sweeps.live_table import lines_and_table
     from sweeps.run import run_sweep
 
     plan = _plan(args, collect())

@@ -18,9 +18,9 @@ from pipeline.files import write_json
 from pipeline.lifecycle.locks import driver_lease
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
-from sweeps.bill import bill
+from sweeps.cost_estimate import price_of
+from sweeps.cost_report import bill
 from sweeps.plan import SweepPlan, make_plan
-from sweeps.price import price_of
 from sweeps.status import describe, driver_note, forget, stop
 from tests.integration.micro_sweep import plan_of
 
@@ -104,7 +104,7 @@ def test_the_bill_adds_up(plan: SweepPlan, toy_root: Path, micro_run: RunConfig)
 
 
 def test_a_plan_measures_this_machines_rate(micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps import price
+    from sweeps import cost_estimate
 
-    monkeypatch.setattr(price, "_WARM_UP_SECONDS", 0.05)
-    assert price.measure_gflops(micro_run) > 0.01
+    monkeypatch.setattr(cost_estimate, "_WARM_UP_SECONDS", 0.05)
+    assert cost_estimate.measure_gflops(micro_run) > 0.01

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.monitoring.durations import format_seconds
+from sweeps.cost_estimate import PAPER_GPUS, Price, measure_gflops, paper_price, price_of, total
 from sweeps.plan import SweepPlan
-from sweeps.price import PAPER_GPUS, Price, measure_gflops, paper_price, price_of, total
 
 
 def bill(

@@ -7,14 +7,14 @@ import pytest
 from rich.console import Console
 
 from pipeline.config import RunConfig
-from sweeps import live
+from sweeps import live_table
 from tests.integration.micro_sweep import plan_of
 
 
 def test_without_a_terminal_lines_are_printed_as_they_come(
     toy_root: Path, micro_run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with live.lines_and_table(plan_of(micro_run, str(toy_root), str(tmp_path))) as say:
+    with live_table.lines_and_table(plan_of(micro_run, str(toy_root), str(tmp_path))) as say:
         say("T/{1} epoch 1/2 [bold]not markup[/bold]")
     assert capsys.readouterr().out == "T/{1} epoch 1/2 [bold]not markup[/bold]\n"
 
@@ -23,9 +23,11 @@ def test_on_a_terminal_every_cell_is_in_the_table(
     toy_root: Path, micro_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(live, "Console", lambda **given: Console(file=screen, force_terminal=True, width=100, **given))
+    monkeypatch.setattr(
+        live_table, "Console", lambda **given: Console(file=screen, force_terminal=True, width=100, **given)
+    )
     plan = plan_of(micro_run, str(toy_root), str(tmp_path))
-    with live.lines_and_table(plan) as say:
+    with live_table.lines_and_table(plan) as say:
         say("a line [x]")
     shown = screen.getvalue()
     assert "a line [x]" in shown
