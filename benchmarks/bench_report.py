@@ -23,9 +23,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "reports")]
 import synthetic_runs  # noqa: E402
 
 from reports.build import build_tables, write_report  # noqa: E402
-from reports.choice import Wanted  # noqa: E402
 from reports.load import load_runs  # noqa: E402
 from reports.paper import NUMERALS  # noqa: E402
+from reports.run_selection import Wanted  # noqa: E402
 
 SET = "toyplus_unc"
 SPLITS = ("val", "testA", "testB", "train")

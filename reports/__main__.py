@@ -14,11 +14,11 @@ from pipeline.files import runs_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import PROTOCOLS, RecordError
 from reports.build import Report, build_tables, write_report, write_tables
-from reports.choice import Wanted
-from reports.compare import compare_runs
 from reports.load import load_runs
 from reports.paper import NUMERALS, all_names, split_name
 from reports.render import to_text
+from reports.run_diff import compare_runs
+from reports.run_selection import Wanted
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

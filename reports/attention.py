@@ -26,8 +26,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.gallery import RUN_COLOUR, TRUTH_COLOUR, tint
-from reports.grid import image_grid, show_pixels, show_sentence
+from reports.image_grid import image_grid, show_pixels, show_sentence
+from reports.mask_gallery import RUN_COLOUR, TRUTH_COLOUR, tint
 from reports.style import INK, styled
 
 COMPONENTS = ("encoder", "fpn", "decoder")

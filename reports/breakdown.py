@@ -15,10 +15,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
-from reports.choice import Choice
 from reports.labels import in_order, variant_label
 from reports.load import Runs
 from reports.plots import line_style, where
+from reports.run_selection import Choice
 from reports.stats import cluster_sums, ratio_scores
 from reports.style import MUTED, light_grid, new_figure, styled
 

@@ -6,19 +6,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reports.choice import Wanted, choose
+from reports.bootstrap_samples import resample_runs
 from reports.cost_cells import CostBook
-from reports.differences import build_differences, build_protocols
+from reports.figures import Album, draw_all
 from reports.latex import to_document, to_latex
 from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
 from reports.page import Page, Part, make_entry, render_page, render_table
-from reports.paired import resample_runs
 from reports.paper import NUMERALS, SPECS, read_notes, read_published, split_name
-from reports.pictures import Album, draw_all
 from reports.provenance import run_cards
 from reports.render import to_csv, to_markdown
+from reports.run_selection import Wanted, choose
+from reports.significance import build_differences, build_protocols
 from reports.stats import DRAWS
 from reports.tables import Built, build_ablation
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reports.choice import Choice
 from reports.paper import FULL_SPLITS, TableSpec
+from reports.run_selection import Choice
 from reports.scores import score_cell
 
 PROTOCOL_RULES = {

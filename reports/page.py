@@ -9,9 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.figures import PictureGroup
 from reports.latex import to_latex
 from reports.layout import Table
-from reports.pictures import PictureGroup
 from reports.provenance import RunCard
 from reports.render import column_groups, to_csv, to_markdown
 

@@ -62,7 +62,7 @@ from pipeline.records import (
 from pipeline.run import run_in_process
 from reports.__main__ import main as main_of_reports
 from reports.build import build_tables, write_tables
-from reports.choice import Wanted
+from reports.run_selection import Wanted
 from sharedris.baselines.config import CgformerConfig, DmmiConfig, SwinConfig, SystemConfig, VitdetConfig
 from sharedris.config import (
     SCALES,

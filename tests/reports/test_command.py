@@ -13,8 +13,8 @@ import synthetic_runs
 
 from pipeline.records import RecordError, record_path, samples_path
 from reports.__main__ import main
-from reports.compare import compare_runs, flatten
 from reports.load import load_runs
+from reports.run_diff import compare_runs, flatten
 
 
 def test_one_table_is_printed_and_written(runs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_settings_are_flattened() -> None:
 
 def test_reports_need_no_torch_no_ray_and_no_mlflow() -> None:
     code = (
-        "import sys, reports.__main__, reports.build, reports.pictures\n"
+        "import sys, reports.__main__, reports.build, reports.figures\n"
         "print([name for name in ('torch', 'ray', 'mlflow', 'pycocotools') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.build import build_tables
-from reports.choice import Wanted
 from reports.latex import escape_latex, to_document, to_latex
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.page import render_table
 from reports.paper import NUMERALS
 from reports.render import escape_markdown, to_csv, to_markdown, to_text
+from reports.run_selection import Wanted
 
 NASTY = "<script>alert(1)</script> \\input{/etc/passwd} $x_1^2$ & 100% #3 ~ | `code` \"q\" 'a' é 犬 †‡±×−–§“”≥Δ✓…≤ \\\\"
 

@@ -11,12 +11,12 @@ import synthetic_runs
 from synthetic_runs import FULL, NO_FPN
 
 from pipeline.records import RECORD_SCHEMA, record_path, write_table
-from reports.choice import Wanted
 from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, with_ranks
 from reports.load import load_costs, load_runs
 from reports.methods import build_methods
 from reports.paper import FULL_SPLITS, all_names, read_published
+from reports.run_selection import Wanted
 from reports.tables import build_ablation
 
 

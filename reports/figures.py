@@ -11,14 +11,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
-from reports import attention, breakdown, gallery, plots
-from reports.choice import Choice
+from reports import attention, breakdown, mask_gallery, plots
 from reports.cost_cells import CostBook
+from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
 from reports.load import Runs
+from reports.run_selection import Choice
 from reports.style import save, save_pixels, themed
 from reports.tables import Built, published_rows
-from reports.truth import load_truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +164,9 @@ def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path, masks_o
     except RecordError as error:
         album.missing(f"Masks (figures 9 and 12): {error}.")
         return []
-    predictions = gallery.read_predictions(runs, choice, masks_of)
-    for selection, meaning in gallery.SELECTIONS.items():
-        figure = gallery.draw_gallery(predictions, truth, selection, choice)
+    predictions = mask_gallery.read_predictions(runs, choice, masks_of)
+    for selection, meaning in mask_gallery.SELECTIONS.items():
+        figure = mask_gallery.draw_gallery(predictions, truth, selection, choice)
         title = f"Masks: {meaning.format(main=predictions.labels.get(predictions.main, 'the runs'))}"
         album.pixels(figure, f"masks-{selection}", title, needs="per-sample rows")
     return list(predictions.problems)

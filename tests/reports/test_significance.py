@@ -10,11 +10,11 @@ from synthetic_runs import FULL, NO_FPN, TWO
 
 from pipeline.records import SAMPLE_SCHEMA, read_table, samples_path, write_table
 from reports.build import build_one, build_tables
-from reports.choice import Wanted
 from reports.cost_cells import CostBook
-from reports.differences import build_protocols, common_seeds, comparisons
 from reports.layout import Cell, Table
 from reports.load import load_costs, load_runs
+from reports.run_selection import Wanted
+from reports.significance import build_protocols, common_seeds, comparisons
 from reports.tables import published_rows
 
 

@@ -9,14 +9,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
-from reports.choice import Choice
-from reports.grid import image_grid, show_pixels, show_sentence
+from reports.ground_truth import Truth
+from reports.image_grid import image_grid, show_pixels, show_sentence
 from reports.labels import in_order, variant_label
 from reports.load import Runs
 from reports.paper import PROPOSED
 from reports.rle import decode_mask, outline
+from reports.run_selection import Choice
 from reports.style import styled
-from reports.truth import Truth
 
 ROWS = 5
 MOST_RUNS = 4

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from matplotlib.image import imread, imsave
 from pycocotools import mask as coco
 
-from reports import attention, breakdown, gallery, plots
+from reports import attention, breakdown, mask_gallery, plots
 from reports.build import build_one
-from reports.choice import Choice, Wanted
 from reports.cost_cells import CostBook
+from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
 from reports.load import load_costs, load_runs
 from reports.rle import decode_mask, outline
+from reports.run_selection import Choice, Wanted
 from reports.style import DARK, INK, SERIES, dark, save, save_pixels, themed, to_svg
 from reports.tables import published_rows
-from reports.truth import load_truth
 
 SIDE = 64
 
@@ -180,22 +180,22 @@ def with_images(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_gallery_selects_worst_best_and_disagreement_one_per_image(with_images: tuple[Path, Path]) -> None:
     runs = load_runs(with_images[0])
-    predictions = gallery.read_predictions(runs, chosen(with_images[0]))
+    predictions = mask_gallery.read_predictions(runs, chosen(with_images[0]))
     assert list(predictions.labels.values())[:1] == ["no FPN"]
     assert predictions.labels[predictions.main] == "Shared-RIS"
     iou = predictions.iou[predictions.main]
-    assert gallery.select(predictions, "worst")[0] == int(iou.idxmin())
-    assert gallery.select(predictions, "best")[0] == int(iou.idxmax())
+    assert mask_gallery.select(predictions, "worst")[0] == int(iou.idxmin())
+    assert mask_gallery.select(predictions, "best")[0] == int(iou.idxmax())
     spread = predictions.iou.max(axis=1) - predictions.iou.min(axis=1)
-    assert gallery.select(predictions, "disagreement")[0] == int(spread.idxmax())
-    images = predictions.shared["image_id"].iloc[gallery.select(predictions, "worst")]
+    assert mask_gallery.select(predictions, "disagreement")[0] == int(spread.idxmax())
+    images = predictions.shared["image_id"].iloc[mask_gallery.select(predictions, "worst")]
     assert images.is_unique
 
 
 def test_gallery_shows_the_runs_that_were_named(with_images: tuple[Path, Path]) -> None:
     runs = load_runs(with_images[0])
     names = ["tiny-fake-s0-001001", "absent"]
-    predictions = gallery.read_predictions(runs, chosen(with_images[0]), names)
+    predictions = mask_gallery.read_predictions(runs, chosen(with_images[0]), names)
     assert predictions.labels == {"tiny-fake-s0-001001": "FPN {6, 12}, seed 0"}
     assert predictions.problems == ("gallery without absent: no record on toyplus_unc/val",)
 
@@ -206,7 +206,7 @@ def test_gallery_is_drawn_with_a_missing_image(with_images: tuple[Path, Path], t
     truth = load_truth(with_images[1], choice.split)
     assert truth.mask(0).sum() == 400
     assert truth.image("absent.jpg") is None
-    figure = gallery.draw_gallery(gallery.read_predictions(runs, choice), truth, "worst", choice)
+    figure = mask_gallery.draw_gallery(mask_gallery.read_predictions(runs, choice), truth, "worst", choice)
     assert figure is not None
     small = save_pixels(figure, tmp_path, "worst", dpi=50)
     assert set(small) == {"light", "dark"}
