@@ -1,4 +1,4 @@
-"""The house rules: imports go one way, and each third party has its doors."""
+"""The rules of the rooms: imports go one way, and each third-party library has its doors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,70 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MAY_IMPORT = {
-    "sharedris": set(),
-    "pipeline": {"sharedris"},
-    "sweeps": {"pipeline", "sharedris"},
-    "reports": {"pipeline"},
-}
+ORDER = """
+    sharedris.errors
+    sharedris.linear  sharedris.baselines.config
+    sharedris.config  sharedris.tokenizer
+    sharedris.layers  sharedris.loss
+    sharedris.encoder  sharedris.fusion  sharedris.projection
+    sharedris.decoder  sharedris.beit3
+    sharedris.baselines
+    sharedris.tokenizers  sharedris.fpn
+    sharedris.model
+    sharedris.checkpoint  sharedris.attention_maps
+    sharedris.predictor
+    sharedris.overlay
+
+    pipeline.files  pipeline.provenance
+    pipeline.records
+    pipeline.config
+    pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
+    pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
+    pipeline.data.readers  pipeline.data.synthetic
+    pipeline.data.prepared
+    pipeline.data.dataset
+    pipeline.data.validation
+    pipeline.job
+    pipeline.distributed
+    pipeline.lifecycle
+    pipeline.monitoring
+    pipeline.training
+    pipeline.evaluation  pipeline.cost
+    pipeline.failures
+    pipeline.run_record
+    pipeline.score_and_record
+    pipeline.run
+    pipeline.cluster
+    pipeline.cli
+
+    sweeps.spec
+    sweeps.fpn  sweeps.decoder  sweeps.fusion  sweeps.components  sweeps.compared
+    sweeps.backbones  sweeps.framework  sweeps.datasets  sweeps.search
+    sweeps.registry  sweeps.plan
+    sweeps.status  sweeps.costs
+    sweeps.live_table  sweeps.cost_estimate
+    sweeps.cost_report
+    sweeps.run
+    sweeps.__main__
+
+    reports.layout  reports.style  reports.stats  reports.rle  reports.cost_cells
+    reports.load  reports.paper  reports.scores  reports.render  reports.image_grid
+    reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
+    reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
+    reports.tables
+    reports.methods  reports.significance
+    reports.plots
+    reports.breakdown  reports.publish
+    reports.figures
+    reports.page
+    reports.build
+    reports.__main__
+"""
+"""Rooms from the ground floor up. A file may import its own room, the rooms on its line, and those on lines above."""
+
+FLOORS = [line.split() for line in ORDER.splitlines() if line.strip()]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+PACKAGES = ("sharedris", "pipeline", "sweeps", "reports")
 DOORS = {
     "ray": {"pipeline/cluster/", "sweeps/run.py"},
     "mlflow": {"pipeline/monitoring/mlflow_tracker.py", "reports/publish.py"},
@@ -22,11 +80,20 @@ DOORS = {
 }
 REPORTS_MAY_IMPORT_OF_PIPELINE = {"pipeline.files", "pipeline.monitoring.mlflow_uri", "pipeline.records"}
 FOREIGN_TO_REPORTS = {"torch", "ray", "sharedris", "sweeps"}
-OURS = set(MAY_IMPORT)
+
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports, at its top and inside functions."""
+    """Every module and every `module.name` that a file imports, at its top and inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -37,27 +104,71 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-FILES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
+def own_modules_imported_by(path: Path) -> set[str]:
+    """The modules of this project that a file imports, without packages that it only goes through."""
+    named = imports_of(path) & set(MODULES)
+    return {name for name in named if MODULES[name].name != "__init__.py"} - {module_of(path)}
+
+
+def room_of(module: str) -> str:
+    """The room of a module: the longest name of the order that it is or lies in."""
+    rooms = [room for room in FLOOR if module == room or module.startswith(f"{room}.")]
+    assert rooms, f"{module} stands in no room: add its room to ORDER"
+    return max(rooms, key=len)
+
+
+def check_order(importing: str, imported: str) -> None:
+    """Fail where an import goes up."""
+    room, other = room_of(importing), room_of(imported)
+    assert FLOOR[other] <= FLOOR[room], f"{importing} ({room}) imports {imported} ({other}), which stands above it"
 
 
 def test_there_are_files_of_every_package() -> None:
-    assert {path.relative_to(ROOT).parts[0] for path in FILES} == OURS
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(PACKAGES)
+
+
+def test_every_room_of_the_order_exists_once() -> None:
+    rooms = [room for rooms in FLOORS for room in rooms]
+    assert len(rooms) == len(set(rooms))
+    assert not [room for room in rooms if room not in MODULES]
+
+
+def test_an_import_that_goes_up_fails() -> None:
+    check_order("pipeline.cli.train", "pipeline.job")
+    with pytest.raises(AssertionError, match="stands above it"):
+        check_order("pipeline.job", "pipeline.cli.train")
+    with pytest.raises(AssertionError, match="no room"):
+        room_of("pipeline.somewhere_else")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way_and_third_parties_have_their_doors(path: Path) -> None:
     place = path.relative_to(ROOT).as_posix()
-    package = place.split("/")[0]
     imported = imports_of(path)
-    ours = {name.split(".")[0] for name in imported} & OURS - {package}
-    assert ours <= MAY_IMPORT[package], f"{place} imports {ours - MAY_IMPORT[package]}"
+    if path.name != "__init__.py":
+        for module in own_modules_imported_by(path):
+            check_order(module_of(path), module)
     for library, doors in DOORS.items():
         if any(name.split(".")[0] == library for name in imported):
             assert any(place.startswith(door) for door in doors), f"{place} imports {library}; its doors: {doors}"
-    if package == "reports":
+    if place.startswith("reports/"):
         foreign = {name for name in imported if name.split(".")[0] in FOREIGN_TO_REPORTS}
         assert not foreign, f"{place} imports {foreign}"
-        for name in imported:
-            if name.split(".")[0] == "pipeline":
-                allowed = any(name == door or name.startswith(f"{door}.") for door in REPORTS_MAY_IMPORT_OF_PIPELINE)
-                assert allowed, f"{place} imports {name}"
+        for name in own_modules_imported_by(path):
+            allowed = name.split(".")[0] == "reports" or name in REPORTS_MAY_IMPORT_OF_PIPELINE
+            assert allowed, f"{place} imports {name}"
+
+
+def test_no_two_files_import_each_other() -> None:
+    imported = {module: own_modules_imported_by(path) for module, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, f"a circle: {' -> '.join((*way[way.index(module) :], module))}"
+        if module not in done:
+            for other in sorted(imported[module]):
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in imported:
+        visit(module, ())
