@@ -11,6 +11,7 @@ user and system time of the training workers as Linux counts it.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import tempfile
 import threading
@@ -30,6 +31,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
+from pipeline.monitoring.console_log import own_handler
 from pipeline.provenance import collect
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path
@@ -102,7 +104,7 @@ def bench_machine(cells: int, seeds: int, epochs: int, samples: int) -> None:
         observer = Observer(root / "runs")
         observer.start()
         started = time.perf_counter()
-        code = run_sweep(plan, experiment="bench", say=lambda line: None)
+        code = run_sweep(plan, experiment="bench")
         wall = time.perf_counter() - started
         observer.ended.set()
         observer.join()
@@ -171,9 +173,12 @@ def bench_nodes(nodes: int, cells: int) -> None:
         cluster.wait_for_nodes()
         os.environ["RAY_ADDRESS"] = cluster.address
         lines: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: lines.append(record.getMessage())
         started = time.perf_counter()
         try:
-            code = run_sweep(plan, experiment="bench", say=lines.append)
+            with own_handler(handler, logging.INFO):
+                code = run_sweep(plan, experiment="bench")
             wall = time.perf_counter() - started
             ray.init(address=cluster.address, log_to_driver=False)
             actors, groups = left_in_cluster()

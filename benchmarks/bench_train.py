@@ -116,7 +116,7 @@ def bench_step(folder: Path, scale: str) -> str:
     config = short_run(scale, batch=2, steps=6)
     gflop = sum(cost.gmacs for cost in measure_cost(config.model)) * FLOPS_PER_MAC * TRAINING_FACTOR * 2
     before = matrix_gflops()
-    state = train(job_of(config, folder, loader_workers=1), Worker(), lambda _: None)
+    state = train(job_of(config, folder, loader_workers=1), Worker())
     after = matrix_gflops()
     rates = {name: max(before[name], after[name]) for name in before}
     found = phases(state)
@@ -196,7 +196,7 @@ def _train_one(rank: int, world: int, job: Job, answer: str, place: int) -> None
         os.sched_setaffinity(0, {(rank + place) % (os.cpu_count() or 1)})
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{answer}.meeting", rank=rank, world_size=world)
-    state = train(job, Worker(rank=rank, world=world), lambda _: None)
+    state = train(job, Worker(rank=rank, world=world))
     if rank == 0:
         backward = state.phase_seconds["backward"] / len(state.step_seconds)
         first_epoch = len(state.step_seconds) // job.config.train.epochs

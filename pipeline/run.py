@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -14,14 +14,16 @@ from pipeline.failures import RunError, describe_failure, failure, is_out_of_mem
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_leftovers
 from pipeline.lifecycle.locks import leader_lock
+from pipeline.monitoring.run_log import log_to_run
 from pipeline.score_and_record import finish
-from pipeline.training.trainer import Say, train
+from pipeline.training.trainer import train
 from sharedris.errors import InputError
 
+log = logging.getLogger(__name__)
 _NAMED = 5
 
 
-def run_job(job: Job, worker: Worker, say: Say = print) -> None:
+def run_job(job: Job, worker: Worker) -> None:
     """Train, evaluate and record one run; do nothing where its record is there already.
 
     A cause that another try would meet again is written to the run's `failure.json` before it is raised, so that a
@@ -38,9 +40,9 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
     if failure(job) is not None:
         raise RunError(str(failure(job)))
     try:
-        state = train(job, worker, say)
+        state = train(job, worker)
         if worker.leads:
-            _say_replaced(job, say)
+            _log_replaced(job)
         finish(job, worker, state)
     except Exception as error:
         if worker.world > 1 and _peer_was_lost(error) and not is_out_of_memory(error):
@@ -50,7 +52,7 @@ def run_job(job: Job, worker: Worker, say: Say = print) -> None:
         raise RunError(cause) from error
 
 
-def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
+def run_in_process(job: Job) -> None:
     """Run a job of one worker in this process, without Ray: no start-up, the same code, the same record.
 
     Raises:
@@ -60,15 +62,15 @@ def run_in_process(job: Job, say: Callable[[str], None] = print) -> None:
     if job.execution.workers != 1:
         raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
     cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
-    with leader_lock(job.state_folder):
-        run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")), say)
+    with leader_lock(job.state_folder), log_to_run(job.state_folder, rank=0, world_size=1):
+        run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")))
 
 
-def _say_replaced(job: Job, say: Say) -> None:
+def _log_replaced(job: Job) -> None:
     damaged = damaged_samples(job.state_folder)
     if damaged:
         named = "; ".join(sorted(set(damaged.values()))[:_NAMED])
-        say(f"{job.run_id}: {len(damaged)} training samples could not be read and were replaced: {named}")
+        log.warning("%s: %d training samples could not be read and were replaced: %s", job.run_id, len(damaged), named)
 
 
 def _peer_was_lost(error: Exception) -> bool:

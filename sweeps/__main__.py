@@ -14,6 +14,7 @@ from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import runs_folder
 from pipeline.lifecycle.signals import TerminatedError
+from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from sweeps.plan import SweepPlan, make_plan, open_note
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--force", metavar="CELL", help="forget the record of this cell and train it again")
         if name == "plan":
             _add_price_arguments(command)
+        add_verbosity_arguments(command)
     args = parser.parse_args(arguments)
     return run_guarded(lambda: _dispatch(args), name="python -m sweeps")
 
@@ -73,7 +75,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         "status": _show_status,
         "stop": _stop,
     }
-    return handlers[args.command](args, _plan(args, tolerant=args.command != "run"))
+    with log_to_console(level_of(args)):
+        return handlers[args.command](args, _plan(args, tolerant=args.command != "run"))
 
 
 def _measure_costs(args: argparse.Namespace) -> int:
@@ -128,14 +131,14 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     # Only now what takes seconds to import.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
-    from sweeps.live_table import lines_and_table
+    from sweeps.live_table import live_table
     from sweeps.run import run_sweep
 
     plan = _plan(args, collect())
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
-        with lines_and_table(plan) as say:
-            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", say=say)
+        with live_table(plan):
+            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
     except TerminatedError:
         print("python -m sweeps: terminated; the same command goes on from here", file=sys.stderr)
         return TERMINATED

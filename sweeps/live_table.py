@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.monitoring.console_log import lines_through
 from sweeps.plan import SweepPlan
 from sweeps.status import detail
 
@@ -18,14 +19,15 @@ MOST_ROWS = 24
 
 
 @contextlib.contextmanager
-def lines_and_table(plan: SweepPlan) -> Iterator[Callable[[str], None]]:
-    """Yield what takes each line; on a terminal the states of all cells stay below the newest line."""
+def live_table(plan: SweepPlan) -> Iterator[None]:
+    """Show the states of all cells below the newest log line while the block works, on a terminal."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        yield lambda line: print(line, flush=True)
+        yield
         return
-    with Live(get_renderable=lambda: table_of(plan), console=console, refresh_per_second=1, transient=True) as live:
-        yield lambda line: live.console.print(escape(line))
+    live = Live(get_renderable=lambda: table_of(plan), console=console, refresh_per_second=1, transient=True)
+    with live, lines_through(lambda line: live.console.print(escape(line))):
+        yield
 
 
 def table_of(plan: SweepPlan) -> Table:

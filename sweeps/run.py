@@ -10,7 +10,7 @@ import contextlib
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +25,18 @@ from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import RunHeldError, driver_lease
 from pipeline.lifecycle.signals import sigterm_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
-from pipeline.monitoring.run_monitor import Watcher
+from pipeline.monitoring.run_monitor import RunMonitor
 from sweeps.plan import PlannedCell, SweepPlan, open_note
 
 if TYPE_CHECKING:
     from pipeline.monitoring.mlflow_tracker import Tracker
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 SOME_FAILED = 3
 _HEAD_SHARE = 0.001
 
 
-def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
+def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     """Run all missing cells and return the exit code: 0, or 3 when a cell failed.
 
     Raises:
@@ -53,7 +53,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
     with contextlib.ExitStack() as leases:
         # One driver a sweep; cells that it has in common with another sweep are left to whoever holds them.
         leases.enter_context(driver_lease(runs_root / "sweeps" / plan.sweep.name))
-        own = _lease(missing, leases, say)
+        own = _lease(missing, leases)
         note = open_note(plan)
         note.touch()
         parent = tracker.parent(_sweep_key(plan), {"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)})
@@ -62,37 +62,35 @@ def run_sweep(plan: SweepPlan, *, experiment: str, say: Say = print) -> int:
             closed = True
             if own:
                 with launch.ray_cluster():
-                    closed = _run_missing(plan, own, parent, tracker, say)
+                    closed = _run_missing(plan, own, parent, tracker)
         except BaseException:
-            taken(lambda: tracker.interrupted(parent), say)  # the note stays: what was done may not be closed there
+            taken(lambda: tracker.interrupted(parent))  # the note stays: what was done may not be closed there
             raise
         complete = not plan.in_state("missing")
-        if taken(lambda: tracker.finish_parent(parent, complete=complete), say) and closed:
+        if taken(lambda: tracker.finish_parent(parent, complete=complete)) and closed:
             note.unlink(missing_ok=True)
-    say(f"MLflow: {without_password(tracking_uri(runs_root))}, experiment {experiment}; make ui shows it")
-    return _report_failures(missing, say)
+    log.info("MLflow: %s, experiment %s; make ui shows it", without_password(tracking_uri(runs_root)), experiment)
+    return _report_failures(missing)
 
 
-def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker, say: Say) -> bool:
+def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker) -> bool:
     """Return whether MLflow took how each of them ended."""
     from pipeline.monitoring.mlflow_tracker import taken
 
     held = launch.capacity(own[0].execution)
     storage_check.check_shared_storage(own[0].runs_root, own[0].execution.reads)
     _clear_away(plan, own)
-    say(f"Ray: {held.arithmetic}; {len(own)} cells to run")
+    log.info("Ray: %s; %d cells to run", held.arithmetic, len(own))
     labels = _labels(plan)
     children = {job.run_id: tracker.child(job, parent, labels[job.run_id]) for job in own}
-    watcher = Watcher(
-        own, labels=labels, say=say, tracker=tracker, mlflow_runs=children, at_once=min(held.trials, len(own))
-    )
-    watcher.start()
+    monitor = RunMonitor(own, labels=labels, tracker=tracker, mlflow_runs=children, at_once=min(held.trials, len(own)))
+    monitor.start()
     try:
         with sigterm_raises():
             _fan_out(own, name=f"tune-{plan.sweep.name}", at_once=held.trials)
     finally:
-        watcher.finish()
-        closed = taken(lambda: _close(own, children, tracker), say)
+        monitor.finish()
+        closed = taken(lambda: _close(own, children, tracker))
     return closed
 
 
@@ -130,7 +128,7 @@ def _record_done(plan: SweepPlan, parent: str, tracker: Tracker) -> None:
             tracker.show_done(planned.job, parent, planned.cell.label)
 
 
-def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Say) -> list[Job]:
+def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack) -> list[Job]:
     """Return the jobs that this driver holds now; those that another driver holds are named and left to it."""
     own = []
     for planned in missing:
@@ -139,7 +137,7 @@ def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack, say: Sa
         try:
             leases.enter_context(driver_lease(job.state_folder))
         except RunHeldError as error:
-            say(f"{planned.cell.label}: left out, {error.message}")
+            log.warning("%s: left out, %s", planned.cell.label, error.message)
             continue
         if not job.done:  # another driver may have finished it while we waited
             clear_failure(job)
@@ -199,12 +197,12 @@ def _head_resource() -> str:
     return "node:__internal_head__"
 
 
-def _report_failures(missing: Sequence[PlannedCell], say: Say) -> int:
+def _report_failures(missing: Sequence[PlannedCell]) -> int:
     failed = [planned for planned in missing if planned.job is not None and not planned.job.done]
     for planned in failed:
         assert planned.job is not None
         where = planned.job.state_folder / "failure.json"
-        say(f"{planned.cell.label}: {failure(planned.job) or 'not run'}  [{where}]")
+        log.error("%s: %s  [%s]", planned.cell.label, failure(planned.job) or "not run", where)
     return SOME_FAILED if failed else 0
 
 
@@ -215,7 +213,7 @@ def _sweep_key(plan: SweepPlan) -> str:
 
 
 class NoTrialLines(TrialProgressCallback):
-    """Takes the place of Tune's own lines, which print even at verbose=0; ours come from the watcher."""
+    """Takes the place of Tune's own lines, which print even at verbose=0; ours come from the monitor."""
 
     def on_trial_result(self, *args: Any, **kwargs: Any) -> None:
         """Print nothing."""

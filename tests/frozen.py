@@ -344,7 +344,7 @@ def train(name: str, prepared: Path, folder: Path) -> dict[str, Any]:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            run_in_process(job, say=lambda _: None)
+            run_in_process(job)
         finally:
             torch.set_num_threads(before)
     record = pd.read_parquet(record_path(job.runs_root, job.run_id))

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
+from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from sharedris.errors import InputError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -33,6 +34,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         if name == command:
             module = importlib.import_module(f"pipeline.cli.{module_name}")
             module.add_arguments(subparser)
+            add_verbosity_arguments(subparser)
             subparser.set_defaults(handler=module.run)
     return parser
 
@@ -51,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parsed = parser.parse_args(arguments)
-    return int(parsed.handler(parsed))
+    with log_to_console(level_of(parsed)):
+        return int(parsed.handler(parsed))
 
 
 def run_guarded(action: Callable[[], int], *, name: str) -> int:

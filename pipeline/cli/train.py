@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +100,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
     from pipeline.lifecycle.cleanup import remove_leftovers
     from pipeline.lifecycle.locks import driver_lease
     from pipeline.monitoring.progress_bar import run_bar
-    from pipeline.monitoring.run_monitor import Watcher
+    from pipeline.monitoring.run_monitor import RunMonitor
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lease(job.state_folder))
@@ -111,13 +111,13 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
         clear_failure(job)
-        say = held.enter_context(run_bar(job))
-        log = held.enter_context(_mlflow(job, experiment, say))
-        watcher = Watcher([job], labels={job.run_id: job.config.model.scale}, say=say, **log)
-        watcher.start()
-        held.callback(watcher.finish)
+        held.enter_context(run_bar(job))
+        tracking = held.enter_context(_mlflow(job, experiment))
+        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, **tracking)
+        monitor.start()
+        held.callback(monitor.finish)
         try:
-            _run(job, execution, use_ray=use_ray, say=say)
+            _run(job, execution, use_ray=use_ray)
         except RunError as error:
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
             return RUN_FAILED
@@ -128,12 +128,12 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
     return 0
 
 
-def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool, say: Callable[[str], None]) -> None:
+def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
     if not use_ray:  # and none is imported, which takes a second
         from pipeline.run import run_in_process
 
         with sigterm_raises():
-            run_in_process(job, say)
+            run_in_process(job)
         return
     from pipeline.cluster import launch, storage_check, train_run
 
@@ -147,11 +147,11 @@ def _log_what_is_missing(job: Job, experiment: str) -> None:
     """Log a run that is done, where MLflow has not taken its end."""
     from pipeline.monitoring.mlflow_tracker import Tracker, taken
 
-    taken(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale), print)
+    taken(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale))
 
 
 @contextlib.contextmanager
-def _mlflow(job: Job, experiment: str | None, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
     """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
     if experiment is None:
         yield {}
@@ -164,4 +164,4 @@ def _mlflow(job: Job, experiment: str | None, say: Callable[[str], None]) -> Ite
     try:
         yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
     finally:
-        taken(lambda: tracker.close(job, child, cause=failure(job)), say)
+        taken(lambda: tracker.close(job, child, cause=failure(job)))

@@ -22,7 +22,7 @@ from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worke
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.job import Job
 from pipeline.lifecycle.locks import leader_lock
-from pipeline.monitoring.run_log import SaidFile
+from pipeline.monitoring.run_log import log_to_run
 from pipeline.records import record_path
 from pipeline.run import run_job
 
@@ -104,8 +104,11 @@ def worker_loop(config: dict[str, Any]) -> None:
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only fight its neighbours.
         torch.set_num_threads(1)
-    with leader_lock(job.state_folder) if worker.leads else contextlib.nullcontext():
-        run_job(job, worker, SaidFile(job.state_folder).say)
+    with contextlib.ExitStack() as held:
+        if worker.leads:
+            held.enter_context(leader_lock(job.state_folder))
+        held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world))
+        run_job(job, worker)
 
 
 def refuse_blind_node(job: Job, sign: Path) -> None:

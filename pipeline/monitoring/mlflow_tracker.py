@@ -33,6 +33,7 @@ from sharedris.errors import InputError
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
 _SCORES = ("oiou", "miou", "samples", "empty_unions", "all_background_miou", "all_image_miou")
 _TAG = "sharedris."
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -54,12 +55,15 @@ def _one_line(runs_root: Path) -> Iterator[None]:
         raise TrackingError(without_password(f"MLflow ({tracking_uri(runs_root)}) fails: {cause}"), remedy) from error
 
 
-def taken(log: Callable[[], None], say: Callable[[str], None]) -> bool:
-    """Log something and return whether the store took it; if not, say so and go on: the records are on disk."""
+def taken(action: Callable[[], None]) -> bool:
+    """Call what logs to MLflow and return whether the store took it; on an error log a warning and go on.
+
+    The records are on disk, so a store that fails loses nothing.
+    """
     try:
-        log()
+        action()
     except InputError as error:
-        say(f"{error.message}; records are not touched by that, and the same command logs what is missing")
+        log.warning("%s; records are not touched by that, and the same command logs what is missing", error.message)
         return False
     return True
 

@@ -11,19 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipeline.job import Job
+from pipeline.monitoring.console_log import lines_through
 from pipeline.monitoring.progress import Progress as Reading
 from pipeline.monitoring.progress import read_progress
 
-Say = Callable[[str], None]
 _POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def run_bar(job: Job, console: Console | None = None) -> Iterator[Say]:
-    """Show how far a run is while the block works, wherever it runs; yields how to say a line above the bar."""
+def run_bar(job: Job, console: Console | None = None) -> Iterator[None]:
+    """Show the progress of a run while the block works, wherever the run is; log lines go above the bar."""
     console = console or Console()
     if not console.is_terminal:
-        yield lambda line: print(line, flush=True)  # a log file is read while the run goes on
+        yield
         return
     ended = threading.Event()
     with _bar(console) as bar:
@@ -38,7 +38,8 @@ def run_bar(job: Job, console: Console | None = None) -> Iterator[Say]:
         follower = threading.Thread(target=follow, daemon=True, name="progress bar")
         follower.start()
         try:
-            yield lambda line: bar.console.print(line, markup=False, highlight=False)
+            with lines_through(lambda line: bar.console.print(line, markup=False, highlight=False)):
+                yield
         finally:
             ended.set()
             follower.join()
@@ -69,4 +70,4 @@ def _show(bar: Progress, task: TaskID, reading: Reading) -> None:
         bar.update(task, description=text, completed=reading.step, total=reading.steps, unit=f"steps  {rate}")
     elif reading.phase == "evaluating":
         done, total = reading.evaluated, reading.to_evaluate
-        bar.update(task, description="evaluating", completed=done, total=total, unit="samples of the leading worker")
+        bar.update(task, description="evaluating", completed=done, total=total, unit="samples of rank 0")

@@ -1,14 +1,15 @@
-"""Follows runs from their files: what they say, a line per epoch, an estimate of the time left, epochs into MLflow.
+"""Follows runs from their files: their log, a line per epoch, an estimate of the time left, epochs into MLflow.
 
 Works the same for runs in this process, under Ray on this machine and on other nodes, since it reads nothing but the
-progress and history files and what the leading worker said.
+progress, history and log files.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,24 +19,24 @@ from pipeline.job import Job
 from pipeline.lifecycle.locks import say_that_we_drive
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, read_progress
-from pipeline.monitoring.run_log import SaidLines
+from pipeline.monitoring.run_log import RunLogTail
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.monitoring.mlflow_tracker import Tracker
 
+log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _BEAT_SECONDS = 60.0
 
 
-class Watcher:
+class RunMonitor:
     """Follows jobs until it is stopped.
 
     Args:
         jobs: the runs that are to be done.
         labels: run id -> how to name it in a line.
-        say: takes each line.
         tracker: MLflow, or None.
         mlflow_runs: run id -> MLflow run.
         at_once: how many runs go on together; for the estimate.
@@ -46,23 +47,21 @@ class Watcher:
         jobs: Sequence[Job],
         *,
         labels: Mapping[str, str],
-        say: Callable[[str], None],
         tracker: Tracker | None = None,
         mlflow_runs: Mapping[str, str] | None = None,
         at_once: int = 1,
     ) -> None:
-        self._thread = threading.Thread(target=self._follow, daemon=True, name="watcher")
+        self._thread = threading.Thread(target=self._follow, daemon=True, name="run monitor")
         self._jobs = {job.run_id: job for job in jobs}
         self._labels = labels
-        self._say = say
         self._tracker = tracker
         self._mlflow_runs = mlflow_runs or {}
         self._at_once = max(1, at_once)
         self._ended = threading.Event()
         self._started = time.time()
         self._beaten = 0.0
-        self._epochs_said = {job.run_id: _epochs_in(job) for job in jobs}
-        self._said = {job.run_id: SaidLines(job.state_folder) for job in jobs}
+        self._epochs_logged = {job.run_id: _epochs_in(job) for job in jobs}
+        self._logs = {job.run_id: RunLogTail(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
         self._tracker_failed: set[str] = set()
         self._evaluating: set[str] = set()
@@ -93,13 +92,12 @@ class Watcher:
         for run_id, job in self._jobs.items():
             if run_id in self._done:
                 continue
-            for line in self._said[run_id].new():
-                self._say(line)
-            self._say_new_epochs(job)
-            self._say_phase(job)
+            self._logs[run_id].log_new()
+            self._log_new_epochs(job)
+            self._log_phase(job)
         self.time_left()  # keeps the rates of runs that are evaluating by now
 
-    def _say_new_epochs(self, job: Job) -> None:
+    def _log_new_epochs(self, job: Job) -> None:
         path = history_path(job.runs_root, job.run_id)
         try:
             changed = path.stat().st_mtime_ns
@@ -109,10 +107,10 @@ class Watcher:
         except (FileNotFoundError, RecordError):
             return
         self._history_times[job.run_id] = changed
-        said = self._epochs_said[job.run_id]
-        for _, row in history[history["epoch"] > said].iterrows():
-            self._say(self._epoch_line(job, row))
-        self._epochs_said[job.run_id] = max(said, int(history["epoch"].max()))
+        logged = self._epochs_logged[job.run_id]
+        for _, row in history[history["epoch"] > logged].iterrows():
+            log.info(self._epoch_line(job, row))
+        self._epochs_logged[job.run_id] = max(logged, int(history["epoch"].max()))
         self._track(job, history)
 
     def _track(self, job: Job, history: pd.DataFrame) -> None:
@@ -124,7 +122,7 @@ class Watcher:
         except InputError as error:
             if job.run_id not in self._tracker_failed:  # said once; every epoch's call logs all epochs again
                 self._tracker_failed.add(job.run_id)
-                self._say(f"{self._labels[job.run_id]:<24} epochs are logged later: {error.message}")
+                log.warning("%-24s epochs are logged later: %s", self._labels[job.run_id], error.message)
 
     def _epoch_line(self, job: Job, row: pd.Series) -> str:
         rate = row["samples"] / row["seconds"] if row["seconds"] > 0 else 0.0
@@ -133,20 +131,20 @@ class Watcher:
             f"  loss {row['loss']:.4f}  {rate:6.1f} samples/s  {row['seconds']:6.1f} s   left {self.time_left()}"
         )
 
-    def _say_phase(self, job: Job) -> None:
+    def _log_phase(self, job: Job) -> None:
         label = self._labels[job.run_id]
         progress = read_progress(job.state_folder)
         if progress is None or progress.updated < self._started:
             return
         if progress.phase == "evaluating" and job.run_id not in self._evaluating:
             self._evaluating.add(job.run_id)
-            self._say(f"{label:<24} evaluating {', '.join(job.config.data.evaluate_splits)}")
+            log.info("%-24s evaluating %s", label, ", ".join(job.config.data.evaluate_splits))
         if job.done:
             self._done.add(job.run_id)
-            self._say(f"{label:<24} done: {_scores_line(job)}")
+            log.info("%-24s done: %s", label, _scores_line(job))
         elif progress.phase == "failed":
             self._done.add(job.run_id)
-            self._say(f"{label:<24} FAILED: {progress.message}")
+            log.error("%-24s FAILED: %s", label, progress.message)
 
     def time_left(self) -> str:
         """Return the estimate for all runs together, as minutes and seconds."""

@@ -10,14 +10,16 @@ process, and so that a damaged one can be told and passed over.
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.files import atomic_writer, read_json, remove_partials, write_json
+
+log = logging.getLogger(__name__)
 
 KEPT = 2
 """The newest, and the one before it for the case that the newest is damaged."""
@@ -65,7 +67,7 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) -> dict[str, Any] | None:
+def load_newest(folder: Path, *, content_hash: str) -> dict[str, Any] | None:
     """Return the newest checkpoint that is whole and belongs to this content hash, or None.
 
     What is passed over is said aloud, since it costs the user an epoch.
@@ -73,20 +75,20 @@ def load_newest(folder: Path, *, content_hash: str, say: Callable[[str], None]) 
     paths = sorted(folder.glob("checkpoint-*.pt"), reverse=True)
     for path in paths:
         if not path.with_suffix(".json").exists():
-            say(f"passed over {path.name}: its writer was interrupted")
+            log.warning("skipped %s: its writer was interrupted", path.name)
         elif not _is_whole(path):
-            say(f"passed over {path.name}: it is damaged (size or SHA-256 differ)")
+            log.warning("skipped %s: it is damaged (size or SHA-256 differ)", path.name)
         else:
             try:
                 state = load(path)
             except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-                say(f"passed over {path.name}: {str(error).splitlines()[0]}")
+                log.warning("skipped %s: %s", path.name, str(error).splitlines()[0])
                 continue
             if state["content_hash"] == content_hash:
                 return state
-            say(f"passed over {path.name}: it belongs to another configuration ({state['content_hash']})")
+            log.warning("skipped %s: it belongs to another configuration (%s)", path.name, state["content_hash"])
     if paths:
-        say("no checkpoint is left to go on from: training starts at its first step")
+        log.warning("no checkpoint is left to resume from: training starts at its first step")
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from torch import nn
@@ -11,8 +11,10 @@ from pipeline.job import Job
 from pipeline.pretrained_ids import DUAL_WEIGHTS, dual_sha256, file_sha256, is_dual
 from sharedris.errors import InputError
 
+log = logging.getLogger(__name__)
 
-def load_initial_weights(model: nn.Module, job: Job, say: Callable[[str], None]) -> None:
+
+def load_initial_weights(model: nn.Module, job: Job) -> None:
     """Load the encoder that the configuration names by its SHA-256; say so where it is random.
 
     Raises:
@@ -21,7 +23,7 @@ def load_initial_weights(model: nn.Module, job: Job, say: Callable[[str], None])
     expected, dual = job.config.train.encoder_weights_sha256, is_dual(job.config)
     option = "--dual-weights" if dual else "--encoder-weights"
     if expected is None:
-        say(f"{job.run_id}: encoder starts from random weights (no {option})")
+        log.info("%s: encoder starts from random weights (no %s)", job.run_id, option)
         return
     path = job.execution.dual_weights if dual else job.execution.encoder_weights
     if path is None or (dual_sha256 if dual else file_sha256)(Path(path)) != expected:

@@ -6,9 +6,10 @@ rank's generators, the position in the epoch and the sums of the unfinished epoc
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -33,11 +34,11 @@ from pipeline.training.step import StepResult, train_step
 from sharedris.errors import InputError
 from sharedris.model import build_model
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
 
 
-def train(job: Job, worker: Worker, say: Say = print) -> TrainState:
+def train(job: Job, worker: Worker) -> TrainState:
     """Train to the last epoch and return the state, resuming from a checkpoint if there is one.
 
     Raises:
@@ -56,8 +57,8 @@ def train(job: Job, worker: Worker, say: Say = print) -> TrainState:
         )
     if worker.leads:
         for name, counts in left_out(dataset).items():
-            say(f"{job.run_id}: left out of {name}, held out elsewhere: {counts}")
-    state = start(job, worker, say)
+            log.info("%s: left out of %s, held out elsewhere: %s", job.run_id, name, counts)
+    state = start(job, worker)
     progress = ProgressFile(job.state_folder)
     while state.epoch < plan.epochs:
         _run_epoch(job, worker, state, plan, dataset, progress)
@@ -94,13 +95,13 @@ def open_training_data(job: Job) -> Any:
     return dataset
 
 
-def start(job: Job, worker: Worker, say: Say = print) -> TrainState:
+def start(job: Job, worker: Worker) -> TrainState:
     """Build the state of step 0, or the state of the newest checkpoint."""
-    saved = _load_checkpoint(job, worker, say)
+    saved = _load_checkpoint(job, worker)
     seed_everything(job.config.seed, rank=0)  # all ranks start from the same weights
     model: nn.Module = build_model(job.config.model)
     if saved is None:
-        load_initial_weights(model, job, say=say if worker.leads else lambda _: None)
+        load_initial_weights(model, job)
     model.to(worker.device)
     if job.config.train.synchronize_batch_norm:
         model = sync_batch_norm.synchronize(model, worker)
@@ -116,15 +117,15 @@ def start(job: Job, worker: Worker, say: Say = print) -> TrainState:
     if worker.leads:
         write_history(job, state)  # forgets epochs that no checkpoint holds
         if saved is not None:
-            say(f"{job.run_id}: resumed after epoch {state.epoch}, step {state.step}")
+            log.info("%s: resumed after epoch %d, step %d", job.run_id, state.epoch, state.step)
     return state
 
 
-def _load_checkpoint(job: Job, worker: Worker, say: Say) -> dict[str, Any] | None:
+def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
     """Return the newest whole checkpoint; the leader chooses it for all, so that no two ranks start apart."""
     saved = None
     if worker.leads:
-        saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash, say=say)
+        saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash)
     chosen = worker.gather(None if saved is None else (saved["epoch"], saved["step"]))[0]
     if chosen is not None and not worker.leads:
         epoch, step = chosen

@@ -48,7 +48,7 @@ def main() -> int:
         return 0
     from sweeps.run import run_sweep
 
-    return run_sweep(plan, experiment="micro", say=lambda line: print(line, flush=True))
+    return run_sweep(plan, experiment="micro")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pipeline.data.dataset.unreadable import damaged_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, clear_failure, describe_failure, failure
 from pipeline.job import Job, make_job
+from pipeline.monitoring.console_log import own_handler
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
 from pipeline.records import record_path
 from pipeline.run import run_job
@@ -38,16 +40,19 @@ def job_of(config: RunConfig, execution: ExecutionConfig, **train_options: Any) 
 
 
 def run(job: Job) -> list[str]:
-    """Run a job in this process and return what it said."""
-    said: list[str] = []
+    """Run a job in this process and return its log lines."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     clear_failure(job)
-    run_job(job, Worker(), said.append)
-    return said
+    with own_handler(handler, logging.INFO):
+        run_job(job, Worker())
+    return lines
 
 
 def newest(job: Job) -> int:
     """Finished epochs of the newest whole checkpoint."""
-    found = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash, say=print)
+    found = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash)
     return 0 if found is None else int(found["epoch"])
 
 
@@ -107,7 +112,7 @@ def train_with_a_loss_that_is_nan(worker: Worker, job: Job) -> str:
     real = step._loss
     with patch.object(step, "_loss", spoilt):
         try:
-            run_job(job, worker, lambda _: None)
+            run_job(job, worker)
         except Exception as error:
             return type(error).__name__
     return "no error"
@@ -282,7 +287,7 @@ def train_to_first_epoch(job: Job) -> None:
         return save(*args, **kwargs)
 
     with patch.object(state.checkpoints, "save", save_once), pytest.raises(KeyboardInterrupt):
-        train(job, Worker(), lambda _: None)
+        train(job, Worker())
 
 
 def test_fp16_goes_on_with_its_loss_scale(micro_run: RunConfig, execution: ExecutionConfig, tmp_path: Path) -> None:
@@ -316,7 +321,7 @@ def test_a_read_only_disk_stops_the_run(micro_run: RunConfig, execution: Executi
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one byte"])
-def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_logged_and_the_one_before_it_taken(
     damage: str, micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     job = job_of(micro_run, replace(execution, checkpoint_every_steps=2))
@@ -329,9 +334,9 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_it_taken(
     else:
         content[len(content) // 2] ^= 1
     whole[-1].write_bytes(content)
-    said = run(job)
-    assert any(f"passed over {whole[-1].name}: it is damaged" in line for line in said)
-    assert any("resumed after epoch 0" in line or "resumed after epoch 1" in line for line in said)
+    lines = run(job)
+    assert any(f"skipped {whole[-1].name}: it is damaged" in line for line in lines)
+    assert any("resumed after epoch 0" in line or "resumed after epoch 1" in line for line in lines)
     assert job.done
     history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
     assert history["epoch"].tolist() == [1, 2]

@@ -32,7 +32,7 @@ def train_until_the_group_is_taken_away(worker: Worker, job: Job) -> str:
     real = trainer.train_step
     with patch("pipeline.training.trainer.train_step", step_in_a_group_that_ends):
         try:
-            run_job(job, worker, lambda _: None)
+            run_job(job, worker)
         except Exception as error:
             return type(error).__name__
     return "no error"

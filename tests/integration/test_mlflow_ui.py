@@ -72,7 +72,7 @@ def tracked(
     children = []
     for planned in plan.cells[:2]:
         assert planned.job is not None
-        run_in_process(planned.job, say=lambda _: None)
+        run_in_process(planned.job)
         for _ in range(2):  # what a second start of the sweep does
             child = tracker.child(planned.job, parent, planned.cell.label)
             tracker.close(planned.job, child)

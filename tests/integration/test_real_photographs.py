@@ -39,7 +39,7 @@ def test_the_default_cell_fits_the_17_real_training_refs(shared_data: Path, tmp_
         checkpoint_every_epochs=50,
     )
     job = make_job(config, execution, provenance={"git_commit": "test", "git_dirty": False, "versions_json": "{}"})
-    run_in_process(job, say=lambda _: None)
+    run_in_process(job)
     record = pd.read_parquet(record_path(job.runs_root, job.run_id)).set_index("protocol")
     print(record[["samples", "oiou", "miou", "all_image_miou"]])
     assert record.loc["original", "samples"] == 17

@@ -113,7 +113,7 @@ def test_ten_kills_change_nothing(toy_root: Path, micro_run: RunConfig, tmp_path
     jobs = [planned.job for planned in undisturbed.cells[:3] if planned.job is not None]
     assert list_runs(runs) == sorted(job.run_id for job in jobs)
     for job in jobs:
-        run_in_process(job, say=lambda _: None)
+        run_in_process(job)
         here, there = (
             read_table(record_path(root, job.run_id), RECORD_SCHEMA).drop(columns=TIMES + PLACES)
             for root in (job.runs_root, runs)

@@ -104,7 +104,7 @@ def trained(steady_run: RunConfig, toy_root: Path, tmp_path_factory: pytest.Temp
     """Runs with a trained, not yet evaluated run."""
     job = job_at(steady_run, toy_root, tmp_path_factory.mktemp("trained"), 1)
     job.state_folder.mkdir(parents=True)
-    train(job, Worker(), lambda _: None)
+    train(job, Worker())
     return job.runs_root
 
 
@@ -181,7 +181,7 @@ def test_fewer_workers_keep_the_global_batch(
 def finish_with_statistics_of_its_own(worker: Worker, job: Job) -> None:
     """Train and finish; in between the second worker's running means are far off."""
     job.state_folder.mkdir(parents=True, exist_ok=True)
-    state = train(job, worker, lambda _: None)
+    state = train(job, worker)
     for name, buffer in state.model.named_buffers():
         if "running_mean" in name:
             buffer.sub_(100.0 * worker.rank)

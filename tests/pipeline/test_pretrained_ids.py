@@ -64,7 +64,7 @@ def job_of(config: RunConfig, execution: ExecutionConfig, folder: Path | None) -
 @torch.no_grad()
 def test_swin_sees_our_pixels_as_it_saw_its_own(folder: Path, dual_run: RunConfig, execution: ExecutionConfig) -> None:
     model = build_model(dual_run.model)
-    load_initial_weights(model, job_of(dual_run, execution, folder), lambda _: None)
+    load_initial_weights(model, job_of(dual_run, execution, folder))
     theirs = Swin(SWIN)
     load_swin(theirs, GOLDEN)
     share_BCHW = torch.rand(2, 3, 64, 64)
@@ -94,7 +94,7 @@ def test_a_run_reads_word_pieces_and_so_does_its_predictor(
     folder: Path, dual_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     job = job_of(dual_run, execution, folder)
-    run_in_process(job, say=lambda _: None)
+    run_in_process(job)
     assert job.done
     predictor = Predictor.from_run(job.model_folder)
     assert isinstance(predictor.tokenizer, WordPieceTokenizer)
@@ -111,7 +111,7 @@ def test_other_weights_under_the_same_run_are_refused(
     weights["bert.norm.bias"] += 1
     save_file(weights, folder / "weights.safetensors")
     with pytest.raises(InputError, match="--dual-weights .* is not what has the SHA-256"):
-        load_initial_weights(build_model(dual_run.model), job, lambda _: None)
+        load_initial_weights(build_model(dual_run.model), job)
 
 
 @pytest.mark.parametrize("change", ["lacks", "unexpected", "shape", "nan"])
@@ -128,7 +128,7 @@ def test_weights_that_do_not_fit_are_refused(
     save_file(weights, folder / "weights.safetensors")
     job = job_of(dual_run, execution, folder)
     with pytest.raises(InputError, match=r"bert\.(norm\.bias|pooler)"):
-        load_initial_weights(build_model(dual_run.model), job, lambda _: None)
+        load_initial_weights(build_model(dual_run.model), job)
 
 
 def test_word_pieces_are_berts(folder: Path) -> None:

@@ -27,23 +27,23 @@ def done(micro_run: RunConfig, execution: ExecutionConfig) -> SweepPlan:
     plan = make_plan(SWEEP, lambda seed, _: replace(micro_run, seed=seed), execution, seeds=(0,), provenance=provenance)
     (cell,) = plan.cells
     assert cell.job is not None
-    run_in_process(cell.job, say=lambda _: None)
+    run_in_process(cell.job)
     return plan
 
 
-def test_the_same_command_closes_what_was_left_open(done: SweepPlan) -> None:
-    store, said, record_done = done.runs_root / "mlflow.db", list[str](), run._record_done
+def test_the_same_command_closes_what_was_left_open(done: SweepPlan, caplog: pytest.LogCaptureFixture) -> None:
+    store, record_done = done.runs_root / "mlflow.db", run._record_done
 
     def lose_the_store(*arguments: Any) -> None:
         record_done(*arguments)
         lost_store.lose(store)
 
     with patch.object(run, "_record_done", lose_the_store):
-        assert run.run_sweep(done, experiment="away", say=said.append) == 0
-    assert len([line for line in said if "the same command logs what is missing" in line]) == 1
+        assert run.run_sweep(done, experiment="away") == 0
+    assert len([line for line in caplog.messages if "the same command logs what is missing" in line]) == 1
     assert open_note(done).exists(), "the command would say that there is nothing to run"
     lost_store.find(store)
-    assert run.run_sweep(done, experiment="away", say=said.append) == 0
+    assert run.run_sweep(done, experiment="away") == 0
     assert all_are_closed(done)
 
 
@@ -54,9 +54,9 @@ def test_a_run_that_was_not_logged_stays_to_be_logged(error: BaseException, done
             patch.object(Tracker, "_log_record", side_effect=error),
             pytest.raises((TrackingError, KeyboardInterrupt)),
         ):
-            run.run_sweep(done, experiment="away", say=lambda _: None)
+            run.run_sweep(done, experiment="away")
         assert open_note(done).exists(), "the command would say that there is nothing to run"
-    assert run.run_sweep(done, experiment="away", say=lambda _: None) == 0
+    assert run.run_sweep(done, experiment="away") == 0
     assert all_are_closed(done)
 
 

@@ -32,7 +32,7 @@ def plan(toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPath
     first, last = plan.cells[0].job, plan.cells[-1].job
     assert first is not None
     assert last is not None
-    run_in_process(first, say=lambda _: None)
+    run_in_process(first)
     write_failure(last, "NonFiniteLossError: loss is not finite at step 1", "trace")
     return plan
 
@@ -54,7 +54,7 @@ def test_forgetting_a_cell_makes_it_missing_again(plan: SweepPlan) -> None:
     assert job is not None
     assert forget(plan, "T/No FPN") == [job.run_id]
     assert plan.cells[0].state == "missing"
-    run_in_process(job, say=lambda _: None)
+    run_in_process(job)
     assert plan.cells[0].state == "done"
 
 

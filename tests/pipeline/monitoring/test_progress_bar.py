@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pickle
 import subprocess
@@ -15,8 +16,11 @@ from rich.console import Console
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
+from pipeline.monitoring.console_log import log_to_console
 from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.monitoring.progress_bar import run_bar, sample_bar
+
+log = logging.getLogger("pipeline.test")
 
 
 @pytest.fixture
@@ -37,8 +41,8 @@ def terminal() -> Console:
 
 def test_a_terminal_shows_epoch_loss_steps_and_rate(job: Job) -> None:
     console = terminal()
-    with run_bar(job, console) as say:
-        say("a line above")
+    with log_to_console(), run_bar(job, console):
+        log.info("a line above")
         time.sleep(1.0)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("a line above", "epoch 3/7", "loss 1.2500", "11/29", "8.0 samples/s"):
@@ -46,8 +50,8 @@ def test_a_terminal_shows_epoch_loss_steps_and_rate(job: Job) -> None:
 
 
 def test_elsewhere_there_are_only_lines(job: Job, capsys: pytest.CaptureFixture) -> None:
-    with run_bar(job, Console(file=io.StringIO(), force_terminal=False)) as say:
-        say("one line")
+    with log_to_console(), run_bar(job, Console(file=io.StringIO(), force_terminal=False)):
+        log.info("one line")
     assert capsys.readouterr().out == "one line\n"
 
 
@@ -63,15 +67,16 @@ def test_evaluation_counts_samples_on_a_terminal_alone() -> None:
 def test_a_line_reaches_a_log_file_while_the_run_goes_on(job: Job, tmp_path: Path) -> None:
     log, program = tmp_path / "log", tmp_path / "program.py"
     program.write_text(
-        "import sys, pickle; from pipeline.monitoring.progress_bar import run_bar\n"
-        "with run_bar(pickle.load(open(sys.argv[1], 'rb'))) as say:\n"
-        "    say('epoch 1'); sys.stdin.read()\n"
+        "import logging, sys, pickle; from pipeline.monitoring.console_log import log_to_console\n"
+        "from pipeline.monitoring.progress_bar import run_bar\n"
+        "with log_to_console(), run_bar(pickle.load(open(sys.argv[1], 'rb'))):\n"
+        "    logging.getLogger('pipeline.x').info('epoch 1'); sys.stdin.read()\n"
     )
     (tmp_path / "job").write_bytes(pickle.dumps(job))
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, str(program), str(tmp_path / "job")],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": ""},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "PYTHONUNBUFFERED": ""},
             stdin=subprocess.PIPE,
             stdout=output,
         )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import replace
 
 import pandas as pd
+import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, make_job
+from pipeline.monitoring import run_log
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
-from pipeline.monitoring.run_log import SaidFile
-from pipeline.monitoring.run_monitor import Watcher
+from pipeline.monitoring.run_log import RunLogHandler, log_to_run
+from pipeline.monitoring.run_monitor import RunMonitor
 from pipeline.records import history_path
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
@@ -25,14 +28,17 @@ def job_of(config: RunConfig, execution: ExecutionConfig) -> Job:
     return make_job(config, execution, provenance=PROVENANCE)
 
 
-def test_a_run_is_followed_from_its_first_epoch_to_its_scores(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+def test_a_run_is_followed_from_its_first_epoch_to_its_scores(
+    micro_run: RunConfig, execution: ExecutionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     job = job_of(micro_run, execution)
-    lines: list[str] = []
-    watcher = Watcher([job], labels={job.run_id: "cell"}, say=lines.append)
-    run_in_process(job, say=lambda _: None)
-    watcher.poll()
-    watcher.finish()
-    epochs = [line for line in lines if "epoch" in line]
+    monitor = RunMonitor([job], labels={job.run_id: "cell"})
+    run_in_process(job)
+    monitor.poll()
+    monitor.finish()
+    lines = caplog.messages
+    epochs = [line for line in lines if " epoch " in line]
     assert [re.search(r"epoch +(\d)/2", line)[1] for line in epochs if re.search(r"epoch +(\d)/2", line)] == ["1", "2"]
     assert all(re.search(r"loss \d+\.\d{4} .* samples/s .* left ", line) for line in epochs)
     done = [line for line in lines if "done" in line]
@@ -43,14 +49,14 @@ def test_a_run_is_followed_from_its_first_epoch_to_its_scores(micro_run: RunConf
 
 def test_the_estimate_shares_the_rest_among_those_at_once(micro_run: RunConfig, execution: ExecutionConfig) -> None:
     jobs = [job_of(replace(micro_run, seed=seed), execution) for seed in range(4)]
-    watcher = Watcher(jobs, labels={job.run_id: "cell" for job in jobs}, say=lambda _: None, at_once=2)
-    assert watcher.time_left() == "?"
+    monitor = RunMonitor(jobs, labels={job.run_id: "cell" for job in jobs}, at_once=2)
+    assert monitor.time_left() == "?"
     reading = Progress(
         run_id=jobs[0].run_id, phase="training", epoch=1, epochs=2, step=50, steps=100, samples_per_second=6.0
     )
     ProgressFile(jobs[0].state_folder).write(reading)
     # 100 steps of 6 samples at 6 samples/s and the evaluation's twentieth are 105 s a run; 3.5 runs of it, two at once.
-    assert watcher.time_left() == format_seconds((3 + 1 - 0.475) * (100 / 0.95) / 2)
+    assert monitor.time_left() == format_seconds((3 + 1 - 0.475) * (100 / 0.95) / 2)
 
 
 def test_progress_is_written_at_once_when_the_phase_changes_and_sparsely_else(
@@ -69,23 +75,67 @@ def test_progress_is_written_at_once_when_the_phase_changes_and_sparsely_else(
     assert (read.phase, read.step) == ("evaluating", 3)
 
 
-def test_what_a_worker_says_reaches_the_driver_once(micro_run: RunConfig, execution: ExecutionConfig) -> None:
-    job = job_of(micro_run, execution)
-    job.state_folder.mkdir(parents=True, exist_ok=True)
-    file, lines = SaidFile(job.state_folder), []
-    file.say("of the session before")
-    watcher = Watcher([job], labels={job.run_id: "cell"}, say=lines.append)
-    file.say("passed over checkpoint 7: it is damaged")
-    watcher.poll()
-    file.say("resumed after epoch 6")
-    watcher.poll()
-    watcher.poll()
-    assert lines == ["passed over checkpoint 7: it is damaged", "resumed after epoch 6"]
+def written_elsewhere(job: Job, rank: int, level: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Append to the run's log file as a worker in another process does."""
+    handler = RunLogHandler(job.state_folder, rank=rank, world_size=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_log, "_writer", lambda: "another host:1")
+        handler.emit(
+            logging.makeLogRecord(
+                {
+                    "name": "pipeline.somewhere",
+                    "levelno": level,
+                    "levelname": logging.getLevelName(level),
+                    "msg": message,
+                }
+            )
+        )
 
 
-def test_a_store_that_does_not_answer_is_said_once_and_ends_nothing(
-    micro_run: RunConfig, execution: ExecutionConfig
+def test_records_of_workers_reach_the_driver_once_with_their_rank(
+    micro_run: RunConfig, execution: ExecutionConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caplog.set_level(logging.DEBUG, "pipeline")
+    job = job_of(replace(micro_run, seed=11), execution)
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    written_elsewhere(job, 0, logging.INFO, "of the session before", monkeypatch)
+    monitor = RunMonitor([job], labels={job.run_id: "cell"})
+    written_elsewhere(job, 0, logging.WARNING, "skipped checkpoint 7: it is\ndamaged", monkeypatch)
+    monitor.poll()
+    written_elsewhere(job, 0, logging.INFO, "resumed after epoch 6", monkeypatch)
+    written_elsewhere(job, 1, logging.INFO, "what rank 0 logs too", monkeypatch)
+    written_elsewhere(job, 1, logging.ERROR, "a disk is full", monkeypatch)
+    monitor.poll()
+    monitor.poll()
+    assert caplog.record_tuples == [
+        ("pipeline.somewhere", logging.WARNING, "rank 0: skipped checkpoint 7: it is | damaged"),
+        ("pipeline.somewhere", logging.INFO, "rank 0: resumed after epoch 6"),
+        ("pipeline.somewhere", logging.DEBUG, "rank 1: what rank 0 logs too"),
+        ("pipeline.somewhere", logging.ERROR, "rank 1: a disk is full"),
+    ]
+
+
+def test_records_of_this_process_are_in_the_file_and_are_not_logged_twice(
+    micro_run: RunConfig, execution: ExecutionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = job_of(replace(micro_run, seed=12), execution)
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    monitor = RunMonitor([job], labels={job.run_id: "cell"})
+    with log_to_run(job.state_folder, rank=0, world_size=1):
+        logging.getLogger("pipeline.somewhere").info("a line")
+    logging.getLogger("pipeline.somewhere").warning("after the run")
+    monitor.poll()
+    assert caplog.messages == ["a line", "after the run"]
+    fields = (job.state_folder / "run.log").read_text().rstrip("\n").split("\t")
+    assert fields[1:3] == ["INFO", "0/1"]
+    assert fields[4:] == ["pipeline.somewhere", "a line"]
+
+
+def test_a_store_that_does_not_answer_is_logged_once_and_ends_nothing(
+    micro_run: RunConfig, execution: ExecutionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
     class Away:
         asked = 0
 
@@ -93,15 +143,16 @@ def test_a_store_that_does_not_answer_is_said_once_and_ends_nothing(
             self.asked += 1
             raise InputError("MLflow fails: database is locked")
 
-    job, lines, away = job_of(replace(micro_run, seed=9), execution), [], Away()
+    job, away = job_of(replace(micro_run, seed=9), execution), Away()
     names = {job.run_id: "cell"}
-    watcher = Watcher([job], labels=names, say=lines.append, tracker=away, mlflow_runs=names)  # type: ignore[arg-type]
-    run_in_process(job, say=lambda _: None)
-    watcher.poll()
+    monitor = RunMonitor([job], labels=names, tracker=away, mlflow_runs=names)  # type: ignore[arg-type]
+    run_in_process(job)
+    monitor.poll()
     os.utime(history_path(job.runs_root, job.run_id))  # as another epoch does
-    watcher._done.clear()
-    watcher.poll()
+    monitor._done.clear()
+    monitor.poll()
     assert away.asked == 2
+    lines = caplog.messages
     assert len([line for line in lines if "epochs are logged later: MLflow fails: database is locked" in line]) == 1
     assert any("done: toyplus_unc/val" in line for line in lines)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or passed over, never another configuration's, pruned."""
+"""Checkpoints: whole or skipped, never another configuration's, pruned."""
 
 import errno
 from pathlib import Path
@@ -19,9 +19,8 @@ def save(folder: Path, *epochs: int) -> None:
         checkpoints.save(folder, state(epoch), epoch=epoch, step=epoch * 10)
 
 
-def load(folder: Path, said: list[str] | None = None) -> dict | None:
-    said = [] if said is None else said
-    return checkpoints.load_newest(folder, content_hash="abc", say=said.append)
+def load(folder: Path) -> dict | None:
+    return checkpoints.load_newest(folder, content_hash="abc")
 
 
 def test_the_newest_is_loaded_and_only_two_are_kept(tmp_path: Path) -> None:
@@ -35,7 +34,9 @@ def test_the_newest_is_loaded_and_only_two_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped byte", "no manifest"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path, 1, 2)
     newest = max(tmp_path.glob("*.pt"))
     content = bytearray(newest.read_bytes())
@@ -46,33 +47,34 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Pat
         newest.write_bytes(content)
     else:
         newest.with_suffix(".json").unlink()
-    said: list[str] = []
-    loaded = load(tmp_path, said)
+    loaded = load(tmp_path)
     assert loaded is not None
     assert loaded["epoch"] == 1
-    assert newest.name in said[0]
+    assert newest.name in caplog.messages[0]
 
 
-def test_when_none_is_whole_it_is_said_that_training_starts_anew(tmp_path: Path) -> None:
+def test_when_none_is_whole_a_line_says_that_training_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path, 1, 2)
     for path in tmp_path.glob("*.pt"):
         path.write_bytes(b"damaged")
-    said: list[str] = []
-    assert load(tmp_path, said) is None
-    assert said[-1] == "no checkpoint is left to go on from: training starts at its first step"
-    assert load(tmp_path / "nothing there", said) is None
-    assert len(said) == 3
+    assert load(tmp_path) is None
+    assert caplog.messages[-1] == "no checkpoint is left to resume from: training starts at its first step"
+    assert load(tmp_path / "nothing there") is None
+    assert len(caplog.messages) == 3
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[1]", b'{"bytes": 1}', b'{"sha256": "0", "bytes": '])
-def test_a_damaged_manifest_is_a_damaged_checkpoint(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_a_damaged_checkpoint(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path, 1, 2)
     (tmp_path / "checkpoint-00002-000000020.json").write_bytes(content)
-    said: list[str] = []
-    found = load(tmp_path, said)
+    found = load(tmp_path)
     assert found is not None
     assert found["epoch"] == 1
-    assert "passed over checkpoint-00002-000000020.pt: it is damaged" in said[0]
+    assert "skipped checkpoint-00002-000000020.pt: it is damaged" in caplog.messages[0]
     assert checkpoints.newest_name(tmp_path) == "checkpoint-00001-000000010.pt"
 
 
@@ -85,11 +87,10 @@ def test_a_checkpoint_whose_manifest_cannot_be_written_leaves_nothing(tmp_path: 
     assert checkpoints.newest_name(tmp_path) == "checkpoint-00001-000000010.pt"
 
 
-def test_another_configurations_checkpoint_is_never_continued(tmp_path: Path) -> None:
+def test_another_configurations_checkpoint_is_never_continued(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints.save(tmp_path, state(4, content_hash="other"), epoch=4, step=40)
-    said: list[str] = []
-    assert load(tmp_path, said) is None
-    assert "another configuration (other)" in said[0]
+    assert load(tmp_path) is None
+    assert "another configuration (other)" in caplog.messages[0]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_it_intact(tmp_path: Path) -> None:
