@@ -43,7 +43,7 @@ from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation import evaluate
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.provenance import hardware
 from pipeline.recipes import default_run
 from pipeline.records import SAMPLE_SCHEMA, write_table
@@ -85,7 +85,7 @@ def prepare(folder: Path, *, expressions: int) -> None:
 def job_of(config: RunConfig, folder: Path, **execution: Any) -> Job:
     """Return a job with runs of its own."""
     runs = tempfile.mkdtemp(dir=folder)
-    job = make_job(
+    job = resolve_job(
         config,
         ExecutionConfig(device="cpu", prepared_root=str(folder / "prepared"), runs_root=runs, **execution),
         provenance={"git_commit": "bench", "git_dirty": False, "versions_json": "{}"},
@@ -176,11 +176,11 @@ def bench_scaling(folder: Path, steps: int = 40, rounds: int = 4) -> str:
     )
 
 
-def run_workers(jobs: list[Job], world: int) -> list[dict[str, float]]:
-    """Train jobs at once, each with `world` worker processes of one thread and a core; return the leaders' times."""
+def run_workers(jobs: list[Job], world_size: int) -> list[dict[str, float]]:
+    """Train jobs at once, each by `world_size` processes of one thread and a core; return the times of rank 0."""
     started = [
         torch.multiprocessing.spawn(
-            _train_one, args=(world, job, str(job.runs_root / "times.json"), place), nprocs=world, join=False
+            _train_one, args=(world_size, job, str(job.runs_root / "times.json"), place), nprocs=world_size, join=False
         )
         for place, job in enumerate(jobs)
     ]
@@ -190,13 +190,13 @@ def run_workers(jobs: list[Job], world: int) -> list[dict[str, float]]:
     return [json.loads((job.runs_root / "times.json").read_text()) for job in jobs]
 
 
-def _train_one(rank: int, world: int, job: Job, answer: str, place: int) -> None:
+def _train_one(rank: int, world_size: int, job: Job, answer: str, place: int) -> None:
     torch.set_num_threads(1)
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {(rank + place) % (os.cpu_count() or 1)})
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{answer}.meeting", rank=rank, world_size=world)
-    state = train(job, Worker(rank=rank, world=world))
+    if world_size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{answer}.meeting", rank=rank, world_size=world_size)
+    state = train(job, Worker(rank=rank, world_size=world_size))
     if rank == 0:
         backward = state.phase_seconds["backward"] / len(state.step_seconds)
         first_epoch = len(state.step_seconds) // job.config.train.epochs

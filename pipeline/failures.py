@@ -10,7 +10,7 @@ import torch
 
 from pipeline.files import read_json, write_json
 from pipeline.job import Job
-from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
+from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.training import checkpoints
 from sharedris.errors import InputError
 
@@ -63,7 +63,7 @@ def _out_of_memory_in_words(error: BaseException, job: Job) -> str:
     reading = read_progress(job.state_folder)
     if reading is not None and reading.phase == "evaluating":
         return "out of memory in evaluation, which takes one sample a forward: it needs a device with more memory"
-    size = job.share(job.execution.workers).micro_batch_size
+    size = job.per_rank_batch(job.execution.workers).micro_batch_size
     return (
         f"out of memory with {size} samples a forward: set --micro-batch-size lower (gradient accumulation keeps the "
         "global batch), or --activation-checkpointing"
@@ -76,7 +76,7 @@ def describe_lost_workers(error: BaseException, job: Job) -> str:
     found = re.search(r"running low on memory.*? was (\S+ used / \S+ limit)", texts, re.DOTALL)
     if found is None:
         return innermost(error)
-    size = job.share(job.execution.workers).micro_batch_size
+    size = job.per_rank_batch(job.execution.workers).micro_batch_size
     return (
         f"a node ran out of memory ({found[1]}) and Ray ended a worker there, with {size} samples a forward: set "
         "--micro-batch-size or --loader-workers lower, or give the node more memory "
@@ -108,7 +108,7 @@ def write_failure(job: Job, cause: str, trace: str) -> None:
     try:
         write_json(_failure_path(job), {"run_id": job.run_id, "cause": cause, "trace": trace})
         last = read_progress(job.state_folder) or Progress(run_id=job.run_id, phase="starting")
-        ProgressFile(job.state_folder).write(replace(last, phase="failed", message=cause))
+        job.progress_file.write(replace(last, phase="failed", message=cause))
     except OSError:
         return
 
@@ -118,7 +118,7 @@ def clear_failure(job: Job) -> None:
     _failure_path(job).unlink(missing_ok=True)
     last = read_progress(job.state_folder)
     if last is not None and last.phase == "failed":
-        ProgressFile(job.state_folder).write(replace(last, phase="starting", message=""))
+        job.progress_file.write(replace(last, phase="starting", message=""))
 
 
 def _failure_path(job: Job) -> Path:

@@ -9,13 +9,14 @@ from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.prepare import Manifest, data_fingerprint, load_manifest
+from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
 from pipeline.records import record_path
 from sharedris.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class PerRankBatch:
     """One worker's samples in an optimizer step, and how many forwards of which size they make."""
 
     samples: int
@@ -48,7 +49,7 @@ class Job:
 
     @property
     def state_folder(self) -> Path:
-        """Checkpoints, progress and lease of this run; removed from when the run is done."""
+        """Checkpoints, progress and lease of this run; removed when the run is done."""
         return self.runs_root / "state" / self.run_id
 
     @property
@@ -57,29 +58,39 @@ class Job:
         return self.runs_root / "models" / self.run_id
 
     @property
+    def own_tokenizer(self) -> Path | None:
+        """Tokenizer that the run's weights were trained with; None where the run takes that of the data."""
+        return own_tokenizer(self.config, self.execution)
+
+    @property
+    def progress_file(self) -> ProgressFile:
+        """The file that holds how far the run is."""
+        return ProgressFile(self.state_folder)
+
+    @property
     def done(self) -> bool:
         """Whether the record is on disk: the only sign of a finished run."""
         return record_path(self.runs_root, self.run_id).exists()
 
-    def share(self, world: int) -> Share:
-        """Return one worker's part of an optimizer step among `world` workers."""
-        return share_of(self.config, self.execution, world)
+    def per_rank_batch(self, world_size: int) -> PerRankBatch:
+        """Return one worker's part of an optimizer step among `world_size` workers."""
+        return per_rank_batch_of(self.config, self.execution, world_size)
 
 
-def share_of(config: RunConfig, execution: ExecutionConfig, world: int) -> Share:
-    """Return one worker's part of an optimizer step among `world` workers.
+def per_rank_batch_of(config: RunConfig, execution: ExecutionConfig, world_size: int) -> PerRankBatch:
+    """Return one worker's part of an optimizer step among `world_size` workers.
 
     With fewer workers than the run was asked for (elastic) a forward stays as large as it was, so that it still fits
     into memory, and more of them are accumulated: the global batch is the same.
     """
     batch = config.train.global_batch_size
-    samples = batch // world
+    samples = batch // world_size
     largest = execution.micro_batch_size or batch // execution.workers
     micro = next(size for size in range(max(1, min(largest, samples)), 0, -1) if samples % size == 0)
-    return Share(samples=samples, micro_batch_size=micro, accumulation=samples // micro)
+    return PerRankBatch(samples=samples, micro_batch_size=micro, accumulation=samples // micro)
 
 
-def make_job(
+def resolve_job(
     config: RunConfig,
     execution: ExecutionConfig,
     *,
@@ -136,7 +147,7 @@ def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manif
 def _check_vocabulary(job: Job, manifests: Mapping[str, Manifest]) -> None:
     from sharedris.tokenizers import open_tokenizer
 
-    own, model = own_tokenizer(job.config, job.execution), job.config.model
+    own, model = job.own_tokenizer, job.config.model
     for manifest in manifests.values():
         tokenizer = open_tokenizer(own or manifest.tokenizer_path, model.encoder.text_tokens)
         if tokenizer.vocabulary_size > model.vocabulary_size:

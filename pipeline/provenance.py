@@ -21,7 +21,7 @@ def collect() -> dict[str, Any]:
     return {"git_commit": commit, "git_dirty": dirty, "versions_json": json.dumps(_versions())}
 
 
-def hardware(world: int) -> dict[str, Any]:
+def hardware(world_size: int) -> dict[str, Any]:
     """Return what this worker runs on; called on rank 0, where the work is done."""
     cuda = torch.cuda.is_available()
     return {
@@ -30,7 +30,7 @@ def hardware(world: int) -> dict[str, Any]:
         "logical_cpus": os.cpu_count(),
         "threads_per_worker": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
-        "workers": world,
+        "workers": world_size,
     }
 
 

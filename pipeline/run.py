@@ -8,12 +8,12 @@ import traceback
 import torch
 import torch.distributed as dist
 
-from pipeline.data.dataset.unreadable import damaged_samples
+from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, describe_failure, failure, is_out_of_memory, write_failure
 from pipeline.job import Job
-from pipeline.lifecycle.cleanup import remove_leftovers
-from pipeline.lifecycle.locks import leader_lock
+from pipeline.lifecycle.cleanup import remove_run_state
+from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.score_and_record import finish
 from pipeline.training.trainer import train
@@ -34,18 +34,18 @@ def run_job(job: Job, worker: Worker) -> None:
     """
     # The orphans of a killed driver may have finished the run while this worker waited for them.
     if worker.gather(job.done)[0]:
-        if worker.leads:
-            remove_leftovers(job)
+        if worker.is_main_process:
+            remove_run_state(job)
         return
     if failure(job) is not None:
         raise RunError(str(failure(job)))
     try:
         state = train(job, worker)
-        if worker.leads:
+        if worker.is_main_process:
             _log_replaced(job)
         finish(job, worker, state)
     except Exception as error:
-        if worker.world > 1 and _peer_was_lost(error) and not is_out_of_memory(error):
+        if worker.world_size > 1 and _is_lost_peer(error) and not is_out_of_memory(error):
             raise
         cause = describe_failure(error, job)
         write_failure(job, cause, traceback.format_exc())
@@ -62,18 +62,18 @@ def run_in_process(job: Job) -> None:
     if job.execution.workers != 1:
         raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
     cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
-    with leader_lock(job.state_folder), log_to_run(job.state_folder, rank=0, world_size=1):
+    with rank_zero_lock(job.state_folder), log_to_run(job.state_folder, rank=0, world_size=1):
         run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")))
 
 
 def _log_replaced(job: Job) -> None:
-    damaged = damaged_samples(job.state_folder)
+    damaged = unreadable_samples(job.state_folder)
     if damaged:
         named = "; ".join(sorted(set(damaged.values()))[:_NAMED])
         log.warning("%s: %d training samples could not be read and were replaced: %s", job.run_id, len(damaged), named)
 
 
-def _peer_was_lost(error: Exception) -> bool:
+def _is_lost_peer(error: Exception) -> bool:
     """Whether a collective failed because another worker ended, or because the launcher ends them all.
 
     gloo says the first in a plain RuntimeError. A launcher that has seen a loss, or wants more workers, takes the

@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
-from pipeline.data.dataset.unreadable import damaged_samples
+from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.metrics import Scores
@@ -48,7 +48,7 @@ def measured_columns(job: Job, state: TrainState, worker: Worker, model: nn.Modu
     costs = measure_cost(job.config.model)
     seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else float("nan")
     return {
-        "skipped": len(damaged_samples(job.state_folder)),  # of the training set; evaluation skips none
+        "skipped": len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
         "million_params": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         "gmacs": sum(cost.gmacs for cost in costs),
         "cost_json": json.dumps({cost.component: asdict(cost) for cost in costs}),
@@ -57,9 +57,9 @@ def measured_columns(job: Job, state: TrainState, worker: Worker, model: nn.Modu
         "peak_memory_mib": peak_memory_mib(worker.device),
         "steps": state.step,
         "final_loss": state.history[-1]["loss"],
-        "world_size": worker.world,
+        "world_size": worker.world_size,
         "batch_norm": _batch_norm_in_words(job, state),
-        "hardware_json": json.dumps(hardware(worker.world)),
+        "hardware_json": json.dumps(hardware(worker.world_size)),
         "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
     }
 
@@ -69,7 +69,8 @@ def _batch_norm_in_words(job: Job, state: TrainState) -> str:
     had = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
     synchronized = job.config.train.synchronize_batch_norm
     return "; ".join(
-        sync_batch_norm.describe(synchronized=synchronized, world=world, micro_batch_size=size) for world, size in had
+        sync_batch_norm.describe(synchronized=synchronized, world_size=world_size, micro_batch_size=size)
+        for world_size, size in had
     )
 
 

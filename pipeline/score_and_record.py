@@ -19,9 +19,8 @@ from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import Scores, score
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
-from pipeline.lifecycle.cleanup import remove_leftovers
-from pipeline.monitoring.progress import Progress, ProgressFile
-from pipeline.pretrained_ids import own_tokenizer
+from pipeline.lifecycle.cleanup import remove_run_state
+from pipeline.monitoring.progress import Progress
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
 from pipeline.run_record import identity_columns, measured_columns, score_columns
 from pipeline.training.state import TrainState
@@ -34,13 +33,13 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
     session_started = time.perf_counter()
     model = unwrap(state.model)
     share_buffers(model, worker)
-    if worker.leads:
+    if worker.is_main_process:
         manifest = load_manifest(job.execution.prepared_root, job.config.data.train_sets[0])
         save_model(
             job.model_folder,
             model,
             job.config.model,
-            own_tokenizer(job.config, job.execution) or manifest.tokenizer_path,
+            job.own_tokenizer or manifest.tokenizer_path,
             job.config.evaluation.threshold,
             job.run_id,
             job.config.train.precision,
@@ -54,9 +53,9 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         rows = _evaluate_one(model, dataset, job, worker, progress)
         rates[split] = len(rows) / (time.perf_counter() - begun)
         scored[split] = score_all_protocols(rows, job.config)
-        if worker.leads:
+        if worker.is_main_process:
             write_table(samples_path(job.runs_root, job.run_id, split), rows, SAMPLE_SCHEMA)
-    if worker.leads:
+    if worker.is_main_process:
         _store_attention(model, job, worker)
         seconds = state.seconds + time.perf_counter() - session_started
         common = {**identity_columns(job), **measured_columns(job, state, worker, model), "seconds": seconds}
@@ -66,8 +65,8 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             for protocol, scores in by_protocol.items()
         ]
         write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(records), RECORD_SCHEMA)
-        remove_leftovers(job)
-        ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="done"))
+        remove_run_state(job)
+        job.progress_file.write(Progress(run_id=job.run_id, phase="done"))
     worker.barrier()
 
 
@@ -78,7 +77,7 @@ def _open_split(job: Job, split: str) -> ReferDataset:
         split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
-        tokenizer_path=own_tokenizer(job.config, job.execution),
+        tokenizer_path=job.own_tokenizer,
     )
 
 
@@ -95,9 +94,9 @@ class EvaluationProgress:
     """How far the leading worker is with its shares of all splits together."""
 
     def __init__(self, job: Job, worker: Worker, samples: list[int]) -> None:
-        self._job, self._leads = job, worker.leads
-        self._file = ProgressFile(job.state_folder)
-        self._total = sum(len(range(worker.rank, count, worker.world)) for count in samples)
+        self._job, self._leads = job, worker.is_main_process
+        self._file = job.progress_file
+        self._total = sum(len(range(worker.rank, count, worker.world_size)) for count in samples)
         self._before = 0
 
     def note(self, done: int, share: int) -> None:

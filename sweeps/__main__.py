@@ -15,7 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.files import runs_folder
 from pipeline.lifecycle.signals import TerminatedError
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
-from sweeps.plan import SweepPlan, make_plan, open_note
+from sweeps.plan import SweepPlan, make_plan, open_marker
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
 
@@ -124,7 +124,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     if args.force:
         print(f"forgot {', '.join(forget(plan, args.force))}")
     print(describe(plan), flush=True)
-    if not plan.in_state("missing") and not open_note(plan).exists():
+    if not plan.in_state("missing") and not open_marker(plan).exists():
         print(f"all {len(plan.in_state('done'))} cells that are built are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))

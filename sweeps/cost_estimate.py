@@ -17,7 +17,7 @@ from pipeline.config import RunConfig
 from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
 from pipeline.cost.flops import measure_cost
 from pipeline.recipes import default_run
-from pipeline.training.schedule import make_plan
+from pipeline.training.schedule import plan_steps
 from sharedris.loss import segmentation_loss
 from sharedris.model import build_model
 from sweeps.costs import cost_of
@@ -60,7 +60,7 @@ def price_of(config: RunConfig, prepared_root: str, runs_root: Path) -> Price:
         InputError: for a set that is neither prepared nor of published size.
     """
     counts = count_samples(config, prepared_root)
-    plan = make_plan(config.train, counts.training)
+    plan = plan_steps(config.train, counts.training)
     million_params, forward = cost_of(config.model, runs_root)
     weights_mib = million_params * 1e6 * _BYTES_PER_PARAMETER / 2**20
     return Price(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from sharedris.errors import InputError
 from sweeps.spec import Cell, Sweep, cells_of
 
@@ -75,7 +75,7 @@ def make_plan(
         job, problem = None, ""
         try:
             if cell.config is not None:
-                job = make_job(cell.config, execution, cells=cell.names, provenance=provenance)
+                job = resolve_job(cell.config, execution, cells=cell.names, provenance=provenance)
         except InputError as error:
             if not tolerant:
                 raise
@@ -84,7 +84,7 @@ def make_plan(
     return SweepPlan(sweep=sweep, cells=tuple(planned), runs_root=Path(execution.runs_root).resolve())
 
 
-def open_note(plan: SweepPlan) -> Path:
+def open_marker(plan: SweepPlan) -> Path:
     """Return the file that lies there until all runs of this sweep are closed in MLflow.
 
     Where it lies and nobody runs the sweep, a driver was stopped, or MLflow was away.

@@ -22,11 +22,11 @@ from pipeline.cluster import launch, storage_check, train_run
 from pipeline.failures import RunError, clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
-from pipeline.lifecycle.locks import RunHeldError, driver_lease
+from pipeline.lifecycle.locks import RunHeldError, driver_lock
 from pipeline.lifecycle.signals import sigterm_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
-from sweeps.plan import PlannedCell, SweepPlan, open_note
+from sweeps.plan import PlannedCell, SweepPlan, open_marker
 
 if TYPE_CHECKING:
     from pipeline.monitoring.mlflow_tracker import Tracker
@@ -45,16 +45,16 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
         TerminatedError: SIGTERM, likewise.
     """
     # Here and not above: every trial imports this module, and MLflow alone takes a second.
-    from pipeline.monitoring.mlflow_tracker import Tracker, taken
+    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
 
     missing = plan.in_state("missing")
     runs_root = plan.runs_root
     tracker = Tracker(runs_root, experiment)
     with contextlib.ExitStack() as leases:
         # One driver a sweep; cells that it has in common with another sweep are left to whoever holds them.
-        leases.enter_context(driver_lease(runs_root / "sweeps" / plan.sweep.name))
+        leases.enter_context(driver_lock(runs_root / "sweeps" / plan.sweep.name))
         own = _lease(missing, leases)
-        note = open_note(plan)
+        note = open_marker(plan)
         note.touch()
         parent = tracker.parent(_sweep_key(plan), {"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)})
         try:
@@ -64,10 +64,10 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
                 with launch.ray_cluster():
                     closed = _run_missing(plan, own, parent, tracker)
         except BaseException:
-            taken(lambda: tracker.interrupted(parent))  # the note stays: what was done may not be closed there
+            try_logging(lambda: tracker.interrupted(parent))  # the note stays: what was done may not be closed there
             raise
         complete = not plan.in_state("missing")
-        if taken(lambda: tracker.finish_parent(parent, complete=complete)) and closed:
+        if try_logging(lambda: tracker.finish_parent(parent, complete=complete)) and closed:
             note.unlink(missing_ok=True)
     log.info("MLflow: %s, experiment %s; make ui shows it", without_password(tracking_uri(runs_root)), experiment)
     return _report_failures(missing)
@@ -75,7 +75,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
 
 def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Tracker) -> bool:
     """Return whether MLflow took how each of them ended."""
-    from pipeline.monitoring.mlflow_tracker import taken
+    from pipeline.monitoring.mlflow_tracker import try_logging
 
     held = launch.capacity(own[0].execution)
     storage_check.check_shared_storage(own[0].runs_root, own[0].execution.reads)
@@ -90,7 +90,7 @@ def _run_missing(plan: SweepPlan, own: Sequence[Job], parent: str, tracker: Trac
             _fan_out(own, name=f"tune-{plan.sweep.name}", at_once=held.trials)
     finally:
         monitor.finish()
-        closed = taken(lambda: _close(own, children, tracker))
+        closed = try_logging(lambda: _close(own, children, tracker))
     return closed
 
 
@@ -135,7 +135,7 @@ def _lease(missing: Sequence[PlannedCell], leases: contextlib.ExitStack) -> list
         job = planned.job
         assert job is not None
         try:
-            leases.enter_context(driver_lease(job.state_folder))
+            leases.enter_context(driver_lock(job.state_folder))
         except RunHeldError as error:
             log.warning("%s: left out, %s", planned.cell.label, error.message)
             continue

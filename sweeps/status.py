@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.files import read_json
 from pipeline.job import Job
-from pipeline.lifecycle.locks import is_driven
+from pipeline.lifecycle.locks import has_live_driver
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
@@ -47,7 +47,7 @@ def _progress(job: Job) -> str:
     failed = read_json(job.state_folder / "failure.json")
     if failed is not None:
         return f"failed: {failed['cause']}"
-    progress, driven = read_progress(job.state_folder), is_driven(job.state_folder)
+    progress, driven = read_progress(job.state_folder), has_live_driver(job.state_folder)
     if progress is None or progress.phase == "done":  # done once, but its record was taken away
         return "starting" if driven else ""
     words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

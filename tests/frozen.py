@@ -47,7 +47,7 @@ from pipeline.data.prepared.manifest import IMAGE_SCHEMA, REF_SCHEMA
 from pipeline.data.prepared.prepare import load_manifest, prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import (
     COST_SCHEMA,
@@ -289,7 +289,7 @@ class Training:
             workers=self.workers,
             micro_batch_size=self.micro_batch_size,
         )
-        return make_job(config, execution, cells=("frozen/cell",), provenance=_PROVENANCE)
+        return resolve_job(config, execution, cells=("frozen/cell",), provenance=_PROVENANCE)
 
 
 def _modules(fpn: FpnKind, decoder: DecoderKind) -> dict[str, Any]:

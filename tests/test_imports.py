@@ -23,6 +23,7 @@ ORDER = """
     sharedris.overlay
 
     pipeline.files  pipeline.provenance
+    pipeline.monitoring.progress
     pipeline.records
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids

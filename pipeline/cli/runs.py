@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.files import read_json, runs_folder
-from pipeline.lifecycle.locks import is_driven
+from pipeline.lifecycle.locks import has_live_driver
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
 
@@ -50,7 +50,7 @@ def _state_words(folder: Path) -> str:
     failure = read_json(folder / "failure.json")
     if failure is not None:
         return f"failed    {failure['cause']}"
-    progress, driven = read_progress(folder), is_driven(folder)
+    progress, driven = read_progress(folder), has_live_driver(folder)
     if progress is None or progress.phase == "done":  # done once, but its record was taken away
         return "running   starting" if driven else "not begun"
     word = "running  " if driven else "interrupted"

@@ -14,7 +14,7 @@ from pipeline.cli.run_options import add_execution_arguments, add_run_arguments,
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
-from pipeline.job import Job, make_job, share_of
+from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
 
@@ -65,7 +65,7 @@ def _execution(args: argparse.Namespace, config: RunConfig) -> ExecutionConfig:
     execution = execution_config(args)
     if args.preset is None or "micro_batch_size" in getattr(args, "given", ()):
         return execution
-    return replace(execution, micro_batch_size=share_of(config, execution, execution.workers).micro_batch_size)
+    return replace(execution, micro_batch_size=per_rank_batch_of(config, execution, execution.workers).micro_batch_size)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     check_workers_fit(execution)
     from pipeline.provenance import collect
 
-    job = make_job(config, execution, cells=("train",), provenance=collect())
+    job = resolve_job(config, execution, cells=("train",), provenance=collect())
     use_ray = args.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
     return _train(job, execution, use_ray=use_ray, experiment=args.experiment)
 
@@ -87,7 +87,7 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
     from pipeline.cost.estimate import describe_plan
 
     try:
-        job = make_job(config, execution)
+        job = resolve_job(config, execution)
         state = f"{job.run_id} ({'done' if job.done else 'not done'})"
     except InputError as error:
         state = f"not to be started yet: {error.message}"
@@ -97,15 +97,15 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
 
 def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
     from pipeline.failures import RunError, clear_failure
-    from pipeline.lifecycle.cleanup import remove_leftovers
-    from pipeline.lifecycle.locks import driver_lease
+    from pipeline.lifecycle.cleanup import remove_run_state
+    from pipeline.lifecycle.locks import driver_lock
     from pipeline.monitoring.progress_bar import run_bar
     from pipeline.monitoring.run_monitor import RunMonitor
 
     with contextlib.ExitStack() as held:
-        held.enter_context(driver_lease(job.state_folder))
+        held.enter_context(driver_lock(job.state_folder))
         if job.done:  # seen under the lease: another driver may have finished it just now
-            remove_leftovers(job)
+            remove_run_state(job)
             if experiment is not None:
                 _log_what_is_missing(job, experiment)
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
@@ -145,9 +145,9 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:
     """Log a run that is done, where MLflow has not taken its end."""
-    from pipeline.monitoring.mlflow_tracker import Tracker, taken
+    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
 
-    taken(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale))
+    try_logging(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale))
 
 
 @contextlib.contextmanager
@@ -157,11 +157,11 @@ def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
         yield {}
         return
     from pipeline.failures import failure
-    from pipeline.monitoring.mlflow_tracker import Tracker, taken
+    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
 
     tracker = Tracker(job.runs_root, experiment)
     child = tracker.child(job, None, job.config.model.scale)
     try:
         yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
     finally:
-        taken(lambda: tracker.close(job, child, cause=failure(job)))
+        try_logging(lambda: tracker.close(job, child, cause=failure(job)))

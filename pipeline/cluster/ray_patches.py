@@ -52,8 +52,8 @@ class RunTrainer(TorchTrainer):
         job: Job = self.train_loop_config["job"]
         parts["failure_policy"] = RetryWhileProgress(self.run_config.failure_config, str(job.state_folder))
         if self.scaling_config.elasticity_enabled:
-            parts["scaling_policy"] = EvenShares(self.scaling_config, job.config.train.global_batch_size)
-        controller = OwnController(**parts)
+            parts["scaling_policy"] = EvenWorkerCounts(self.scaling_config, job.config.train.global_batch_size)
+        controller = InProcessController(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
 
@@ -61,7 +61,7 @@ class RunTrainer(TorchTrainer):
         """Leave Ctrl-C alone: Ray's handler makes `fit` return as if the run had ended."""
 
 
-class OwnWorkerGroup(WorkerGroup):
+class InProcessWorkerGroup(WorkerGroup):
     """A worker group that a driver may start, which is no actor.
 
     The workers are told of their controller only for `get_all_reported_checkpoints`, and ours report none to Ray.
@@ -72,10 +72,10 @@ class OwnWorkerGroup(WorkerGroup):
             super()._init_train_context_on_workers(*parts)
 
 
-class OwnController(TrainController):
+class InProcessController(TrainController):
     """A controller that is a plain object of the process that calls `fit`."""
 
-    worker_group_cls = OwnWorkerGroup
+    worker_group_cls = InProcessWorkerGroup
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
@@ -114,7 +114,7 @@ def _would_fail_again(error: Any) -> bool:
     return any(isinstance(getattr(failure, "_base_exc", failure), RunError) for failure in failures)
 
 
-class EvenShares(ElasticScalingPolicy):
+class EvenWorkerCounts(ElasticScalingPolicy):
     """Starts as many workers as there is room for and as share the global batch evenly."""
 
     def __init__(self, scaling_config: ScalingConfig, global_batch_size: int) -> None:
@@ -126,7 +126,7 @@ class EvenShares(ElasticScalingPolicy):
         return next((count for count in range(room, 0, -1) if self._global_batch_size % count == 0), 0)
 
 
-class PlacementGroupNote(WorkerGroupCallback):
+class RecordPlacementGroup(WorkerGroupCallback):
     """Writes down the placement group of a worker group, so that it can be freed when its controller is gone.
 
     Ray's own cleaner needs the dashboard and fails beside a second Ray on the host (ray#54305, ray#65443); then a
@@ -148,7 +148,7 @@ class PlacementGroupNote(WorkerGroupCallback):
 
 
 @dataclass
-class NodeTorchConfig(TorchConfig):
+class NodeInterfaceTorchConfig(TorchConfig):
     """TorchConfig whose gloo binds to the interface of the node's own Ray address."""
 
     @property

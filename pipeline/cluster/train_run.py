@@ -17,11 +17,11 @@ from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 
 from pipeline.cluster.launch import set_environment, wants_gpu
-from pipeline.cluster.ray_patches import NodeTorchConfig, PlacementGroupNote, RunTrainer
+from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RecordPlacementGroup, RunTrainer
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.job import Job
-from pipeline.lifecycle.locks import leader_lock
+from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.records import record_path
 from pipeline.run import run_job
@@ -56,7 +56,7 @@ def fit(job: Job) -> None:
     trainer = RunTrainer(
         worker_loop,
         train_loop_config={"job": job, "sign": sign},
-        torch_config=NodeTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        torch_config=NodeInterfaceTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
             use_gpu=wants_gpu(execution),
@@ -67,7 +67,7 @@ def fit(job: Job) -> None:
             name=name,
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=RESTARTS),
-            callbacks=[PlacementGroupNote(str(job.state_folder))],
+            callbacks=[RecordPlacementGroup(str(job.state_folder))],
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -98,20 +98,20 @@ def worker_loop(config: dict[str, Any]) -> None:
     """Run the job as one worker of a Ray Train worker group."""
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    worker = Worker(rank=rank, world=context.get_world_size(), device=get_device())
+    worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device())
     job: Job = config["job"]
-    refuse_blind_node(job, config["sign"])
+    require_marker_file(job, config["sign"])
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only fight its neighbours.
         torch.set_num_threads(1)
     with contextlib.ExitStack() as held:
-        if worker.leads:
-            held.enter_context(leader_lock(job.state_folder))
-        held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world))
+        if worker.is_main_process:
+            held.enter_context(rank_zero_lock(job.state_folder))
+        held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world_size))
         run_job(job, worker)
 
 
-def refuse_blind_node(job: Job, sign: Path) -> None:
+def require_marker_file(job: Job, sign: Path) -> None:
     """Refuse to work where the driver's sign is not seen: on a node that came back without its mount, or before it.
 
     Raises:

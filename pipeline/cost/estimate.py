@@ -8,9 +8,9 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_cost
 from pipeline.data.catalog import find_set
 from pipeline.data.prepared.prepare import load_manifest
-from pipeline.job import Share, share_of
+from pipeline.job import PerRankBatch, per_rank_batch_of
 from pipeline.monitoring.durations import format_seconds
-from pipeline.training.schedule import make_plan
+from pipeline.training.schedule import plan_steps
 from sharedris.errors import InputError
 
 FLOPS_PER_MAC = 2
@@ -75,11 +75,11 @@ def describe_plan(
         worker_gflops: sustained rate of one worker in GFLOP/s (two per multiply-accumulate); without it no hours.
     """
     counts = count_samples(config, execution.prepared_root)
-    plan = make_plan(config.train, counts.training)
+    plan = plan_steps(config.train, counts.training)
     costs = measure_cost(config.model)
     forward = sum(cost.gmacs for cost in costs)
     training = forward * TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs
-    share = share_of(config, execution, execution.workers)
+    share = per_rank_batch_of(config, execution, execution.workers)
     lines = {
         "run": state,
         "model": f"{config.model.scale}, {config.model.variant}",
@@ -99,7 +99,7 @@ def describe_plan(
     return "\n".join(f"{name:<16} {text}" for name, text in lines.items())
 
 
-def _batch_in_words(config: RunConfig, execution: ExecutionConfig, share: Share) -> str:
+def _batch_in_words(config: RunConfig, execution: ExecutionConfig, share: PerRankBatch) -> str:
     return (
         f"{config.train.global_batch_size} = {execution.workers} workers x {share.micro_batch_size} samples "
         f"x {share.accumulation} accumulated"

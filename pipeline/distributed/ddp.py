@@ -27,7 +27,7 @@ def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -
         static_graph: every step uses the same parameters once; holds unless gradients are accumulated, since it
             forbids `no_sync`.
     """
-    if worker.world == 1:
+    if worker.world_size == 1:
         return model
     wrapped = nn.parallel.DistributedDataParallel(
         model,
@@ -41,7 +41,7 @@ def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -
         all_float32 = all(parameter.dtype == torch.float32 for parameter in trained)
         memory = open_host_memory(sum(map(Tensor.numel, trained)), worker) if all_float32 else None
         if memory is None:
-            wrapped.register_comm_hook(worker.world, _mean_over_sockets)
+            wrapped.register_comm_hook(worker.world_size, _mean_over_sockets)
         else:
             wrapped.register_comm_hook(_SharedGradients(memory), _mean_in_host_memory)
     return wrapped
@@ -82,16 +82,16 @@ def _mean_in_host_memory(state: _SharedGradients, bucket: dist.GradBucket) -> to
     return state.add(bucket)
 
 
-def _mean_over_sockets(world: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _mean_over_sockets(world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     own = bucket.buffer()
-    rows = [torch.empty_like(own) for _ in range(world)]
+    rows = [torch.empty_like(own) for _ in range(world_size)]
     all_have_sent = dist.all_gather(rows, own, async_op=True)
 
     def mean(_: Any) -> Tensor:
         total = rows[0]
         for row in rows[1:]:
             total += row
-        return total.div_(world)
+        return total.div_(world_size)
 
     return all_have_sent.get_future().then(mean)
 

@@ -25,19 +25,19 @@ class Worker:
     """One process of a run: its rank, how many there are, and its device."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this worker writes the run's files."""
         return self.rank == 0
 
     def gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
         """Return every worker's value in order of rank, on every worker."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [value]
-        values: list[Any] = [None] * self.world
+        values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value, group=group)
         return values
 
@@ -48,7 +48,7 @@ class Worker:
         Workers of unequal speed may be hours apart at its end. Through gloo, which tells a lost peer at once, and
         which leaves the GPUs' memory alone.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             yield None
             return
         group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
@@ -57,7 +57,7 @@ class Worker:
 
     def barrier(self) -> None:
         """Wait for all workers."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.barrier()
 
     def sum(self, values: list[float]) -> list[float]:
@@ -96,6 +96,6 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def share_buffers(model: nn.Module, worker: Worker) -> None:
     """Give every rank the leader's buffers (running statistics), so that all evaluate the same model."""
-    if worker.world > 1:
+    if worker.world_size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)

@@ -47,9 +47,9 @@ class HostMemory:
     """
 
     def __init__(self, memory: Tensor, values: int, worker: Worker, others: list[int]) -> None:
-        counts = memory[: worker.world * _LINE_BYTES].numpy().view(np.int64)
+        counts = memory[: worker.world_size * _LINE_BYTES].numpy().view(np.int64)
         self._turns_of_all = counts[:: _LINE_BYTES // counts.itemsize]
-        self._rows = memory[worker.world * _LINE_BYTES :].view(torch.float32).view(2, worker.world, values)
+        self._rows = memory[worker.world_size * _LINE_BYTES :].view(torch.float32).view(2, worker.world_size, values)
         self._rank, self._turn = worker.rank, 0
         self._ended = select.poll()
         for descriptor in others:
@@ -95,9 +95,9 @@ def open_host_memory(values: int, worker: Worker) -> HostMemory | None:
     """
     if len(set(worker.gather(_host()))) > 1 or platform.machine() not in _KEEPS_ORDER_OF_STORES:
         return None
-    size = worker.world * (_LINE_BYTES + 2 * values * _FLOAT_BYTES)
+    size = worker.world_size * (_LINE_BYTES + 2 * values * _FLOAT_BYTES)
     descriptor, offer = None, None
-    if worker.leads:
+    if worker.is_main_process:
         with contextlib.suppress(AttributeError, OSError):  # not Linux; no memory left
             descriptor = os.memfd_create("workers")
             os.posix_fallocate(descriptor, 0, size)
@@ -106,7 +106,7 @@ def open_host_memory(values: int, worker: Worker) -> HostMemory | None:
         offer = worker.gather(offer)[0]
         memory = None if offer is None else _map(offer, size)
         nonce = secrets.token_bytes(8)
-        if worker.leads and memory is not None:
+        if worker.is_main_process and memory is not None:
             memory[-8:] = torch.frombuffer(bytearray(nonce), dtype=torch.uint8)
         nonces, processes = zip(*worker.gather((nonce, os.getpid())), strict=True)
         # Another container may have a process of that number with another file of that number.

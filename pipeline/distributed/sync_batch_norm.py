@@ -107,7 +107,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 def synchronize(model: nn.Module, worker: Worker) -> nn.Module:
     """Return the model with every BatchNorm2d reduced over the workers; the identity for one worker; collective."""
-    if worker.world == 1:
+    if worker.world_size == 1:
         return model
     if worker.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -134,10 +134,10 @@ def _converted(norm: nn.BatchNorm2d, memory: HostMemory | None) -> GlobalBatchNo
     return converted
 
 
-def describe(*, synchronized: bool, world: int, micro_batch_size: int) -> str:
+def describe(*, synchronized: bool, world_size: int, micro_batch_size: int) -> str:
     """Return in words over how many samples the head's batch statistics were taken, for the record."""
-    if world == 1:
+    if world_size == 1:
         return f"over {micro_batch_size} samples of 1 worker"
     if synchronized:
-        return f"over {micro_batch_size * world} samples of {world} workers, synchronised"
-    return f"over {micro_batch_size} samples of each of {world} workers, not synchronised"
+        return f"over {micro_batch_size * world_size} samples of {world_size} workers, synchronised"
+    return f"over {micro_batch_size} samples of each of {world_size} workers, not synchronised"

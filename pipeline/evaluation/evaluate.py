@@ -1,8 +1,8 @@
 """Exact evaluation: every sample once, integer counts, all protocols from one forward pass.
 
-Worker `rank` of `world` takes the samples `range(rank, N, world)`. There is no collective inside the loop, since the
-shares differ by one; the rows are gathered afterwards and sorted by index, so that the result has the same bits for
-any number of workers.
+Worker `rank` of `world_size` takes the samples `range(rank, N, world_size)`. The loop has no collective, since the
+numbers of samples differ by one. The rows are gathered afterwards and sorted by index, so the result has the same bits
+for any number of workers.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def evaluate_split(
         dataset,
         batch_size=evaluation.batch_size,
         rank=worker.rank,
-        world=worker.world,
+        world_size=worker.world_size,
         workers=loader_workers,
         pin_memory=worker.device.type == "cuda",
     )
-    own = len(range(worker.rank, len(dataset), worker.world))
+    own = len(range(worker.rank, len(dataset), worker.world_size))
     rows: list[dict[str, Any]] = []
     with worker.patient_group() as group:
         for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker):

@@ -18,7 +18,7 @@ def remove_checkpoints(job: Job) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_leftovers(job: Job) -> None:
+def remove_run_state(job: Job) -> None:
     """Remove these and what killed writers left half-written under the run's name; for who holds its lease."""
     remove_checkpoints(job)
     remove_partials(job.state_folder)

@@ -29,7 +29,7 @@ class RunHeldError(InputError):
 
 
 @contextlib.contextmanager
-def driver_lease(state_folder: Path) -> Iterator[None]:
+def driver_lock(state_folder: Path) -> Iterator[None]:
     """Hold a run as its driver.
 
     Raises:
@@ -60,14 +60,14 @@ def driver_lease(state_folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def say_that_we_drive(state_folder: Path) -> None:
+def update_heartbeat(state_folder: Path) -> None:
     """Freshen the driver's note, from time to time: other hosts cannot ask for its process."""
     with contextlib.suppress(FileNotFoundError):
         os.utime(state_folder / "driver.json")
 
 
 @contextlib.contextmanager
-def leader_lock(state_folder: Path) -> Iterator[None]:
+def rank_zero_lock(state_folder: Path) -> Iterator[None]:
     """Hold a run as its leading worker, waiting for an orphan of an earlier driver to end.
 
     Raises:
@@ -85,7 +85,7 @@ def leader_lock(state_folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_driven(state_folder: Path) -> bool:
+def has_live_driver(state_folder: Path) -> bool:
     """Return whether a driver works on a run, as its note tells; on another host, as long as the note is fresh."""
     path = state_folder / "driver.json"
     note = read_json(path)

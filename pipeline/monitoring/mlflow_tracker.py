@@ -55,7 +55,7 @@ def _one_line(runs_root: Path) -> Iterator[None]:
         raise TrackingError(without_password(f"MLflow ({tracking_uri(runs_root)}) fails: {cause}"), remedy) from error
 
 
-def taken(action: Callable[[], None]) -> bool:
+def try_logging(action: Callable[[], None]) -> bool:
     """Call what logs to MLflow and return whether the store took it; on an error log a warning and go on.
 
     The records are on disk, so a store that fails loses nothing.

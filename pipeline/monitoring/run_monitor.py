@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.job import Job
-from pipeline.lifecycle.locks import say_that_we_drive
+from pipeline.lifecycle.locks import update_heartbeat
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.monitoring.run_log import RunLogTail
@@ -88,7 +88,7 @@ class RunMonitor:
         if time.monotonic() - self._beaten > _BEAT_SECONDS:
             self._beaten = time.monotonic()
             for job in self._jobs.values():
-                say_that_we_drive(job.state_folder)
+                update_heartbeat(job.state_folder)
         for run_id, job in self._jobs.items():
             if run_id in self._done:
                 continue

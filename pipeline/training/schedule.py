@@ -8,7 +8,7 @@ from pipeline.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class StepPlan:
     """How many samples, steps and epochs a run has; follows from the job and the data alone."""
 
     samples_per_epoch: int
@@ -21,9 +21,9 @@ class Plan:
         return self.steps_per_epoch * self.epochs
 
 
-def make_plan(train: TrainConfig, training_samples: int) -> Plan:
+def plan_steps(train: TrainConfig, training_samples: int) -> StepPlan:
     """Return the plan; an epoch drops the samples that do not fill a global batch."""
     if train.max_samples_per_epoch is not None:
         training_samples = min(training_samples, train.max_samples_per_epoch)
     steps = training_samples // train.global_batch_size
-    return Plan(samples_per_epoch=steps * train.global_batch_size, steps_per_epoch=steps, epochs=train.epochs)
+    return StepPlan(samples_per_epoch=steps * train.global_batch_size, steps_per_epoch=steps, epochs=train.epochs)

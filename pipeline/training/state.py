@@ -72,7 +72,7 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
     now = time.perf_counter()
     state.seconds += now - state.session_started
     state.session_started = now
-    if worker.leads:
+    if worker.is_main_process:
         values = {
             "content_hash": job.content_hash,
             "model": unwrap(state.model).state_dict(),
@@ -98,7 +98,7 @@ def restore(state: TrainState, saved: dict[str, Any], worker: Worker, *, seed: i
     for name in _COUNTERS:
         setattr(state, name, saved[name])
     ranks = saved["ranks"]
-    if len(ranks) == worker.world:
+    if len(ranks) == worker.world_size:
         own = ranks[worker.rank]
         restore_random_state(own["random"], worker.device)
         state.sums = EpochSums(**own["sums"])

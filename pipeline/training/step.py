@@ -70,7 +70,7 @@ def train_step(
     statistics = _running_statistics(model)
     for position, batch in enumerate(micro_batches):
         last = position == len(micro_batches) - 1
-        with contextlib.nullcontext() if last or worker.world == 1 else model.no_sync():  # type: ignore[operator]
+        with contextlib.nullcontext() if last or worker.world_size == 1 else model.no_sync():  # type: ignore[operator]
             started = time.perf_counter()
             with autocast(train.precision, worker.device):
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)

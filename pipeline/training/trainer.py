@@ -17,18 +17,17 @@ from torch import nn
 
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, train_loader
-from pipeline.data.dataset.unreadable import ReplaceDamaged
+from pipeline.data.dataset.unreadable import ReplaceUnreadable
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.allocator import keep_freed_memory
 from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
 from pipeline.job import Job
 from pipeline.monitoring.progress import Progress, ProgressFile
-from pipeline.pretrained_ids import own_tokenizer
 from pipeline.training import checkpoints
 from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.training.pretrained import load_initial_weights
-from pipeline.training.schedule import Plan, make_plan
+from pipeline.training.schedule import StepPlan, plan_steps
 from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.training.step import StepResult, train_step
 from sharedris.errors import InputError
@@ -49,17 +48,17 @@ def train(job: Job, worker: Worker) -> TrainState:
     if worker.device.type == "cpu":
         keep_freed_memory()
     dataset = open_training_data(job)
-    plan = make_plan(job.config.train, len(dataset))
+    plan = plan_steps(job.config.train, len(dataset))
     if plan.steps_per_epoch == 0:  # known here alone: combined sets leave out what another one holds out
         raise InputError(
             f"{len(dataset)} training samples do not fill one global batch of {job.config.train.global_batch_size}",
             "Lower --global-batch-size",
         )
-    if worker.leads:
+    if worker.is_main_process:
         for name, counts in left_out(dataset).items():
             log.info("%s: left out of %s, held out elsewhere: %s", job.run_id, name, counts)
     state = start(job, worker)
-    progress = ProgressFile(job.state_folder)
+    progress = job.progress_file
     while state.epoch < plan.epochs:
         _run_epoch(job, worker, state, plan, dataset, progress)
         _finish_epoch(job, worker, state, plan)
@@ -88,10 +87,10 @@ def open_training_data(job: Job) -> Any:
         text_tokens=encoder.text_tokens,
         horizontal_flip=job.config.data.horizontal_flip,
         seed=job.config.seed,
-        tokenizer_path=own_tokenizer(job.config, job.execution),
+        tokenizer_path=job.own_tokenizer,
     )
     if job.config.train.damaged_samples == "replace":
-        return ReplaceDamaged(dataset, job.state_folder)
+        return ReplaceUnreadable(dataset, job.state_folder)
     return dataset
 
 
@@ -107,14 +106,14 @@ def start(job: Job, worker: Worker) -> TrainState:
         model = sync_batch_norm.synchronize(model, worker)
     _apply_execution_options(model, job)
     state = TrainState(
-        model=wrap_for_training(model, worker, static_graph=job.share(worker.world).accumulation == 1),
+        model=wrap_for_training(model, worker, static_graph=job.per_rank_batch(worker.world_size).accumulation == 1),
         optimizer=build_optimizer(model, job.config.optim),
         scaler=torch.amp.GradScaler(worker.device.type, enabled=job.config.train.precision == "fp16"),
     )
     seed_everything(job.config.seed, rank=worker.rank + 1)
     if saved is not None:
         restore(state, saved, worker, seed=job.config.seed)
-    if worker.leads:
+    if worker.is_main_process:
         write_history(job, state)  # forgets epochs that no checkpoint holds
         if saved is not None:
             log.info("%s: resumed after epoch %d, step %d", job.run_id, state.epoch, state.step)
@@ -124,10 +123,10 @@ def start(job: Job, worker: Worker) -> TrainState:
 def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
     """Return the newest whole checkpoint; the leader chooses it for all, so that no two ranks start apart."""
     saved = None
-    if worker.leads:
+    if worker.is_main_process:
         saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash)
     chosen = worker.gather(None if saved is None else (saved["epoch"], saved["step"]))[0]
-    if chosen is not None and not worker.leads:
+    if chosen is not None and not worker.is_main_process:
         epoch, step = chosen
         saved = checkpoints.load(checkpoints.path_of(job.state_folder, epoch=epoch, step=step))
     return saved
@@ -141,9 +140,11 @@ def _apply_execution_options(model: nn.Module, job: Job) -> None:
         model.compile()
 
 
-def _run_epoch(job: Job, worker: Worker, state: TrainState, plan: Plan, dataset: Any, progress: ProgressFile) -> None:
+def _run_epoch(
+    job: Job, worker: Worker, state: TrainState, plan: StepPlan, dataset: Any, progress: ProgressFile
+) -> None:
     state.model.train()
-    share = job.share(worker.world)
+    share = job.per_rank_batch(worker.world_size)
     batches = _batches(job, worker, state, dataset)
     every = job.execution.checkpoint_every_steps
     while state.step_in_epoch < plan.steps_per_epoch:
@@ -164,20 +165,20 @@ def _run_epoch(job: Job, worker: Worker, state: TrainState, plan: Plan, dataset:
         state.sums.add(result)
         state.step += 1
         state.step_in_epoch += 1
-        _note_times(state, result, waited, time.perf_counter() - begun)
-        if worker.leads and progress.due("training", state.epoch + 1):
-            progress.write(_reading(job, state, plan))
+        _record_times(state, result, waited, time.perf_counter() - begun)
+        if worker.is_main_process and progress.due("training", state.epoch + 1):
+            progress.write(_progress_of(job, state, plan))
         if every and state.step % every == 0 and state.step_in_epoch < plan.steps_per_epoch:
             save_checkpoint(job, worker, state)
 
 
 def _batches(job: Job, worker: Worker, state: TrainState, dataset: Any) -> Iterator[Batch]:
-    share = job.share(worker.world)
+    share = job.per_rank_batch(worker.world_size)
     loader = train_loader(
         dataset,
         batch_size=share.micro_batch_size,
         rank=worker.rank,
-        world=worker.world,
+        world_size=worker.world_size,
         seed=job.config.seed,
         epoch=state.epoch,
         workers=job.execution.loader_workers,
@@ -188,7 +189,7 @@ def _batches(job: Job, worker: Worker, state: TrainState, dataset: Any) -> Itera
         yield batch.to(worker.device, non_blocking=True)
 
 
-def _note_times(state: TrainState, result: StepResult, waited: float, whole: float) -> None:
+def _record_times(state: TrainState, result: StepResult, waited: float, whole: float) -> None:
     state.sums.seconds += whole
     state.sums.data_seconds += waited
     state.step_seconds = [*state.step_seconds[-_REMEMBERED_STEPS:], whole]
@@ -198,7 +199,7 @@ def _note_times(state: TrainState, result: StepResult, waited: float, whole: flo
         state.phase_seconds[name] = spent
 
 
-def _reading(job: Job, state: TrainState, plan: Plan) -> Progress:
+def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
     recent = statistics.fmean(state.step_seconds[-50:])
     return Progress(
         run_id=job.run_id,
@@ -212,11 +213,11 @@ def _reading(job: Job, state: TrainState, plan: Plan) -> Progress:
     )
 
 
-def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: Plan) -> None:
+def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: StepPlan) -> None:
     """Add the epoch to the history: means over all workers, added in order of rank; skipped steps count in none."""
     sums = state.sums
     counted = max(1, sums.steps)
-    means = [value / worker.world for value in worker.sum((sums.terms / counted).tolist())]
+    means = [value / worker.world_size for value in worker.sum((sums.terms / counted).tolist())]
     state.history.append(
         {
             "epoch": state.epoch + 1,
@@ -228,8 +229,8 @@ def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: Plan) -> No
             "dice": means[2],
             "gradient_norm": sums.gradient_norm / counted,
             "learning_rate": learning_rate_at(state.step - 1, plan.steps, job.config.optim),
-            "world_size": worker.world,
-            "micro_batch_size": job.share(worker.world).micro_batch_size,
+            "world_size": worker.world_size,
+            "micro_batch_size": job.per_rank_batch(worker.world_size).micro_batch_size,
             "seconds": sums.seconds,
             "data_seconds": sums.data_seconds,
         }

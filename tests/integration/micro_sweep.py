@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig
 from sharedris.config import from_dict
-from sweeps.plan import SweepPlan, make_plan, open_note
+from sweeps.plan import SweepPlan, make_plan, open_marker
 from sweeps.spec import NO_FPN, Change, Row, Sweep, fpn
 
 SWEEP = Sweep(
@@ -43,7 +43,7 @@ def main() -> int:
     """Run what is missing; print whether Ray was imported."""
     prepared, runs, config_path = sys.argv[1:]
     plan = plan_of(from_dict(RunConfig, json.loads(Path(config_path).read_text())), prepared, runs)
-    if not plan.in_state("missing") and not open_note(plan).exists():
+    if not plan.in_state("missing") and not open_marker(plan).exists():
         print("nothing to run; ray imported:", "ray" in sys.modules, "torch imported:", "torch" in sys.modules)
         return 0
     from sweeps.run import run_sweep

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.job import make_job
+from pipeline.job import resolve_job
 from pipeline.recipes import default_run
 from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path
 from sharedris.beit3 import load_beit3
@@ -51,7 +51,7 @@ def test_nine_rows_of_other_papers_are_built() -> None:
 )
 def test_two_workers_train_record_and_export_it(name: str, toy_root: Path, tmp_path: Path) -> None:
     execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(tmp_path), workers=2)
-    job = make_job(small_run(name), execution, provenance=PROVENANCE)
+    job = resolve_job(small_run(name), execution, provenance=PROVENANCE)
     assert workers.finish(workers.start(job, 2)) == [0, 0]
     record = read_table(record_path(tmp_path, job.run_id), RECORD_SCHEMA)
     assert set(record["variant"]) == {job.config.model.variant}
@@ -69,7 +69,7 @@ def test_bert_has_fewer_words_than_beit3s_tokenizer_uses(toy_root: Path, tmp_pat
     config = replace(config, model=replace(config.model, system=replace(config.model.system, bert=bert)))
     execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(tmp_path))
     with pytest.raises(InputError, match="ids, the model 50"):
-        make_job(config, execution, provenance=PROVENANCE)
+        resolve_job(config, execution, provenance=PROVENANCE)
 
 
 def test_beit3s_weights_are_refused_where_there_is_no_beit3(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ import pytest
 import torch
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.data.dataset.unreadable import damaged_samples
+from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, clear_failure, describe_failure, failure
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.monitoring.console_log import own_handler
-from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
+from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.records import record_path
 from pipeline.run import run_job
 from pipeline.training import checkpoints, step
@@ -34,7 +34,7 @@ from tests.integration.test_resume import PROVENANCE
 
 def job_of(config: RunConfig, execution: ExecutionConfig, **train_options: Any) -> Job:
     config = replace(config, train=replace(config.train, **train_options))
-    job = make_job(config, execution, provenance=PROVENANCE)
+    job = resolve_job(config, execution, provenance=PROVENANCE)
     job.state_folder.mkdir(parents=True, exist_ok=True)
     return job
 
@@ -223,7 +223,7 @@ def test_memory_that_runs_out_in_evaluation_is_not_blamed_on_the_batch(
     micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     job = job_of(micro_run, execution)
-    ProgressFile(job.state_folder).write(Progress(run_id=job.run_id, phase="evaluating"))
+    job.progress_file.write(Progress(run_id=job.run_id, phase="evaluating"))
     assert "one sample a forward" in describe_failure(MemoryError(), job)
 
 
@@ -238,7 +238,7 @@ def test_too_few_samples_for_one_step_train_nothing(micro_run: RunConfig, execut
 
 def test_a_torn_note_of_a_damaged_sample_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "damaged.jsonl").write_text('{"index": 3, "message": "broken"}\n{"index": 4, "mess')
-    assert damaged_samples(tmp_path) == {3: "broken"}
+    assert unreadable_samples(tmp_path) == {3: "broken"}
 
 
 def test_a_real_allocation_that_fails_is_told_as_such(micro_run: RunConfig, execution: ExecutionConfig) -> None:

@@ -26,7 +26,7 @@ from pipeline.cluster.network import interface_of
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import RunError, describe_lost_workers, failure
 from pipeline.files import read_json, write_json
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.records import history_path
 from sharedris.errors import InputError
 from tests.integration import workers
@@ -53,7 +53,7 @@ def job_at(config: RunConfig, toy_root: Path, runs: Path) -> Job:
     execution = ExecutionConfig(
         device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=2, checkpoint_every_steps=3
     )
-    job = make_job(config, execution, provenance=PROVENANCE)
+    job = resolve_job(config, execution, provenance=PROVENANCE)
     job.state_folder.mkdir(parents=True)
     return job
 
@@ -138,7 +138,7 @@ def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
     threading.Timer(1.0, (tmp_path / "late").touch).start()
     assert [train_run._arrives(tmp_path / name) for name in ("there", "late", "never")] == [True, True, False]
     with pytest.raises(FileNotFoundError, match="does not see .* in which the driver has left a sign"):
-        train_run.refuse_blind_node(job, tmp_path / "never")
+        train_run.require_marker_file(job, tmp_path / "never")
     assert failure(job) is None, "the run itself has not failed"
 
 
@@ -173,7 +173,7 @@ def test_memory_that_a_node_lacks_is_told_with_what_to_change(
 
 
 def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:
-    policy = ray_patches.EvenShares(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
+    policy = ray_patches.EvenWorkerCounts(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
     nodes = {"one": {"CPU": 4.0}, "two": {"CPU": 2.0}}
     assert policy._count_possible_workers(nodes) == 4  # six do not share 112
     assert policy._count_possible_workers({"one": {"CPU": 7.0}}) == 7

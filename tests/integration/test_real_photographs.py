@@ -11,7 +11,7 @@ import pytest
 from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, TrainConfig
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
-from pipeline.job import make_job
+from pipeline.job import resolve_job
 from pipeline.recipes import default_run
 from pipeline.records import record_path
 from pipeline.run import run_in_process
@@ -38,7 +38,7 @@ def test_the_default_cell_fits_the_17_real_training_refs(shared_data: Path, tmp_
         runs_root=str(tmp_path / "runs"),
         checkpoint_every_epochs=50,
     )
-    job = make_job(config, execution, provenance={"git_commit": "test", "git_dirty": False, "versions_json": "{}"})
+    job = resolve_job(config, execution, provenance={"git_commit": "test", "git_dirty": False, "versions_json": "{}"})
     run_in_process(job)
     record = pd.read_parquet(record_path(job.runs_root, job.run_id)).set_index("protocol")
     print(record[["samples", "oiou", "miou", "all_image_miou"]])

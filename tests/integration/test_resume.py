@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.job import Job, make_job
-from pipeline.lifecycle.locks import RunHeldError, driver_lease
+from pipeline.job import Job, resolve_job
+from pipeline.lifecycle.locks import RunHeldError, driver_lock
 from pipeline.records import history_path
 from tests.integration import workers
 
@@ -34,28 +34,30 @@ def long_run(micro_run: RunConfig) -> RunConfig:
     )
 
 
-def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int = 1, **options: Any) -> Job:
+def job_at(config: RunConfig, toy_root: Path, runs: Path, world_size: int = 1, **options: Any) -> Job:
     """Return the job with checkpoints within epochs too."""
     execution = ExecutionConfig(
         device="cpu",
         prepared_root=str(toy_root),
         runs_root=str(runs),
-        workers=world,
+        workers=world_size,
         checkpoint_every_steps=3,
         **options,
     )
-    return make_job(config, execution, provenance=PROVENANCE)
+    return resolve_job(config, execution, provenance=PROVENANCE)
 
 
 class Reference:
     """A finished, never interrupted run: what it left, and how long it took."""
 
-    def __init__(self, config: RunConfig, toy_root: Path, runs: Path, world: int, **options: Any) -> None:
-        job = job_at(config, toy_root, runs, world, **options)
-        assert workers.finish(workers.start(job, world)) == [0] * world  # the first start also starts the server
+    def __init__(self, config: RunConfig, toy_root: Path, runs: Path, world_size: int, **options: Any) -> None:
+        job = job_at(config, toy_root, runs, world_size, **options)
+        assert (
+            workers.finish(workers.start(job, world_size)) == [0] * world_size
+        )  # the first start also starts the server
         shutil.rmtree(runs)
         begun = time.perf_counter()
-        assert workers.finish(workers.start(job, world)) == [0] * world
+        assert workers.finish(workers.start(job, world_size)) == [0] * world_size
         self.seconds = time.perf_counter() - begun
         self.outcome = workers.outcome(job)
 
@@ -83,7 +85,7 @@ def kill_at_random(
     config: RunConfig,
     toy_root: Path,
     runs: Path,
-    world: int,
+    world_size: int,
     reference: Reference,
     *,
     kills: int,
@@ -93,8 +95,8 @@ def kill_at_random(
     """Kill `kills` times at random moments, always starting again; check each run that ends."""
     rng, report, runs_ended = random.Random(seed), [], 0
     while len(report) < kills or runs_ended == 0:
-        job = job_at(config, toy_root, runs / str(runs_ended), world, **options)
-        processes = workers.start(job, world)
+        job = job_at(config, toy_root, runs / str(runs_ended), world_size, **options)
+        processes = workers.start(job, world_size)
         after = rng.uniform(0.0, 0.9 * reference.seconds) if len(report) < kills else 120.0
         processes[0].join(after)
         one_of_them = rng.choice(processes)
@@ -108,8 +110,8 @@ def kill_at_random(
             assert job.done, (job.state_folder / "stderr-0").read_text()
             assert_same(job, reference.outcome)
             runs_ended += 1
-    job = job_at(config, toy_root, runs / str(runs_ended), world, **options)
-    assert workers.finish(workers.start(job, world)) == [0] * world
+    job = job_at(config, toy_root, runs / str(runs_ended), world_size, **options)
+    assert workers.finish(workers.start(job, world_size)) == [0] * world_size
     assert_same(job, reference.outcome)
     return report
 
@@ -117,9 +119,9 @@ def kill_at_random(
 def test_killed_at_5_random_moments(
     reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:
-    world, expected = reference
-    kills = 5 if world == 1 else 3
-    for line in kill_at_random(long_run, toy_root, tmp_path, world, expected, kills=kills, seed=world):
+    world_size, expected = reference
+    kills = 5 if world_size == 1 else 3
+    for line in kill_at_random(long_run, toy_root, tmp_path, world_size, expected, kills=kills, seed=world_size):
         print(line)
 
 
@@ -137,21 +139,21 @@ def test_killed_with_loader_processes_and_accumulated_gradients(
 def test_killed_at_20_random_moments(
     reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:
-    world, expected = reference
-    for line in kill_at_random(long_run, toy_root, tmp_path, world, expected, kills=20, seed=10 + world):
-        print(f"{world} workers, {line}")
+    world_size, expected = reference
+    for line in kill_at_random(long_run, toy_root, tmp_path, world_size, expected, kills=20, seed=10 + world_size):
+        print(f"{world_size} workers, {line}")
 
 
 def kill_at_file_event(
-    config: RunConfig, toy_root: Path, runs: Path, world: int, reference: Reference, event: int
+    config: RunConfig, toy_root: Path, runs: Path, world_size: int, reference: Reference, event: int
 ) -> bool:
     """Kill the leader at one write or rename and start again; return whether there was such an event."""
-    job = job_at(config, toy_root, runs, world)
-    first = workers.start(job, world, kill_at_file_event=event)
+    job = job_at(config, toy_root, runs, world_size)
+    first = workers.start(job, world_size, kill_at_file_event=event)
     first[0].join()
     killed = first[0].exitcode == -signal.SIGKILL
     workers.kill(first)
-    assert workers.finish(workers.start(job, world)) == [0] * world
+    assert workers.finish(workers.start(job, world_size)) == [0] * world_size
     assert_same(job, reference.outcome)
     return killed
 
@@ -160,22 +162,22 @@ def kill_at_file_event(
 def test_killed_in_the_middle_of_a_checkpoint_write(
     reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path, event: int
 ) -> None:
-    world, expected = reference
-    if world == 2 and event != 6:
+    world_size, expected = reference
+    if world_size == 2 and event != 6:
         pytest.skip("one of them is enough for two workers")
-    assert kill_at_file_event(long_run, toy_root, tmp_path, world, expected, event)
+    assert kill_at_file_event(long_run, toy_root, tmp_path, world_size, expected, event)
 
 
 @pytest.mark.slow
 def test_killed_at_every_write_and_rename(
     reference: tuple[int, Reference], long_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:
-    world, expected = reference
+    world_size, expected = reference
     event = 1
-    while kill_at_file_event(long_run, toy_root, tmp_path / str(event), world, expected, event):
+    while kill_at_file_event(long_run, toy_root, tmp_path / str(event), world_size, expected, event):
         shutil.rmtree(tmp_path / str(event))
-        event += 1 if world == 1 else 7
-    print(f"{world} workers: killed at {event - 1} writes and renames")
+        event += 1 if world_size == 1 else 7
+    print(f"{world_size} workers: killed at {event - 1} writes and renames")
     assert event > 40
 
 
@@ -270,9 +272,9 @@ def mlflow_epochs(runs: Path, experiment: str) -> list[list[int]]:
 
 def test_a_second_driver_is_told_who_holds_the_run(long_run: RunConfig, toy_root: Path, tmp_path: Path) -> None:
     job = job_at(long_run, toy_root, tmp_path)
-    with driver_lease(job.state_folder), pytest.raises(RunHeldError) as refused, driver_lease(job.state_folder):
+    with driver_lock(job.state_folder), pytest.raises(RunHeldError) as refused, driver_lock(job.state_folder):
         pass
     assert f"is being run by process {os.getpid()} on " in str(refused.value)
     assert "stop it" in str(refused.value)
-    with driver_lease(job.state_folder):  # given back
+    with driver_lock(job.state_folder):  # given back
         pass

@@ -21,7 +21,7 @@ from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import score
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.records import PRECISION_THRESHOLDS, history_path, record_path, samples_path
 from pipeline.score_and_record import EvaluationProgress, finish
@@ -45,11 +45,11 @@ def steady_run(micro_run: RunConfig) -> RunConfig:
     )
 
 
-def job_at(config: RunConfig, toy_root: Path, runs: Path, world: int, micro: int | None = None) -> Job:
+def job_at(config: RunConfig, toy_root: Path, runs: Path, world_size: int, micro: int | None = None) -> Job:
     execution = ExecutionConfig(
-        device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=world, micro_batch_size=micro
+        device="cpu", prepared_root=str(toy_root), runs_root=str(runs), workers=world_size, micro_batch_size=micro
     )
-    return make_job(config, execution, provenance=PROVENANCE)
+    return resolve_job(config, execution, provenance=PROVENANCE)
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +60,20 @@ def one_worker(steady_run: RunConfig, toy_root: Path, tmp_path_factory: pytest.T
     return job
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3])
 def test_workers_take_the_same_optimisation_steps(
-    world: int, one_worker: Job, steady_run: RunConfig, toy_root: Path, tmp_path: Path
+    world_size: int, one_worker: Job, steady_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:
-    job = job_at(steady_run, toy_root, tmp_path, world)
+    job = job_at(steady_run, toy_root, tmp_path, world_size)
     assert job.run_id == one_worker.run_id
-    assert workers.finish(workers.start(job, world)) == [0] * world
+    assert workers.finish(workers.start(job, world_size)) == [0] * world_size
     alone, together = (pd.read_parquet(history_path(one.runs_root, one.run_id)) for one in (one_worker, job))
     for name in ("loss", "bce", "dice"):
         assert together[name].tolist() == pytest.approx(alone[name].tolist(), rel=1e-4), name
     assert together["gradient_norm"].tolist() == pytest.approx(alone["gradient_norm"].tolist(), rel=1e-3)
-    assert together["world_size"].unique().tolist() == [world]
+    assert together["world_size"].unique().tolist() == [world_size]
     assert far_apart(one_worker, job) < 0.01
-    assert f"over 6 samples of {world} workers, synchronised" in read_record(job)["batch_norm"].iloc[0]
+    assert f"over 6 samples of {world_size} workers, synchronised" in read_record(job)["batch_norm"].iloc[0]
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_compiled_workers_take_the_same_steps_too(
 
 
 def far_apart(one: Job, other: Job) -> float:
-    """Share of weights that differ by more than a tenth of the way a weight can have gone."""
+    """PerRankBatch of weights that differ by more than a tenth of the way a weight can have gone."""
     first, second = (load_file(job.model_folder / "model.safetensors") for job in (one, other))
     farthest = 8 * one.config.optim.learning_rate
     apart = [(first[name] - second[name]).abs().flatten() > 0.1 * farthest for name in first]
@@ -112,10 +112,10 @@ def test_the_record_is_the_same_to_the_bit_with_1_2_and_3_workers(
     trained: Path, steady_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:
     outcomes = []
-    for world in (1, 2, 3):
-        shutil.copytree(trained, tmp_path / str(world))
-        job = job_at(steady_run, toy_root, tmp_path / str(world), world)
-        assert workers.finish(workers.start(job, world)) == [0] * world
+    for world_size in (1, 2, 3):
+        shutil.copytree(trained, tmp_path / str(world_size))
+        job = job_at(steady_run, toy_root, tmp_path / str(world_size), world_size)
+        assert workers.finish(workers.start(job, world_size)) == [0] * world_size
         outcome = workers.outcome(job)
         outcome["record"] = [{k: v for k, v in row.items() if k not in OF_THE_WORLD} for row in outcome["record"]]
         outcomes.append(outcome)
@@ -159,10 +159,10 @@ def test_fewer_workers_keep_the_global_batch(
 ) -> None:
     """What elastic training does: a run of three workers goes on with two, then with one."""
     job = job_at(replace(steady_run, train=replace(steady_run.train, epochs=3)), toy_root, tmp_path, 3)
-    assert [job.share(world).samples * world for world in (3, 2, 1)] == [6, 6, 6]
-    assert [job.share(world).accumulation for world in (3, 2, 1)] == [1, 3, 3]
-    for world, event in ((3, 8), (2, 10), (1, None)):
-        processes = workers.start(job, world, kill_at_file_event=event)
+    assert [job.per_rank_batch(world_size).samples * world_size for world_size in (3, 2, 1)] == [6, 6, 6]
+    assert [job.per_rank_batch(world_size).accumulation for world_size in (3, 2, 1)] == [1, 3, 3]
+    for world_size, event in ((3, 8), (2, 10), (1, None)):
+        processes = workers.start(job, world_size, kill_at_file_event=event)
         processes[0].join()
         workers.kill(processes)
     history = pd.read_parquet(history_path(job.runs_root, job.run_id))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import multiprocessing
 import os
 import pickle
@@ -25,6 +26,7 @@ import torch.distributed as dist
 
 from pipeline.distributed.process_group import Worker
 from pipeline.job import Job
+from pipeline.monitoring.console_log import own_handler
 from pipeline.records import history_path, list_runs, record_path, samples_path
 from pipeline.run import run_job
 
@@ -42,11 +44,11 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def start(job: Job, world: int = 1, *, kill_at_file_event: int | None = None) -> list[BaseProcess]:
+def start(job: Job, world_size: int = 1, *, kill_at_file_event: int | None = None) -> list[BaseProcess]:
     """Start the workers of a run; with `kill_at_file_event` the leader kills itself at that write or rename."""
     meeting = str(job.state_folder.parent / f"meeting-{uuid.uuid4().hex}")
     job.state_folder.mkdir(parents=True, exist_ok=True)
-    return _start(_work, [(job, rank, world, meeting, kill_at_file_event) for rank in range(world)])
+    return _start(_work, [(job, rank, world_size, meeting, kill_at_file_event) for rank in range(world_size)])
 
 
 def start_command(arguments: Sequence[str], output: Path) -> BaseProcess:
@@ -74,14 +76,18 @@ def kill(processes: Sequence[BaseProcess]) -> bool:
     return alive
 
 
-def call(world: int, function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
-    """Return what `function(worker, *arguments)` returns on each of `world` workers."""
+def call(world_size: int, function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
+    """Return what `function(worker, *arguments)` returns on each of `world_size` workers."""
     meeting, name = str(folder / f"meeting-{uuid.uuid4().hex}"), uuid.uuid4().hex
     processes = _start(
-        _call, [(function, rank, world, meeting, str(folder / f"{name}-{rank}"), arguments) for rank in range(world)]
+        _call,
+        [
+            (function, rank, world_size, meeting, str(folder / f"{name}-{rank}"), arguments)
+            for rank in range(world_size)
+        ],
     )
-    assert finish(processes) == [0] * world
-    return [pickle.loads((folder / f"{name}-{rank}").read_bytes()) for rank in range(world)]
+    assert finish(processes) == [0] * world_size
+    return [pickle.loads((folder / f"{name}-{rank}").read_bytes()) for rank in range(world_size)]
 
 
 def outcome(job: Job) -> dict[str, Any]:
@@ -123,24 +129,27 @@ def _start(target: Callable[..., Any], argument_lists: Sequence[tuple[Any, ...]]
     return processes
 
 
-def _worker(rank: int, world: int, meeting: str) -> Worker:
+def _worker(rank: int, world_size: int, meeting: str) -> Worker:
     torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
-    return Worker(rank=rank, world=world)
+    if world_size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
+    return Worker(rank=rank, world_size=world_size)
 
 
-def _work(job: Job, rank: int, world: int, meeting: str, kill_at_file_event: int | None) -> None:
+def _work(job: Job, rank: int, world_size: int, meeting: str, kill_at_file_event: int | None) -> None:
     sys.stderr = (job.state_folder / f"stderr-{rank}").open("w")
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # may have loaders,
     multiprocessing.set_start_method("fork", force=True)  # started as those of the command are
     if kill_at_file_event is not None and rank == 0:
         _kill_self_at(kill_at_file_event)
-    said: list[str] = []
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     try:
-        run_job(job, _worker(rank, world, meeting), said.append)
+        with own_handler(handler, logging.INFO):
+            run_job(job, _worker(rank, world_size, meeting))
     finally:
-        (job.state_folder / f"said-{rank}.json").write_text(json.dumps(said))
+        (job.state_folder / f"log-{rank}.json").write_text(json.dumps(lines))
 
 
 def _command(arguments: list[str], output: str) -> None:
@@ -154,9 +163,9 @@ def _command(arguments: list[str], output: str) -> None:
 
 
 def _call(
-    function: Callable[..., Any], rank: int, world: int, meeting: str, output: str, arguments: tuple[Any, ...]
+    function: Callable[..., Any], rank: int, world_size: int, meeting: str, output: str, arguments: tuple[Any, ...]
 ) -> None:
-    Path(output).write_bytes(pickle.dumps(function(_worker(rank, world, meeting), *arguments)))
+    Path(output).write_bytes(pickle.dumps(function(_worker(rank, world_size, meeting), *arguments)))
 
 
 def _kill_self_at(event: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.files import write_json
 from pipeline.lifecycle import locks
-from pipeline.lifecycle.locks import driver_lease
+from pipeline.lifecycle.locks import driver_lock
 from pipeline.monitoring.progress import Progress, ProgressFile
 
 
@@ -40,7 +40,7 @@ def test_a_finished_run_is_not_trained_again(trained: Path, toy_root: Path, caps
 
 def test_a_held_run_is_refused_with_its_holder(trained: Path, toy_root: Path, capsys: pytest.CaptureFixture) -> None:
     run = next((trained / "models").iterdir()).name
-    with driver_lease(trained / "state" / run):
+    with driver_lock(trained / "state" / run):
         assert main(arguments(toy_root, trained)) == 2
     assert f"sharedris train: {run} is being run by process" in capsys.readouterr().err
 
@@ -152,14 +152,14 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
     assert "cannot be written: No space left on device. Make room there" in said
     assert len(said.splitlines()) == 1
     (state,) = (tmp_path / "state").iterdir()
-    with driver_lease(state):  # nobody holds it
+    with driver_lock(state):  # nobody holds it
         assert (state / "driver.json").exists()
 
 
 def test_the_driver_says_from_time_to_time_that_it_is_there(tmp_path: Path) -> None:
-    with driver_lease(tmp_path):
+    with driver_lock(tmp_path):
         os.utime(tmp_path / "driver.json", (0, 0))
-        locks.say_that_we_drive(tmp_path)
+        locks.update_heartbeat(tmp_path)
         assert (tmp_path / "driver.json").stat().st_mtime > 1e9
-    locks.say_that_we_drive(tmp_path)
+    locks.update_heartbeat(tmp_path)
     assert not (tmp_path / "driver.json").exists()

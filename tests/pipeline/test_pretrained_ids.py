@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.cli import import_dual
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.pretrained_ids import dual_sha256, named_by_its_weights
 from pipeline.run import run_in_process
 from pipeline.training.pretrained import load_initial_weights
@@ -58,7 +58,7 @@ def dual_run(micro_run: RunConfig) -> RunConfig:
 def job_of(config: RunConfig, execution: ExecutionConfig, folder: Path | None) -> Job:
     provenance = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
     changed = replace(execution, dual_weights=None if folder is None else str(folder))
-    return make_job(config, changed, provenance=provenance)
+    return resolve_job(config, changed, provenance=provenance)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.monitoring.mlflow_tracker import Tracker, TrackingError
 from pipeline.run import run_in_process
 from sweeps import run
-from sweeps.plan import SweepPlan, make_plan, open_note
+from sweeps.plan import SweepPlan, make_plan, open_marker
 from sweeps.spec import Row, Sweep
 from tests.integration import lost_store
 
@@ -41,7 +41,7 @@ def test_the_same_command_closes_what_was_left_open(done: SweepPlan, caplog: pyt
     with patch.object(run, "_record_done", lose_the_store):
         assert run.run_sweep(done, experiment="away") == 0
     assert len([line for line in caplog.messages if "the same command logs what is missing" in line]) == 1
-    assert open_note(done).exists(), "the command would say that there is nothing to run"
+    assert open_marker(done).exists(), "the command would say that there is nothing to run"
     lost_store.find(store)
     assert run.run_sweep(done, experiment="away") == 0
     assert all_are_closed(done)
@@ -55,7 +55,7 @@ def test_a_run_that_was_not_logged_stays_to_be_logged(error: BaseException, done
             pytest.raises((TrackingError, KeyboardInterrupt)),
         ):
             run.run_sweep(done, experiment="away")
-        assert open_note(done).exists(), "the command would say that there is nothing to run"
+        assert open_marker(done).exists(), "the command would say that there is nothing to run"
     assert run.run_sweep(done, experiment="away") == 0
     assert all_are_closed(done)
 
@@ -64,4 +64,4 @@ def all_are_closed(plan: SweepPlan) -> bool:
     """Whether MLflow has the sweep and its run as finished, and nothing is noted as open."""
     client = MlflowClient(f"sqlite:///{plan.runs_root / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("away").experiment_id])  # type: ignore[union-attr]
-    return [one.info.status for one in found] == ["FINISHED"] * 2 and not open_note(plan).exists()
+    return [one.info.status for one in found] == ["FINISHED"] * 2 and not open_marker(plan).exists()

@@ -15,7 +15,7 @@ import pytest
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import write_failure
 from pipeline.files import write_json
-from pipeline.lifecycle.locks import driver_lease
+from pipeline.lifecycle.locks import driver_lock
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
 from sweeps.cost_estimate import price_of
@@ -75,7 +75,7 @@ def test_stop_asks_the_driver_and_nobody_else(plan: SweepPlan) -> None:
 def test_a_second_driver_is_told_who_holds_the_sweep(plan: SweepPlan) -> None:
     folder = driver_note(plan).parent
     held = f"process {os.getpid()} on {socket.gethostname()}"
-    with driver_lease(folder), pytest.raises(InputError, match=held), driver_lease(folder):
+    with driver_lock(folder), pytest.raises(InputError, match=held), driver_lock(folder):
         pytest.fail("two drivers hold one sweep")
 
 

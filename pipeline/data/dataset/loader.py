@@ -67,10 +67,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class ExactSampler(Sampler[int]):
-    """Exactly `range(rank, N, world)`: over all ranks every sample once, none padded, none dropped."""
+    """Exactly `range(rank, N, world_size)`: over all ranks every sample once, none padded, none dropped."""
 
-    def __init__(self, samples: int, *, rank: int, world: int) -> None:
-        self.indices = range(rank, samples, world)
+    def __init__(self, samples: int, *, rank: int, world_size: int) -> None:
+        self.indices = range(rank, samples, world_size)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -97,7 +97,7 @@ def train_loader(
     *,
     batch_size: int,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     seed: int = 0,
     epoch: int = 0,
     workers: int = 0,
@@ -113,14 +113,14 @@ def train_loader(
     Raises:
         InputError: when there are fewer samples than one step takes.
     """
-    if len(dataset) < batch_size * world:
+    if len(dataset) < batch_size * world_size:
         raise InputError(
-            f"the training set has {len(dataset)} samples, one step takes {batch_size * world}",
+            f"the training set has {len(dataset)} samples, one step takes {batch_size * world_size}",
             "Lower the global batch size",
         )
     dataset.set_epoch(epoch)
     sampler: DistributedSampler = DistributedSampler(
-        dataset, num_replicas=world, rank=rank, shuffle=True, seed=seed, drop_last=True
+        dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True
     )
     sampler.set_epoch(epoch)
     return DataLoader(
@@ -140,15 +140,15 @@ def evaluation_loader(
     *,
     batch_size: int,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Return the batches of one rank's share, `range(rank, N, world)`, in order."""
+    """Return the batches of one rank's share, `range(rank, N, world_size)`, in order."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=ExactSampler(len(dataset), rank=rank, world=world),
+        sampler=ExactSampler(len(dataset), rank=rank, world_size=world_size),
         num_workers=workers,
         pin_memory=pin_memory,
         collate_fn=collate,

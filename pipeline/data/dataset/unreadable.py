@@ -14,7 +14,7 @@ from sharedris.errors import InputError
 _NOTE = "damaged.jsonl"
 
 
-class ReplaceDamaged(torch.utils.data.Dataset):
+class ReplaceUnreadable(torch.utils.data.Dataset):
     """Gives the next readable sample in place of one that cannot be read, and notes which one that was.
 
     Args:
@@ -55,7 +55,7 @@ def _note(state_folder: Path, index: int, message: str) -> None:
         stream.write(line)
 
 
-def damaged_samples(state_folder: Path) -> dict[int, str]:
+def unreadable_samples(state_folder: Path) -> dict[int, str]:
     """Return position in the training set -> what is wrong with it, of all samples that were replaced so far."""
     try:
         lines = (state_folder / _NOTE).read_text().splitlines()

@@ -10,7 +10,7 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.estimate import count_samples, describe_plan
-from pipeline.job import make_job, share_of
+from pipeline.job import per_rank_batch_of, resolve_job
 from sharedris.errors import InputError
 
 
@@ -74,7 +74,7 @@ def test_a_set_without_published_size_is_refused(micro_run: RunConfig, tmp_path:
 def test_fewer_workers_accumulate_to_the_same_global_batch(
     workers: int, micro: int | None, expected: tuple[int, int, int]
 ) -> None:
-    share = share_of(RunConfig(), ExecutionConfig(workers=workers, micro_batch_size=micro), workers)
+    share = per_rank_batch_of(RunConfig(), ExecutionConfig(workers=workers, micro_batch_size=micro), workers)
     assert (share.samples, share.micro_batch_size, share.accumulation) == expected
     assert share.micro_batch_size * share.accumulation * workers == 112
 
@@ -90,7 +90,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     change: dict[str, int], message: str, micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     with pytest.raises(InputError, match=message):
-        make_job(micro_run, replace(execution, **change))  # type: ignore[arg-type]
+        resolve_job(micro_run, replace(execution, **change))  # type: ignore[arg-type]
 
 
 def test_the_presets_14_samples_never_stand_in_the_way(
@@ -108,5 +108,5 @@ def test_elastic_workers_that_cannot_share_the_batch_are_refused(
     micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     with pytest.raises(InputError, match=r"from 4 to 5 shares a global batch of 6. Set --min-workers to 3 or less"):
-        make_job(micro_run, replace(execution, workers=6, min_workers=4))
-    make_job(micro_run, replace(execution, workers=6, min_workers=3))
+        resolve_job(micro_run, replace(execution, workers=6, min_workers=4))
+    resolve_job(micro_run, replace(execution, workers=6, min_workers=3))

@@ -33,12 +33,12 @@ def gradients(worker: Worker, how: str, dtype: torch.dtype = torch.float32) -> l
     return found
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_shared_memory_and_sockets_give_the_mean_in_order_of_rank(world: int, tmp_path: Path) -> None:
-    own = workers.call(world, gradients, tmp_path, "alone")
-    expected = [sum(parts[1:], start=parts[0]) / world for parts in zip(*own, strict=True)]
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_shared_memory_and_sockets_give_the_mean_in_order_of_rank(world_size: int, tmp_path: Path) -> None:
+    own = workers.call(world_size, gradients, tmp_path, "alone")
+    expected = [sum(parts[1:], start=parts[0]) / world_size for parts in zip(*own, strict=True)]
     for how in ("shared memory", "sockets"):
-        for rank, found in enumerate(workers.call(world, gradients, tmp_path, how)):
+        for rank, found in enumerate(workers.call(world_size, gradients, tmp_path, how)):
             assert len(found) == STEPS * 6
             for got, wanted in zip(found, expected, strict=True):
                 assert torch.equal(got, wanted), f"{how}, rank {rank}"

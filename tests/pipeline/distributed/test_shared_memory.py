@@ -33,12 +33,13 @@ def meet_often(worker: Worker) -> list[list[float]]:
     return found
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_all_read_the_rows_of_all(world: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_all_read_the_rows_of_all(world_size: int, tmp_path: Path) -> None:
     expected = [
-        [float(value) for rank in range(world) for value in (rank, number, rank * number)] for number in range(MEETINGS)
+        [float(value) for rank in range(world_size) for value in (rank, number, rank * number)]
+        for number in range(MEETINGS)
     ]
-    assert workers.call(world, meet_often, tmp_path) == [expected] * world
+    assert workers.call(world_size, meet_often, tmp_path) == [expected] * world_size
 
 
 def wait_in_vain(worker: Worker, reason: str) -> tuple[str, float]:

@@ -27,7 +27,7 @@ def one_step(worker: Worker, how: str = "shared memory") -> dict[str, Tensor]:
     if how != "apart":
         with patch.object(sync_batch_norm, "open_host_memory", opened):
             norm = synchronize(norm, worker)  # type: ignore[assignment]
-    share = slice(worker.rank, None, worker.world)
+    share = slice(worker.rank, None, worker.world_size)
     input_BCHW = INPUT_BCHW[share].clone().requires_grad_()
     output_BCHW = norm(input_BCHW)
     (output_BCHW * WEIGHT_BCHW[share]).square().sum().backward()
@@ -36,15 +36,15 @@ def one_step(worker: Worker, how: str = "shared memory") -> dict[str, Tensor]:
     return {"output": output_BCHW.detach(), "gradient": input_BCHW.grad, **parameters, **buffers}
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_workers_together_equal_one_with_the_whole_batch(world: int, tmp_path: Path) -> None:
-    whole, shares = one_step(Worker()), workers.call(world, one_step, tmp_path)
-    over_sockets = workers.call(world, one_step, tmp_path, "sockets")
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_workers_together_equal_one_with_the_whole_batch(world_size: int, tmp_path: Path) -> None:
+    whole, shares = one_step(Worker()), workers.call(world_size, one_step, tmp_path)
+    over_sockets = workers.call(world_size, one_step, tmp_path, "sockets")
     for rank, share in enumerate(shares):
         for name, values in share.items():
             assert torch.equal(values, over_sockets[rank][name]), f"{name} differs over sockets"
         for name in ("output", "gradient"):
-            assert torch.allclose(share[name], whole[name][rank::world], atol=1e-5), name
+            assert torch.allclose(share[name], whole[name][rank::world_size], atol=1e-5), name
         for name in ("0.running_mean", "0.running_var", "0.num_batches_tracked"):
             assert torch.allclose(share[name], whole[name], atol=1e-6), name
             assert torch.equal(share[name], shares[0][name]), f"{name} differs between ranks"
@@ -61,8 +61,10 @@ def test_without_synchronisation_the_statistics_would_differ(tmp_path: Path) -> 
 
 
 def test_the_record_says_how_statistics_were_taken() -> None:
-    assert describe(synchronized=True, world=8, micro_batch_size=14) == "over 112 samples of 8 workers, synchronised"
-    assert describe(synchronized=False, world=2, micro_batch_size=7) == (
+    assert (
+        describe(synchronized=True, world_size=8, micro_batch_size=14) == "over 112 samples of 8 workers, synchronised"
+    )
+    assert describe(synchronized=False, world_size=2, micro_batch_size=7) == (
         "over 7 samples of each of 2 workers, not synchronised"
     )
-    assert describe(synchronized=True, world=1, micro_batch_size=4) == "over 4 samples of 1 worker"
+    assert describe(synchronized=True, world_size=1, micro_batch_size=4) == "over 4 samples of 1 worker"

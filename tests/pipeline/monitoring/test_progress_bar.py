@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.monitoring.console_log import log_to_console
-from pipeline.monitoring.progress import Progress, ProgressFile
+from pipeline.monitoring.progress import Progress
 from pipeline.monitoring.progress_bar import run_bar, sample_bar
 
 log = logging.getLogger("pipeline.test")
@@ -26,11 +26,11 @@ log = logging.getLogger("pipeline.test")
 @pytest.fixture
 def job(micro_run: RunConfig, execution: ExecutionConfig) -> Job:
     """A run that has written how far it is."""
-    job = make_job(micro_run, execution)
+    job = resolve_job(micro_run, execution)
     reading = Progress(
         run_id=job.run_id, phase="training", epoch=3, epochs=7, step=11, steps=29, loss=1.25, samples_per_second=8.0
     )
-    ProgressFile(job.state_folder).write(reading)
+    job.progress_file.write(reading)
     return job
 
 

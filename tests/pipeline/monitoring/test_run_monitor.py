@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.job import Job, make_job
+from pipeline.job import Job, resolve_job
 from pipeline.monitoring import run_log
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
@@ -25,7 +25,7 @@ PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
 
 
 def job_of(config: RunConfig, execution: ExecutionConfig) -> Job:
-    return make_job(config, execution, provenance=PROVENANCE)
+    return resolve_job(config, execution, provenance=PROVENANCE)
 
 
 def test_a_run_is_followed_from_its_first_epoch_to_its_scores(
@@ -63,7 +63,7 @@ def test_progress_is_written_at_once_when_the_phase_changes_and_sparsely_else(
     micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     job = job_of(micro_run, execution)
-    file = ProgressFile(job.state_folder)
+    file = job.progress_file
     for step in (1, 2):
         file.write(Progress(run_id=job.run_id, phase="training", epoch=1, step=step))
     read = read_progress(job.state_folder)

@@ -148,24 +148,26 @@ def test_every_expression_once(toys: Path) -> None:
         data[len(data)]
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_evaluation_is_exact(world: int, toys: Path) -> None:
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_evaluation_is_exact(world_size: int, toys: Path) -> None:
     data = dataset(toys)
     seen: list[int] = []
-    for rank in range(world):
-        loader = evaluation_loader(data, batch_size=4, rank=rank, world=world)
+    for rank in range(world_size):
+        loader = evaluation_loader(data, batch_size=4, rank=rank, world_size=world_size)
         indices = [info.index for batch in loader for info in batch.samples]
-        assert indices == list(range(rank, len(data), world))
+        assert indices == list(range(rank, len(data), world_size))
         assert len(loader) == -(-len(indices) // 4)
         seen += indices
     assert sorted(seen) == list(range(len(data)))
 
 
-def epoch_of(root: Path, *, workers: int, epoch: int, rank: int = 0, world: int = 1) -> list[Batch]:
+def epoch_of(root: Path, *, workers: int, epoch: int, rank: int = 0, world_size: int = 1) -> list[Batch]:
     data = training_dataset(
         root, ("toy_unc", "toyplus_unc"), image_size=32, text_tokens=12, horizontal_flip=True, seed=7
     )
-    return list(train_loader(data, batch_size=8, rank=rank, world=world, seed=7, epoch=epoch, workers=workers))
+    return list(
+        train_loader(data, batch_size=8, rank=rank, world_size=world_size, seed=7, epoch=epoch, workers=workers)
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -196,7 +198,7 @@ def test_ranks_share_an_epoch_without_overlap(toys: Path) -> None:
     names = [
         {
             (info.split, info.index)
-            for batch in epoch_of(toys, workers=0, epoch=0, rank=rank, world=2)
+            for batch in epoch_of(toys, workers=0, epoch=0, rank=rank, world_size=2)
             for info in batch.samples
         }
         for rank in range(2)
@@ -291,7 +293,7 @@ def test_different_tokenizers_are_refused_with_the_remedy(toys_refer: Path, tmp_
 
 def test_too_few_samples_for_a_step(toys: Path) -> None:
     with pytest.raises(InputError, match="one step takes 4000"):
-        train_loader(dataset(toys), batch_size=2000, world=2)
+        train_loader(dataset(toys), batch_size=2000, world_size=2)
 
 
 @pytest.mark.parametrize(
