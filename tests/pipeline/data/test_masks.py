@@ -20,11 +20,11 @@ from pipeline.data.masks import (
     encode_mask,
     encode_segmentation,
     mask_area,
-    run_lengths,
 )
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.polygons import trace_outline
 from pipeline.data.synthetic.scenes import has_hole
+from tests.pipeline.data.run_lengths import compressed, run_lengths
 
 masks = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.integers(0, 1))
 
@@ -39,7 +39,8 @@ def refer_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
 def test_run_lengths_go_round(mask_HW: np.ndarray) -> None:
     height, width = mask_HW.shape
     counts = encode_mask(mask_HW)
-    lengths = run_lengths(counts)
+    lengths = run_lengths(mask_HW)
+    assert compressed(lengths) == counts
     assert sum(lengths) == height * width
     assert (decode_mask(counts, height=height, width=width) == mask_HW).all()
     assert (coco_mask.decode({"size": [height, width], "counts": counts}) == mask_HW).all()
@@ -87,7 +88,7 @@ def test_crowd_annotations_of_real_data_are_read(shared_data: Path) -> None:
         height, width = sizes[entry["image_id"]]
         counts = encode_segmentation(entry["segmentation"], height=height, width=width)
         given_runs = entry["segmentation"]["counts"]
-        assert run_lengths(counts) == given_runs
+        assert run_lengths(decode_mask(counts, height=height, width=width)) == given_runs
         assert mask_area(counts, height=height, width=width) == sum(given_runs[1::2])
 
 
@@ -97,23 +98,39 @@ def test_crowd_annotations_of_real_data_are_read(shared_data: Path) -> None:
         ([], "empty"),
         ([[1, 2, 3, 4]], "4 numbers"),
         ([[1, 2, 3, 4, 5, 6, 7]], "7 numbers"),
-        ([["a"] * 6], "no number"),
+        ([["a"] * 6], "not a number"),
         ([[float("nan")] * 6], "not finite"),
         ([[1e300] * 6], "far outside"),
+        ([[-1e6, 0, 1e6, 5] * 1000], "outline of more than"),
         ("polygon", "neither polygons nor RLE"),
         (None, "neither polygons nor RLE"),
         ({"size": [5, 5], "counts": [25]}, "RLE is for"),
-        ({"size": [4, 6], "counts": [25]}, "run that is no number"),
+        ({"size": [4, 6], "counts": [25]}, "run that is not a number"),
         ({"size": [4, 6], "counts": [10, 10]}, "covers 20 pixels of 24"),
-        ({"size": [4, 6], "counts": [-1, 25]}, "run that is no number"),
+        ({"size": [4, 6], "counts": [-1, 25]}, "run that is not a number"),
         ({"size": [4, 6], "counts": "PPPPPPPPPPPPPPP"}, "damaged"),
         ({"size": [4, 6], "counts": "\x00"}, "damaged"),
+        ({"size": [4, 6], "counts": "n0"}, "covers more"),
+        ({"size": [4, 6], "counts": "0"}, "covers fewer than the 24 pixels"),
+        ({"size": [4, 6], "counts": "??"}, "covers more"),
+        ({"size": [4, 6], "counts": ""}, "covers fewer"),
+        ({"size": [4, 6], "counts": "@"}, "covers more"),
+        ({"size": [4, 6], "counts": "h"}, "damaged"),
+        ({"size": [4, 6], "counts": "h0P"}, "damaged"),
+        ({"size": [4, 6], "counts": b"h0\x00P"}, "damaged"),
+        ({"size": [4, 6], "counts": "é"}, "damaged"),
         ({"size": [4, 6]}, "no counts"),
     ],
 )
 def test_malformed_segmentations_are_refused(segmentation: Any, message: str) -> None:
     with pytest.raises(MaskError, match=message):
         encode_segmentation(segmentation, height=4, width=6)
+
+
+def test_a_long_outline_that_an_image_can_have_is_read() -> None:
+    teeth = [value for x in range(0, 200, 2) for value in (x, 0, x, 90, x + 1, 90, x + 1, 0)]
+    counts = encode_segmentation([teeth * 11], height=100, width=220)
+    assert 0 < mask_area(counts, height=100, width=220) < 200 * 100
 
 
 @given(counts=st.binary(max_size=30))
@@ -124,6 +141,33 @@ def test_hostile_counts_are_refused_or_fit(counts: bytes) -> None:
         return
     peer_HW = coco_mask.decode({"size": [9, 7], "counts": kept})
     assert (decode_mask(kept, height=9, width=7) == peer_HW).all()
+
+
+@given(runs=st.lists(st.integers(-3, 40), max_size=8))
+def test_compressed_runs_have_to_fill_the_image(runs: list[int]) -> None:
+    counts = compressed(runs)
+    fills = sum(runs) == 24 and min(runs) >= 0
+    try:
+        kept = encode_segmentation({"size": [4, 6], "counts": counts}, height=4, width=6)
+    except MaskError:
+        assert not fills
+        return
+    assert fills
+    pixels = np.repeat(np.arange(len(runs)) % 2, runs)
+    assert (decode_mask(kept, height=4, width=6) == pixels.reshape(6, 4).T).all()
+
+
+@pytest.mark.parametrize("size", [(0, 5), (-3, -5), (5, 0), (2**31, 2**31), (2**40, 2**40), (10_001, 10_000)])
+def test_sizes_out_of_bounds_never_reach_c(size: tuple[int, int]) -> None:
+    with pytest.raises(MaskError, match="out of bounds"):
+        decode_mask(b"h0", height=size[0], width=size[1])
+
+
+@pytest.mark.parametrize("counts", [b"P" * 50, b"h0P", b"h0\x00", b"\xff", b"ppppppp0"])
+def test_damaged_counts_never_reach_c(counts: bytes) -> None:
+    """A file may have changed since it was prepared: pycocotools would write past its memory."""
+    with pytest.raises(MaskError, match="damaged"):
+        decode_mask(counts, height=4, width=6)
 
 
 @given(mask_HW=masks.filter(lambda mask_HW: mask_HW.any() and not has_hole(mask_HW.astype(bool))))

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from pipeline.data.dataset.combined import training_dataset
-from pipeline.data.masks import decode_mask, encode_mask, run_lengths
+from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.custom import read_custom
 from sharedris.errors import InputError
+from tests.pipeline.data.run_lengths import run_lengths
 
 POLYGON = [[3, 4, 20, 4, 20, 16, 3, 16]]
 
@@ -57,7 +58,7 @@ def test_three_kinds_of_mask_are_the_same_mask(folder: Path) -> None:
         row(),
         row(polygons=None, mask="mask.png"),
         row(polygons=None, rle={"size": [24, 30], "counts": counts.decode()}),
-        row(polygons=None, rle={"size": [24, 30], "counts": run_lengths(counts)}, image="sub/b.jpg"),
+        row(polygons=None, rle={"size": [24, 30], "counts": run_lengths(mask_HW)}, image="sub/b.jpg"),
     )
     source = read_custom(path, "mine")
     assert not source.problems
