@@ -1,8 +1,8 @@
 """What a model costs: parameters and multiply-accumulates per component, counted by fvcore.
 
-fvcore counts the explicit form of attention alone in full, so that is what is traced. Each component is traced by
-itself, with zeros for weights, and remembered: a table of twelve variants traces the encoder once. An operator that is
-neither counted nor known to be free is an error: an uncounted matrix product would only make the model look cheap.
+fvcore counts only the explicit form of attention in full, so that form is traced. Each component is traced separately,
+with zeros for weights, and cached: a table of twelve variants traces the encoder once. An operator that is neither
+counted nor known to be free is an error, because an uncounted matrix product makes the model look cheap.
 
 GMACs are multiply-accumulates / 1e9, which the paper prints as "GFLOPs".
 """
@@ -16,13 +16,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pipeline import records
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
@@ -105,7 +103,7 @@ class _PartTrace(nn.Module):
 
 @functools.lru_cache(maxsize=64)
 def _measure_encoder(config: ModelConfig) -> tuple[ComponentCost, ComponentCost]:
-    model = _unfilled_model(config)
+    model = _model_of_zeros(config)
     assert isinstance(model.encoder, Encoder)
     macs = count_macs(_EncoderTrace(model), example_inputs(config, 1))
     embedding = _cost("embedding", model.encoder.embedding, macs["part.embedding"])
@@ -115,7 +113,7 @@ def _measure_encoder(config: ModelConfig) -> tuple[ComponentCost, ComponentCost]
 
 @functools.lru_cache(maxsize=256)
 def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
-    model, encoder = _unfilled_model(config), config.encoder
+    model, encoder = _model_of_zeros(config), config.encoder
     width = encoder.width if name == "fpn" else config.width
     inputs = (torch.zeros(1, encoder.grid**2 + 1, width), torch.zeros(1, encoder.text_tokens, width))
     return _cost(name, model.get_submodule(name), count_macs(_PartTrace(model, name), inputs)["part"])
@@ -124,7 +122,7 @@ def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
 @functools.lru_cache(maxsize=16)
 def _measure_system(config: ModelConfig) -> tuple[ComponentCost, ...]:
     """Trace another paper's whole system at once: its parts hand each other more than tokens."""
-    model = _unfilled_model(config)
+    model = _model_of_zeros(config)
     macs = count_macs(model, example_inputs(config, 1))
     embedding = ComponentCost(component="embedding", million_params=0.0, gmacs=0.0)
     if isinstance(model.encoder, Encoder):  # separate encoders are not divided
@@ -144,20 +142,9 @@ def _cost(name: str, module: nn.Module, macs: float) -> ComponentCost:
     return ComponentCost(component=name, million_params=parameters / 1e6, gmacs=macs / 1e9)
 
 
-class _Undrawn(TorchFunctionMode):
-    """Draws no random numbers: on the meta device there is nothing to fill, and torch imports its compiler to do so."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func in (nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_):
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def _unfilled_model(config: ModelConfig) -> SharedRis:
-    """Return the model with all weights zero, which takes no time to draw and no memory until it is read."""
-    with torch.device("meta"), _Undrawn():
+def _model_of_zeros(config: ModelConfig) -> SharedRis:
+    """Return the model with all weights zero; the meta device draws none. Tracing there fails on convolutions."""
+    with torch.device("meta"):
         model = build_model(config).eval()
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in model.state_dict().items()}
     model.load_state_dict(zeros, assign=True)
