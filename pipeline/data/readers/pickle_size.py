@@ -45,7 +45,8 @@ def check_size(content: bytes) -> None:
         PickleBombError: when one is out of proportion to the file.
         ValueError: when the bytes cannot be walked.
     """
-    walk, stream, position = _Walk(len(content)), io.BytesIO(content), 0
+    walk, stream = _Walk(len(content)), io.BytesIO(content)
+    position: int | None = 0
     while True:
         try:
             for opcode, argument, position in pickletools.genops(stream):  # noqa: B007  (read below)

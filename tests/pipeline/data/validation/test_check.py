@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import re
 import shutil
@@ -137,16 +138,36 @@ def test_data_sheet_holds_everything_itself(shared_data: Path, tmp_path: Path) -
     assert code == 1  # fewer refs than published
     assert page.count("<figure>") == page.count("data:image/jpeg;base64,") == 22
     assert "a banana on the right" in page
-    assert page.count("<svg") == 3
+    charts = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert [base64.b64decode(chart).count(b"<svg") for chart in charts] == [1, 1, 1]
     assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
 
 
 def test_data_sheet_escapes_sentences(refer_root: ReferRoot, tmp_path: Path) -> None:
-    refer_root.change_refs(lambda refs: refs[0]["sentences"][0].update(sent="<script>alert('x')</script> & more"))
+    hostile = "\"><script>alert('x')</script> & more"
+    refer_root.change_refs(lambda refs: refs[0]["sentences"][0].update(sent=hostile))
     sheet = tmp_path / "sheet.html"
     check(tmp_path, "toy_unc", "--root", str(refer_root.root), "--sheet", str(sheet))
-    assert "<script" not in sheet.read_text()
-    assert "&lt;script&gt;" in sheet.read_text()
+    page = sheet.read_text()
+    assert "<script" not in page
+    assert page.count("&#34;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; more") == 2  # text and alt
+
+
+def test_data_sheet_without_images_or_masks(shared_data: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    root = str(shared_data / "refcoco-annotations")
+    check(tmp_path, "refcoco_unc", "--root", root, "--no-images", "--sheet", str(sheet))
+    page = sheet.read_text()
+    assert (page.count("<figure>"), page.count("data:image/jpeg")) == (24, 0)
+    assert "Object area, % of the image: no values" in page
+    assert "undecodable" not in page
+
+
+def test_data_sheet_shows_which_images_are_missing(refer_root: ReferRoot, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    refer_root.first_image().unlink()
+    check(tmp_path, "toy_unc", "--root", str(refer_root.root), "--sheet", str(sheet))
+    assert "image missing or undecodable" in sheet.read_text()
 
 
 def test_prepared_pieces_are_counted_with_the_sets_own_tokenizer(toys: Path, tmp_path: Path) -> None:
