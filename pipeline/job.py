@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.data.prepared.prepare import Manifest, data_fingerprint, load_manifest
+from pipeline.data.prepared.manifest import Manifest, data_fingerprint, load_manifest
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
 from pipeline.records import record_path

@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.data.prepared.prepare import load_manifest
+from pipeline.data.prepared.manifest import load_manifest
 from pipeline.distributed.process_group import Worker, share_buffers, unwrap
 from pipeline.evaluation.attention_maps import store_attention
 from pipeline.evaluation.evaluate import evaluate_split

@@ -43,8 +43,8 @@ from pipeline.config import (
     TrainConfig,
     replace_at,
 )
-from pipeline.data.prepared.manifest import IMAGE_SCHEMA, REF_SCHEMA
-from pipeline.data.prepared.prepare import load_manifest, prepare_source
+from pipeline.data.prepared.manifest import IMAGE_SCHEMA, REF_SCHEMA, load_manifest
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.job import Job, resolve_job

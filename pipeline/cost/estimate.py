@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_cost
 from pipeline.data.catalog import find_set
-from pipeline.data.prepared.prepare import load_manifest
+from pipeline.data.prepared.manifest import load_manifest
 from pipeline.job import PerRankBatch, per_rank_batch_of
 from pipeline.monitoring.durations import format_seconds
 from pipeline.training.schedule import plan_steps

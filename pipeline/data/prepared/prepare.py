@@ -26,20 +26,16 @@ from pipeline.data.prepared.manifest import (
     TOKENIZER,
     Manifest,
     SplitCounts,
-    data_fingerprint,
     file_fingerprint,
     load_manifest,
     manifest_json,
     ordered_splits,
-    prepared_sets,
 )
 from pipeline.data.readers.annotations import Problem, Source, SourceRef, raise_problems
 from pipeline.data.readers.images import inspect_images
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
 from sharedris.tokenizer import Tokenizer, train_tokenizer
-
-__all__ = ["Manifest", "Prepared", "data_fingerprint", "load_manifest", "prepare_source", "prepared_sets"]
 
 TOKENIZER_VOCABULARY = 1024
 """Ids of a tokenizer trained here, as many as the tiny scale has."""

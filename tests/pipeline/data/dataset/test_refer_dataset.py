@@ -18,7 +18,8 @@ from pipeline.data.dataset.loader import Batch, collate, evaluation_loader, trai
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.dataset.transforms import decode_image, normalise, resize_image, resize_mask
 from pipeline.data.masks import decode_mask
-from pipeline.data.prepared.prepare import load_manifest, prepare_source
+from pipeline.data.prepared.manifest import load_manifest
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
 
