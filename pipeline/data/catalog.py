@@ -132,11 +132,6 @@ def find_set(name: str) -> SetSpec:
     raise InputError(f"unknown set {name!r}", remedy)
 
 
-def family_of(name: str) -> str:
-    """Return the family whose image ids a set shares; a custom set is its own family."""
-    return SETS[name].family if name in SETS else name
-
-
 def parse_split(split: str) -> tuple[str, str]:
     """Return (set, split) of a split named in full, `refcoco_unc/testA`.
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.files import atomic_writer
 from sharedris.errors import InputError
 
 
@@ -54,13 +54,13 @@ class Place:
 
     def write_bytes(self, content: bytes) -> None:
         """Write in one step: locally through a partial file, elsewhere as one object."""
-        parent = self.path.rsplit("/", 1)[0]
-        self.filesystem.create_dir(parent, recursive=True)
-        target = f"{parent}/.{uuid.uuid4().hex[:8]}.partial" if self.is_local else self.path
-        with self.filesystem.open_output_stream(target, compression=None) as stream:
-            stream.write(content)
         if self.is_local:
-            self.filesystem.move(target, self.path)
+            with atomic_writer(Path(self.path)) as file:
+                file.write(content)
+            return
+        self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
+        with self.filesystem.open_output_stream(self.path, compression=None) as stream:
+            stream.write(content)
 
     def delete(self) -> None:
         """Remove a file or folder if it is there."""

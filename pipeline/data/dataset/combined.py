@@ -13,7 +13,6 @@ from pipeline.data.dataset.refer_dataset import ReferDataset, Sample
 from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
 from sharedris.errors import InputError
-from sharedris.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +31,6 @@ class CombinedDataset(torch.utils.data.Dataset):
     def __init__(self, parts: list[ReferDataset], removed: tuple[Removed, ...] = ()) -> None:
         self.parts, self.removed = parts, removed
         self._ends = list(accumulate(len(part) for part in parts))
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The one tokenizer of all parts."""
-        return self.parts[0].tokenizer
 
     def __len__(self) -> int:
         return self._ends[-1]

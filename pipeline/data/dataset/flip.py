@@ -13,8 +13,6 @@ _OTHER = {
     "righthand": "lefthand",
     "leftside": "rightside",
     "rightside": "leftside",
-    "lefty": "righty",
-    "righty": "lefty",
 }
 _NOT_AFTER = r"(?<![\w'’-])"
 _NOT_A_SIDE_IF_NEXT = r"now|away|there|here|before|after|behind|over|up|out|off|next|beside|under|below|above|in front"

@@ -15,7 +15,6 @@ import numpy as np
 
 from pipeline.data.synthetic.scenes import SceneObject
 
-FLAVOURS = ("location", "appearance", "relation")
 CLEAR_PIXELS = 7.0
 """A difference of position that nobody disputes; below half of it, nobody is sure."""
 CLEAR_RADIUS = 2.5

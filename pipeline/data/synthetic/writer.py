@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.catalog import SetSpec, find_set
-from pipeline.data.storage import open_place
 from pipeline.data.synthetic.expressions import describe
 from pipeline.data.synthetic.polygons import trace_outline
 from pipeline.data.synthetic.scenes import SHAPES, Scene, SceneObject, make_scene
 from pipeline.data.synthetic.sentence_checker import is_true_of_one
+from pipeline.files import atomic_writer
 from sharedris.errors import InputError
 
 FLAVOUR_OF = {"toy_unc": "location", "toyplus_unc": "appearance", "toyg_umd": "relation"}
@@ -159,7 +159,11 @@ class _LayoutWriter:
         file_name = f"TOY_train2014_{image_id:012d}.jpg"
         buffer = io.BytesIO()
         Image.fromarray(scene.image_HWC).save(buffer, format="JPEG", quality=92)
-        open_place(self.images_folder / file_name).write_bytes(buffer.getvalue())
+        path = self.images_folder / file_name
+        # The annotations come last, so an interrupted set is not there. Sets of one seed share their images: those
+        # that an earlier set wrote are not touched.
+        if not path.exists() or path.read_bytes() != buffer.getvalue():
+            path.write_bytes(buffer.getvalue())
         self.images.append({"id": image_id, "file_name": file_name, "height": scene.height, "width": scene.width})
         first = image_id * 10
         for position, entry in enumerate(scene.objects):
@@ -195,9 +199,10 @@ class _LayoutWriter:
             "annotations": self.annotations,
             "categories": categories,
         }
-        place = open_place(folder)
-        (place / "instances.json").write_bytes(json.dumps(instances).encode())
-        (place / f"refs({self.spec.split_by}).p").write_bytes(pickle.dumps(self.refs, protocol=2))
+        with atomic_writer(folder / "instances.json") as file:
+            file.write(json.dumps(instances).encode())
+        with atomic_writer(folder / f"refs({self.spec.split_by}).p") as file:
+            file.write(pickle.dumps(self.refs, protocol=2))
 
 
 def _annotation(scene: Scene, position: int, entry: SceneObject, image_id: int, ann_id: int) -> dict[str, Any]:

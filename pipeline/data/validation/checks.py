@@ -19,7 +19,6 @@ from pipeline.data.readers.annotations import Problem, Source, SourceRef
 Level = Literal["error", "warning", "note"]
 
 _BOX_TOLERANCE_PIXELS = 2.0
-_ABSENT_SHOWN = "as published"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,7 @@ def _count_findings(result: CheckResult) -> list[Finding]:
             message = f"{part} has {_size_text(result.counts[part])}; published: {_size_text(result.published[part])}"
             findings.append(Finding(level="error", kind="count differs", message=message))
     if agree:
-        findings.append(Finding(level="note", kind="counts", message=f"{', '.join(agree)}: {_ABSENT_SHOWN}"))
+        findings.append(Finding(level="note", kind="counts", message=f"{', '.join(agree)}: as published"))
     return findings
 
 

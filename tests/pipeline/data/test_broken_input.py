@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Break, str]] = {
     ),
     "no mask": (set_annotation("segmentation", []), "has no mask"),
     "polygon of two points": (set_annotation("segmentation", [[1, 2, 3, 4]]), "polygon of 4 numbers"),
-    "polygon of words": (set_annotation("segmentation", [["a"] * 6]), "no number"),
+    "polygon of words": (set_annotation("segmentation", [["a"] * 6]), "not a number"),
     "run lengths of another size": (set_annotation("segmentation", {"size": [9, 9], "counts": [81]}), "RLE is for"),
     "annotation id twice": (
         lambda root: root.change_instances(lambda all_: all_["annotations"].append(root.first_annotation(all_))),

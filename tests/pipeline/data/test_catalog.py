@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.data.catalog import SETS, family_of, find_set, parse_split
+from pipeline.data.catalog import SETS, find_set, parse_split
 from sharedris.errors import InputError
 
 
@@ -36,4 +36,3 @@ def test_split_not_in_full_is_refused(text: str) -> None:
 
 def test_custom_split_is_taken() -> None:
     assert parse_split("mine/holdout") == ("mine", "holdout")
-    assert (family_of("mine"), family_of("refcoco+_unc")) == ("mine", "coco")
