@@ -1,4 +1,4 @@
-"""`sharedris check`: look at a set before hours are spent on it; exit code 1 when something would change results."""
+"""`sharedris check`: check a set before training on it; exit code 1 if a finding would change results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.data.readers.refer import read_refer
 from pipeline.data.storage import open_place
 from pipeline.data.validation.checks import CheckResult, check_source
 from pipeline.data.validation.datasheet import write_datasheet
-from pipeline.data.validation.inputs import image_reader, look_at_images, neighbour_findings, source_of_prepared
+from pipeline.data.validation.inputs import check_images, image_reader, neighbour_findings, source_of_prepared
 from pipeline.data.validation.report import report_json, report_text
 from sharedris.tokenizer import Tokenizer
 from sharedris.tokenizers import open_tokenizer
@@ -20,30 +20,32 @@ from sharedris.tokenizers import open_tokenizer
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("set", metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, or your own")
+    parser.add_argument("set", metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, or a custom set")
     parser.add_argument(
         "--prepared", default="data/prepared", metavar="ROOT", help="prepared data (default: %(default)s)"
     )
-    parser.add_argument("--root", metavar="ROOT", help="check the REFER layout below this folder instead")
-    parser.add_argument("--annotations", metavar="FILE", help="check your own .jsonl or .csv instead")
-    parser.add_argument("--images", metavar="FOLDER", help="image folder, where it is not one of the usual ones")
-    parser.add_argument("--no-images", action="store_true", help="do not look at the images")
+    parser.add_argument(
+        "--root", metavar="ROOT", help="check the REFER layout below this folder instead of prepared data"
+    )
+    parser.add_argument("--annotations", metavar="FILE", help="check a .jsonl or .csv file instead of prepared data")
+    parser.add_argument("--images", metavar="FOLDER", help="image folder of --root or --annotations")
+    parser.add_argument("--no-images", action="store_true", help="do not read the images")
     parser.add_argument("--tokenizer", metavar="FILE", help="count pieces with this sentencepiece model")
     parser.add_argument(
         "--text-tokens", type=int, default=20, metavar="T", help="sequence length (default: %(default)s)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write everything found as JSON")
-    parser.add_argument("--sheet", metavar="FILE", help="write a data sheet (HTML) to look at")
+    parser.add_argument("--json", metavar="FILE", help="write all findings as JSON")
+    parser.add_argument("--sheet", metavar="FILE", help="write a data sheet (HTML)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the set, print what was found, write what was asked for."""
+    """Check the set, print the findings, write JSON and data sheet if asked."""
     source, manifest, origin = _read(args)
     tokenizer = _tokenizer(args, manifest)
     result = check_source(
         source,
         origin=origin,
-        image_problems=None if args.no_images else look_at_images(source, manifest),
+        image_problems=None if args.no_images else check_images(source, manifest),
         pieces=(lambda text: len(tokenizer.pieces(text))) if tokenizer else None,
         text_tokens=args.text_tokens,
     )
@@ -73,7 +75,7 @@ def _tokenizer(args: argparse.Namespace, manifest: Manifest | None) -> Tokenizer
 def _write(args: argparse.Namespace, source: Source, manifest: Manifest | None, result: CheckResult) -> None:
     if args.json:
         open_place(args.json).write_bytes(report_json(result).encode())
-        print(f"Everything found: {args.json}")
+        print(f"All findings: {args.json}")
     if args.sheet:
         read = None if args.no_images else image_reader(source, manifest)
         open_place(args.sheet).write_bytes(write_datasheet(source, result, read).encode())

@@ -1,4 +1,4 @@
-"""`sharedris cost`: parameters and GMACs per component, beside the paper's cells; on request seconds and memory."""
+"""`sharedris cost`: parameters and GMACs per component next to the paper's cells; optionally seconds and memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sharedris.errors import InputError
 from sharedris.model import build_model
 
 COMPARED = ("IV", "V", "VI", "X")
-"""Tables with modules of other papers, which leave open what had to be assumed."""
+"""Tables with modules of other papers, whose open choices are listed in docs/compared.md."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the costs; exit code 0."""
     if args.measure and min(args.measure) < 1:
-        raise InputError(f"--measure {min(args.measure)} is no batch size", "Give 1 or more")
+        raise InputError(f"--measure {min(args.measure)} is not a batch size", "Give 1 or more")
     config: ModelConfig = SCALES[args.model]()
     costs = measure_cost(config)
     cells = [measure_cell(cell) for cell in CELLS if args.table in {None, cell.table}]

@@ -27,19 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SET,SET",
         help="train the tokenizer on these sets' sentences, to combine them later",
     )
-    _add_common(refer)
-    custom = layouts.add_parser("custom", help="your own data: JSON Lines or CSV (docs/data.md)")
+    _add_common(refer, images="the usual ones below ROOT")
+    custom = layouts.add_parser("custom", help="custom data: JSON Lines or CSV (docs/data.md)")
     custom.add_argument("--annotations", required=True, metavar="FILE", help=".jsonl or .csv, a ref per line")
     custom.add_argument("--set", required=True, metavar="SET", help="a name of your choice")
-    _add_common(custom)
+    _add_common(custom, images="that of the annotation file")
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, images: str) -> None:
     parser.add_argument("--out", default="data/prepared", help="folder or URI to write (default: %(default)s)")
-    parser.add_argument("--images", metavar="FOLDER", help="image folder, where it is not one of the usual ones")
-    parser.add_argument("--no-images", action="store_true", help="do not look at the images")
-    parser.add_argument("--embed-images", action="store_true", help="put the image files into the prepared set")
-    parser.add_argument("--tokenizer", metavar="FILE", help="sentencepiece model; without it one is trained")
+    parser.add_argument("--images", metavar="FOLDER", help=f"image folder (default: {images})")
+    parser.add_argument("--no-images", action="store_true", help="do not read the images")
+    parser.add_argument("--embed-images", action="store_true", help="store the image files in the prepared set")
+    parser.add_argument("--tokenizer", metavar="FILE", help="sentencepiece model (default: train one)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,4 +76,4 @@ def _report(prepared: Prepared, seconds: float) -> None:
     trained = ", ".join(manifest.tokenizer_training)
     print(f"fingerprint {manifest.fingerprint}, tokenizer {'trained on ' + trained if trained else 'as given'}")
     if trained and manifest.tokenizer_training != ("train",):
-        print("Note: there is no train split, so the tokenizer has seen the sentences of the others; give --tokenizer")
+        print("Note: there is no train split, so the tokenizer was trained on the other splits; give --tokenizer")

@@ -16,12 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="data/refer", metavar="ROOT", help="REFER root to write (default: %(default)s)"
     )
-    parser.add_argument("--expressions", type=int, default=4000, metavar="N", help="training sentences, 40 to 100000")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="scenes and sentences follow from it")
+    parser.add_argument(
+        "--expressions",
+        type=int,
+        default=4000,
+        metavar="N",
+        help="training sentences, 40 to 100000 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of scenes and sentences (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the set and say what was written."""
+    """Write the set and print what was written."""
     started = time.perf_counter()
     written = write_synthetic(Path(args.out), args.set, expressions=args.expressions, seed=args.seed)
     parts = ", ".join(f"{part} {written.expressions[part]:,}" for part in ordered_splits(written.expressions))

@@ -1,4 +1,4 @@
-"""What a run would take, before anything is started, and where its data need not even be there yet."""
+"""What a run would take, before anything is started; its data may be missing."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TRAINING_FACTOR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Expressions per split in full (`refcoco_unc/val`), and where the numbers come from."""
+class SampleCounts:
+    """Samples to train on and to evaluate, and the source of the numbers."""
 
     training: int
     evaluated: int
     source: str
 
 
-def count_samples(config: RunConfig, prepared_root: str) -> Counts:
+def count_samples(config: RunConfig, prepared_root: str) -> SampleCounts:
     """Return how many samples a run trains on and evaluates, before leakage between sets is removed.
 
-    From the manifests of the prepared sets; of a set that is not prepared, the published counts.
+    The numbers are from the manifests of the prepared sets, and published ones for a set that is not prepared.
 
     Raises:
         InputError: for a set that is neither prepared nor of published size.
@@ -42,7 +42,7 @@ def count_samples(config: RunConfig, prepared_root: str) -> Counts:
     source = "as prepared"
     if published:
         source = f"published counts, not prepared here: {', '.join(sorted(published))}"
-    return Counts(
+    return SampleCounts(
         training=trained, evaluated=sum(counts[split] for split in config.data.evaluate_splits), source=source
     )
 
@@ -72,7 +72,7 @@ def describe_plan(
 
     Args:
         state: the run's name and whether it is done, in words.
-        worker_gflops: sustained rate of one worker in GFLOP/s (two per multiply-accumulate); without it no hours.
+        worker_gflops: sustained rate of one worker in GFLOP/s (two per multiply-accumulate); None for no hours.
     """
     counts = count_samples(config, execution.prepared_root)
     plan = plan_steps(config.train, counts.training)
@@ -108,7 +108,7 @@ def _batch_in_words(config: RunConfig, execution: ExecutionConfig, share: PerRan
 
 def _optimizer_in_words(config: RunConfig) -> str:
     optim = config.optim
-    decayed = "all parameters" if optim.decay_norms_and_biases else "matrices alone"
+    decayed = "all parameters" if optim.decay_norms_and_biases else "matrices only"
     return (
         f"AdamW {optim.learning_rate:g}, betas {optim.betas}, weight decay {optim.weight_decay:g} on {decayed}, "
         f"{optim.schedule} per step, clip {optim.clip_norm:g}, drop path {config.model.encoder.drop_path:g}"

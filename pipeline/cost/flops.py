@@ -107,7 +107,7 @@ def _measure_encoder(config: ModelConfig) -> tuple[ComponentCost, ComponentCost]
     assert isinstance(model.encoder, Encoder)
     macs = count_macs(_EncoderTrace(model), example_inputs(config, 1))
     embedding = _cost("embedding", model.encoder.embedding, macs["part.embedding"])
-    # The embedding is a component of its own; what else the encoder runs is charged to its layers.
+    # The embedding is a separate component; everything else that the encoder runs is counted with its layers.
     return embedding, _cost("encoder", model.encoder.layers, macs["part"] - macs["part.embedding"])
 
 
@@ -121,7 +121,7 @@ def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
 
 @functools.lru_cache(maxsize=16)
 def _measure_system(config: ModelConfig) -> tuple[ComponentCost, ...]:
-    """Trace another paper's whole system at once: its parts hand each other more than tokens."""
+    """Trace another paper's whole system at once: its parts exchange more than tokens."""
     model = _model_of_zeros(config)
     macs = count_macs(model, example_inputs(config, 1))
     embedding = ComponentCost(component="embedding", million_params=0.0, gmacs=0.0)

@@ -20,7 +20,7 @@ class PeakMemory:
 
 @contextmanager
 def peak_memory_mib(device: str) -> Iterator[PeakMemory]:
-    """Measure the peak memory while the context lasts, what was there before included."""
+    """Measure the peak memory while the context lasts, including what was allocated before."""
     peak = PeakMemory()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -32,7 +32,7 @@ def peak_memory_mib(device: str) -> Iterator[PeakMemory]:
 
 
 def resident_peak_mib() -> float:
-    """Return the most that this process has held; not `ru_maxrss`, which begins with what its parent held."""
+    """Return the peak resident memory of this process; `ru_maxrss` would include the peak of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

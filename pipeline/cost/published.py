@@ -1,7 +1,7 @@
 """The paper's published cost cells (tables II to VIII) that the models here cover, and what each one means.
 
 FPN cells of tables IV and VII are the added cost over "No FPN"; decoder cells (V, VIII) are the decoder and the head;
-totals (II, VI) are the whole model. This reading is inferred: it alone fits all cells at once.
+totals (II, VI) are the whole model. This reading is inferred: no other fits all cells at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CostCell:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCell:
-    """A published cell beside what this model measures."""
+    """A published cell and what is measured for it."""
 
     cell: CostCell
     measured: Amount
@@ -138,5 +138,5 @@ MEASURES: dict[Meaning, Callable[[ModelConfig], Amount]] = {
 
 
 def measure_cell(cell: CostCell) -> MeasuredCell:
-    """Return the cell with what this model measures for it."""
+    """Return the cell with the measured cost."""
     return MeasuredCell(cell=cell, measured=MEASURES[cell.meaning](cell.config))

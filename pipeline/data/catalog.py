@@ -24,7 +24,7 @@ class SetSpec:
     """A set in REFER layout: `FOLDER/refs(SPLIT_BY).p` and `FOLDER/instances.json` below a root.
 
     Attributes:
-        family: sets of one family share image ids, so that leakage between them can be seen.
+        family: sets of one family share image ids, by which leakage between them is found.
         published: counts per split as published, and under "all" for the whole set.
         splits_share_images: true where the published splits divide objects and not images.
     """
@@ -46,7 +46,7 @@ _UNC = ("train", "val", "testA", "testB")
 _UMD = ("train", "val", "test")
 
 # Refs and images: the table of TensorFlow Datasets' ref_coco, counted from REFER's files, and the data sets' papers.
-# Expressions: counted from the files in later work (RefCOCO's own paper says 142,209, its files hold one more).
+# Expressions: counted from the files in later work (RefCOCO's paper gives 142,209, its files have one more).
 _SPECS = (
     SetSpec(
         name="refcoco_unc",
@@ -136,7 +136,7 @@ def parse_split(split: str) -> tuple[str, str]:
     """Return (set, split) of a split named in full, `refcoco_unc/testA`.
 
     Raises:
-        InputError: when the name is not in full, or a known set has no such split.
+        InputError: when the name is not in full, or a known set does not have that split.
     """
     name, slash, part = split.partition("/")
     if not slash or not name or not part or "/" in part:
@@ -147,15 +147,15 @@ def parse_split(split: str) -> tuple[str, str]:
 
 
 def check_set_name(name: str) -> None:
-    """Refuse a set name that could not be a folder (custom sets choose theirs)."""
+    """Refuse a set name that is not a plain folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}", name):
-        raise InputError(f"{name!r} is no set name", "Use letters, digits, '_', '+', '-' or '.', at most 64")
+        raise InputError(f"{name!r} is not a set name", "Use letters, digits, '_', '+', '-' or '.', at most 64")
 
 
 def check_split_name(name: str, part: str) -> None:
     """Refuse a split that a known set does not have."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", part):
-        raise InputError(f"{part!r} is no split name", "Use letters, digits, '_' or '-', at most 32")
+        raise InputError(f"{part!r} is not a split name", "Use letters, digits, '_' or '-', at most 32")
     if name not in SETS or part in SETS[name].splits:
         return
     there = ", ".join(SETS[name].splits)

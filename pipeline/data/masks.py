@@ -1,4 +1,4 @@
-"""Object masks as COCO run-length codes, by pycocotools; what its C code would trust is checked here.
+"""Object masks as COCO run-length codes, by pycocotools; input that its C code does not check is checked here.
 
 A mask is the union of its polygons as pycocotools draws them, as in the original REFER class. Shapes: HW is a mask of
 an image of that height and width, uint8, 0 or 1.

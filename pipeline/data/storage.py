@@ -1,4 +1,4 @@
-"""Where prepared data lies: a local folder or any file system that pyarrow knows by URI (`s3://`, `gs://`, `hdfs://`,
+"""Locations of prepared data: a local folder or any file system that pyarrow knows by URI (`s3://`, `gs://`, `hdfs://`,
 `file://`, or an fsspec one such as `fsspec+memory://`)."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sharedris.errors import InputError
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder on some file system; `place / "name"` goes below it."""
+    """A file or folder on some file system; `place / "name"` is the entry of that name in it."""
 
     filesystem: fs.FileSystem
     path: str
@@ -53,7 +53,7 @@ class Place:
             raise InputError(f"{self} cannot be read: {_line(error)}", "Prepare the set again") from None
 
     def write_bytes(self, content: bytes) -> None:
-        """Write in one step: locally through a partial file, elsewhere as one object."""
+        """Write atomically: locally through a partial file, elsewhere as one object."""
         if self.is_local:
             with atomic_writer(Path(self.path)) as file:
                 file.write(content)
@@ -71,7 +71,7 @@ class Place:
             self.filesystem.delete_file(self.path)
 
     def children(self) -> list[str]:
-        """Return the names of what lies in this folder, sorted; nothing where there is no folder."""
+        """Return the names of the entries of this folder, sorted; an empty list if it does not exist."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
         return sorted(entry.base_name for entry in self.filesystem.get_file_info(selector))
 

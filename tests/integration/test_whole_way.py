@@ -152,7 +152,7 @@ class Hostile:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ("no root", "is no folder"),
+        ("no root", "is not a folder"),
         ("missing image", "missing"),
         ("broken image", "decode"),
         ("hostile pickle", "pathlib"),

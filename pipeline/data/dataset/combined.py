@@ -17,7 +17,7 @@ from sharedris.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What was taken out of a set's training split because its images are held out somewhere."""
+    """What was left out of a set's training split because a split that is not train has the image."""
 
     set: str
     images: int
@@ -26,7 +26,7 @@ class Removed:
 
 
 class CombinedDataset(torch.utils.data.Dataset):
-    """Several datasets end to end; `removed` says what was left out of each."""
+    """Several datasets end to end; `removed` lists what was left out of each."""
 
     def __init__(self, parts: list[ReferDataset], removed: tuple[Removed, ...] = ()) -> None:
         self.parts, self.removed = parts, removed
@@ -60,7 +60,7 @@ def training_dataset(
 ) -> CombinedDataset:
     """Return the training splits of several sets as one, without the images that any of them holds out.
 
-    One set alone is taken as published, even `refcocog_google`, whose splits share images by design.
+    A single set is taken as published, even `refcocog_google`, whose splits share images by design.
 
     Raises:
         InputError: when a set is not prepared, is named twice, has no train split, or reads sentences with another

@@ -1,4 +1,4 @@
-"""Mirror a sentence: "left" and "right" change places where they mean a side, and nowhere else."""
+"""Mirror a sentence: swap "left" and "right" where they mean a side, and nowhere else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def swap_sides(sentence: str) -> str:
     """Return the sentence for the mirrored image.
 
     Whole words only, case kept: "Left man" becomes "Right man"; "bright", "left-handed", "copyright", "right now" and
-    "right next to" stay as they are, for they name no side of the image.
+    "right next to" stay as they are, since they do not name a side of the image.
     """
     idioms = [match.span() for match in _IDIOM.finditer(sentence)]
 

@@ -1,4 +1,4 @@
-"""Where a dataset's pixels come from: files or embedded bytes, decoded and resized, and kept when the set is small."""
+"""Images of a dataset from files or embedded bytes, decoded and resized, and cached if the set is small."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class ImageStore:
         try:
             return ((open_place(root) if "://" in root else Path(root)) / file_name).read_bytes()
         except OSError as error:
-            remedy = "Bring the images there, or prepare the set again with --images FOLDER or --embed-images"
+            remedy = "Copy the images there, or prepare the set again with --images FOLDER or --embed-images"
             raise InputError(f"{root}/{file_name} cannot be read: {error.strerror or error}", remedy) from None
 
 
 class EmbeddedImages:
-    """The `images.arrow` of a prepared set: one record batch per image, each read alone."""
+    """The `images.arrow` of a prepared set: one record batch per image, each read separately."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

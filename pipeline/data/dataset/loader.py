@@ -1,6 +1,6 @@
 """Batches: collate samples, and one loader for training and one for exact evaluation.
 
-Shapes: B batch, C 3 colours, H = W the input size, T text tokens.
+Shapes: B batch, C 3 colors, H = W the input size, T text tokens.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from pipeline.data.dataset.combined import CombinedDataset
 from pipeline.data.dataset.refer_dataset import ReferDataset, Sample, SampleInfo
-from pipeline.data.dataset.transforms import normalise
+from pipeline.data.dataset.transforms import normalize
 from sharedris.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a step works on.
+    """The input of a step.
 
     Attributes:
         image_BCHW: float32, -1 .. 1.
@@ -58,7 +58,7 @@ class Batch:
 def collate(samples: Sequence[Sample]) -> Batch:
     """Return samples as a batch."""
     return Batch(
-        image_BCHW=normalise([sample.image_CSS for sample in samples]),
+        image_BCHW=normalize([sample.image_CSS for sample in samples]),
         token_ids_BT=torch.from_numpy(np.stack([sample.token_ids_T for sample in samples])),
         padding_BT=torch.from_numpy(np.stack([sample.padding_T for sample in samples])),
         mask_BHW=torch.from_numpy(np.stack([sample.mask_SS for sample in samples])),
@@ -79,7 +79,7 @@ class ExactSampler(Sampler[int]):
         return iter(self.indices)
 
 
-class RestOf(Sampler[int]):
+class SkipFirst(Sampler[int]):
     """Another sampler without its first `skip` indices."""
 
     def __init__(self, sampler: DistributedSampler, *, skip: int) -> None:
@@ -104,11 +104,11 @@ def train_loader(
     pin_memory: bool = False,
     skip_batches: int = 0,
 ) -> DataLoader:
-    """Return the batches of one epoch for one rank; their order depends on seed and epoch alone.
+    """Return the batches of one epoch for one rank; their order depends only on seed and epoch.
 
     Args:
         batch_size: samples per rank and step; the last, incomplete batch is dropped.
-        skip_batches: leave out the first ones, unread: where a resumed epoch goes on.
+        skip_batches: leave out the first ones without reading them, to continue an epoch.
 
     Raises:
         InputError: when there are fewer samples than one step takes.
@@ -126,12 +126,12 @@ def train_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=RestOf(sampler, skip=skip_batches * batch_size),
+        sampler=SkipFirst(sampler, skip=skip_batches * batch_size),
         drop_last=True,
         num_workers=workers,
         pin_memory=pin_memory,
         collate_fn=collate,
-        generator=torch.Generator().manual_seed(seed),  # its own: the model's random numbers stay untouched
+        generator=torch.Generator().manual_seed(seed),  # separate, so that the model's random numbers stay the same
     )
 
 
@@ -144,7 +144,7 @@ def evaluation_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Return the batches of one rank's share, `range(rank, N, world_size)`, in order."""
+    """Return the batches of one rank, samples `range(rank, N, world_size)`, in order."""
     return DataLoader(
         dataset,
         batch_size=batch_size,

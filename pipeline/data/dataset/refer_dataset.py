@@ -1,7 +1,8 @@
 """One prepared split as samples: (image, expression, mask), read from arrow columns that workers share.
 
-No Python object is kept per sample: a forked worker shares the columns' pages, so 142,000 expressions cost it nothing.
-Shapes: S input size, T text tokens, C 3 colours.
+No Python object is kept per sample: a forked worker shares the pages of the columns, so 142,000 expressions take no
+memory in it.
+Shapes: S input size, T text tokens, C 3 colors.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NUMBERS = ("ref_id", "image_id", "height", "width", "area_ratio")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleInfo:
-    """What a sample is, for per-sample rows; mask and expression as prepared (mask_rle at the original size)."""
+    """Identity of a sample, for per-sample rows; mask and expression as prepared (mask_rle at the original size)."""
 
     index: int
     split: str
@@ -46,7 +47,7 @@ class SampleInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One sample at the model's input size; `flipped` says that image, mask and sentence were mirrored."""
+    """One sample at the model's input size; `flipped` is true if image, mask and sentence were mirrored."""
 
     image_CSS: torch.Tensor  # uint8
     token_ids_T: np.ndarray  # int64
@@ -64,10 +65,10 @@ class ReferDataset(torch.utils.data.Dataset):
         split: in full, `refcoco_unc/testA`.
         image_size: S, the side of images and masks in pixels.
         text_tokens: T.
-        horizontal_flip: mirror half of the samples, chosen by seed, epoch and index alone.
+        horizontal_flip: mirror half of the samples, chosen only by seed, epoch and index.
         seed: of that choice.
         without_images: keys (see `image_keys`) of images whose refs are left out.
-        tokenizer_path: another tokenizer than the set's own.
+        tokenizer_path: a tokenizer to use instead of the set's.
 
     Raises:
         InputError: when the set is not prepared, the split does not exist or is empty, or a file is unreadable.

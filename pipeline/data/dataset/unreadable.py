@@ -1,4 +1,4 @@
-"""Training samples that cannot be read, where a run is allowed to go on without them."""
+"""Training samples that cannot be read, in runs that are allowed to continue without them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 
 from sharedris.errors import InputError
 
-_NOTE = "damaged.jsonl"
+_LOG = "damaged.jsonl"
 
 
 class ReplaceUnreadable(torch.utils.data.Dataset):
-    """Gives the next readable sample in place of one that cannot be read, and notes which one that was.
+    """Replaces a sample that cannot be read by the next readable one, and logs which one it was.
 
     Args:
         dataset: a map-style data set with `set_epoch`.
-        state_folder: of the run; the note lies there, written by loader processes too.
+        state_folder: of the run; loader processes append to the log there.
     """
 
     def __init__(self, dataset: Any, state_folder: Path) -> None:
@@ -27,7 +27,7 @@ class ReplaceUnreadable(torch.utils.data.Dataset):
 
     @property
     def removed(self) -> Any:
-        """What the data set leaves out."""
+        """What the data set leaves out; see `CombinedDataset`."""
         return getattr(self.dataset, "removed", ())
 
     def __len__(self) -> int:
@@ -44,26 +44,26 @@ class ReplaceUnreadable(torch.utils.data.Dataset):
                 return self.dataset[(index + offset) % len(self)]
             except InputError as error:
                 first_error = first_error or error
-                _note(self.state_folder, (index + offset) % len(self), error.message)
+                _log(self.state_folder, (index + offset) % len(self), error.message)
         assert first_error is not None
         raise first_error
 
 
-def _note(state_folder: Path, index: int, message: str) -> None:
+def _log(state_folder: Path, index: int, message: str) -> None:
     line = json.dumps({"index": index, "message": message}) + "\n"
-    with (state_folder / _NOTE).open("a") as stream:
+    with (state_folder / _LOG).open("a") as stream:
         stream.write(line)
 
 
 def unreadable_samples(state_folder: Path) -> dict[int, str]:
-    """Return position in the training set -> what is wrong with it, of all samples that were replaced so far."""
+    """Return position in the training set -> error message, of all samples that were replaced so far."""
     try:
-        lines = (state_folder / _NOTE).read_text().splitlines()
+        lines = (state_folder / _LOG).read_text().splitlines()
     except FileNotFoundError:
         return {}
     damaged = {}
     for line in lines:
-        with contextlib.suppress(json.JSONDecodeError):  # torn by a kill or a full disk; the sample is met again
+        with contextlib.suppress(json.JSONDecodeError):  # cut by a kill or a full disk; the sample is logged again
             entry = json.loads(line)
             damaged[entry["index"]] = entry["message"]
     return damaged

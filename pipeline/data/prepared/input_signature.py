@@ -1,4 +1,4 @@
-"""Has this input been prepared before? A signature of the files as they lie, far cheaper than reading the images."""
+"""A signature of the input files, far cheaper than reading the images, that shows whether they were prepared before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def source_signature(
         if Path(path).is_file():
             with Path(path).open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-    for ref in source.refs:  # masks may come from files of their own
+    for ref in source.refs:  # masks may be read from separate files
         digest.update(ref.mask_rle or b"-")
     if read_images:
         for name in sorted({ref.image.file_name for ref in source.refs}):

@@ -1,8 +1,8 @@
-"""What a prepared set is: `SET/dataset.json` beside the parquet files, and the schemas of both.
+"""The format of a prepared set: `SET/dataset.json` next to the parquet files, and the schemas of both.
 
 ROOT/SET/dataset.json       this manifest; written last, so a set without it is not prepared
 ROOT/SET/SPLIT.parquet      a row per ref (REF_SCHEMA)
-ROOT/SET/tokenizer.model    the sentencepiece model the set's sentences are read with
+ROOT/SET/tokenizer.model    the sentencepiece model of the set's sentences
 ROOT/SET/images.arrow       with --embed-images: a row per image (IMAGE_SCHEMA)
 """
 
@@ -60,12 +60,12 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `dataset.json` says.
+    """The content of `dataset.json`.
 
     Attributes:
         image_root: absolute folder of the images; unused where they are embedded.
-        fingerprint: of rows, image bytes and tokenizer; the place of the files is not in it.
-        signature: of the input as it lay on disk, by which preparing again sees that there is nothing to do.
+        fingerprint: of rows, image bytes and tokenizer; independent of where the files are.
+        signature: of the input files; if it is the same, preparing again does nothing.
         tokenizer_training: the splits whose sentences the tokenizer was trained on; empty where it was given.
     """
 
@@ -89,12 +89,12 @@ class Manifest:
 
     @property
     def tokenizer_path(self) -> Path:
-        """The tokenizer as a local file; fetched once per process where the set lies elsewhere."""
+        """The tokenizer as a local file; downloaded to the temporary folder if the set is not local."""
         place = self.place / TOKENIZER
         return Path(place.path) if place.is_local else _fetch(place, self.tokenizer_fingerprint)
 
     def split_place(self, part: str) -> Place:
-        """Return where the rows of a split lie."""
+        """Return the place of the rows of a split."""
         return self.place / f"{part}.parquet"
 
 
@@ -151,7 +151,7 @@ def _how_to_prepare(set_name: str, prepared_root: str | Path) -> str:
 
 
 def data_fingerprint(prepared_root: str | Path, sets: Iterable[str]) -> str:
-    """Return 16 hex digits that stand for the content of several prepared sets, in whatever order they are named."""
+    """Return 16 hex digits of the content of several prepared sets, independent of their order."""
     parts = [f"{name}:{load_manifest(prepared_root, name).fingerprint}" for name in sorted(set(sets))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Prepare a set: read, look at everything, then write parquet, tokenizer and manifest, or nothing at all."""
+"""Prepare a set: read and check everything, then write parquet, tokenizer and manifest, or nothing."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from sharedris.errors import InputError
 from sharedris.tokenizer import Tokenizer, train_tokenizer
 
 TOKENIZER_VOCABULARY = 1024
-"""Ids of a tokenizer trained here, as many as the tiny scale has."""
+"""Vocabulary size of a tokenizer trained here: that of the tiny scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What preparing did; `written` is false where the same input had been prepared before."""
+    """Result of `prepare_source`; `written` is false where the same input had been prepared before."""
 
     manifest: Manifest
     written: bool
@@ -64,7 +64,7 @@ def prepare_source(
         source: as a reader (`read_refer`, `read_custom`) returned it.
         out: local path or URI.
         tokenizer: a sentencepiece model; None trains one.
-        sentences: what it is trained on; nothing means the sentences of the training split.
+        sentences: the corpus of that training; empty for the sentences of the training split.
         read_images: false trusts the annotations and leaves the image digests empty.
         embed_images: puts the image files into the prepared set.
 
@@ -99,7 +99,7 @@ def _readable(out: str | Path, set_name: str) -> Manifest | None:
     try:
         return load_manifest(out, set_name)
     except InputError:
-        return None  # damaged or of another version: prepared anew
+        return None  # damaged or of another version: prepare it again
 
 
 def _no_words(ref: SourceRef) -> Problem:
@@ -187,16 +187,16 @@ def table_digest(table: pa.Table) -> bytes:
 
 
 def _write_tokenizer(path: Path, source: Source, given: Path | None, sentences: Sequence[str]) -> tuple[str, ...]:
-    """Copy the given tokenizer, or train one; return the splits it was trained on, nothing where it was given."""
+    """Copy the given tokenizer, or train one; return the splits it was trained on, none where it was given."""
     if given is not None:
-        Tokenizer(given, 3)  # refuses what is no sentencepiece model
+        Tokenizer(given, 3)  # raises InputError for a file that is not a sentencepiece model
         shutil.copyfile(given, path)
         return ()
     if sentences:
         train_tokenizer(sentences, path, TOKENIZER_VOCABULARY)
         return ("train",)
     parts = ordered_splits({ref.split for ref in source.refs})
-    # A set without training sentences (a val/test download) still has to be readable: the manifest says so.
+    # A set without training sentences (a val/test download) still needs a tokenizer; the manifest records this.
     trained = ("train",) if "train" in parts else tuple(parts)
     texts = (text for ref in source.refs if ref.split in trained for text in ref.expressions)
     train_tokenizer(texts, path, TOKENIZER_VOCABULARY)
@@ -204,7 +204,7 @@ def _write_tokenizer(path: Path, source: Source, given: Path | None, sentences: 
 
 
 def _write_images(path: Path, source: Source) -> None:
-    """Write one record batch per image, uncompressed: any one is then read alone, locally without a copy."""
+    """Write one record batch per image, uncompressed: each is then read separately, locally without a copy."""
     names = sorted({ref.image.file_name for ref in source.refs})
     schema = IMAGE_SCHEMA.with_metadata({"file_names": "\n".join(names)})
     with pa.ipc.new_file(str(path), schema) as writer:
@@ -214,7 +214,10 @@ def _write_images(path: Path, source: Source) -> None:
 
 
 def _publish(folder: Path, place: Place) -> None:
-    """Bring finished files to their place: locally by one rename, elsewhere with the manifest last."""
+    """Move finished files to their place: locally by one rename, elsewhere with the manifest last.
+
+    A local set that is there already is renamed away first, since a rename cannot replace a folder with files in it.
+    """
     if place.is_local:
         target = Path(place.path)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The rows of one prepared split, and the names by which other sets may know its images."""
+"""The rows of one prepared split, and keys of its images that other sets share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_split(manifest: Manifest, part: str) -> pa.Table:
 
 
 def image_keys(manifest: Manifest, table: pa.Table) -> list[tuple[str, str]]:
-    """Return two names of each row's image, by either of which another set may know it.
+    """Return two keys of each row's image; another set has the same image if it has either of them.
 
     The first is the id within the family (RefCOCO, RefCOCO+ and RefCOCOg share COCO's ids), the second the digest of
     the file's bytes; the digest is empty where images were not read.
@@ -45,5 +45,5 @@ def image_keys(manifest: Manifest, table: pa.Table) -> list[tuple[str, str]]:
 
 
 def keys_in(keys: list[tuple[str, str]], wanted: Collection[str]) -> np.ndarray:
-    """Return, per row, whether either of its image's names is among the wanted."""
+    """Return, per row, whether either key of its image is in `wanted`."""
     return np.array([name in wanted or digest in wanted for name, digest in keys], dtype=bool)

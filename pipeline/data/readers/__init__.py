@@ -1,1 +1,1 @@
-"""What annotation files say: REFER pickles, own JSON lines and CSV, read as plain data."""
+"""Readers of annotation files: REFER pickles, JSON Lines and CSV, as plain data."""

@@ -1,4 +1,4 @@
-"""What every reader of annotations hands to prepare and check: rows with masks, and all the problems that were met."""
+"""The result of every annotation reader, for prepare and check: refs with masks, and all problems found."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SourceRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something wrong with the input: its kind (a key to count by), where, and what."""
+    """A problem of the input: its kind (a key to count by), where, and what."""
 
     kind: str
     where: str
@@ -58,7 +58,7 @@ class Problem:
 
 @dataclass(kw_only=True)
 class Source:
-    """A whole set as read, before anything is written."""
+    """A set as read, before anything is written."""
 
     set_name: str
     family: str
@@ -70,7 +70,7 @@ class Source:
 
 
 def raise_problems(problems: Iterable[Problem], *, set_name: str, check_hint: str) -> None:
-    """Raise one clear line for all problems: how many of each kind, and the first few in words.
+    """Raise one line for all problems: how many of each kind, and the first few in full.
 
     Raises:
         InputError: when there is any problem.
@@ -91,7 +91,7 @@ def check_file_name(file_name: object) -> str:
         ValueError: for an absolute path, a drive, "..", a backslash or a control character.
     """
     if not isinstance(file_name, str) or not file_name:
-        raise ValueError(f"file_name {file_name!r} is no name")
+        raise ValueError(f"file_name {file_name!r} is not a name")
     path = PurePosixPath(file_name)
     bad = path.is_absolute() or ".." in path.parts or "\\" in file_name or ntpath.splitdrive(file_name)[0]
     if bad or re.search(r"[\x00-\x1f]", file_name):
@@ -100,6 +100,6 @@ def check_file_name(file_name: object) -> str:
 
 
 def clean_expression(text: object) -> str:
-    """Return an expression with white space made single; empty when there are no words."""
+    """Return an expression with single spaces; empty if it has no words."""
     words = " ".join(text.split()) if isinstance(text, str) else ""
     return words if re.search(r"\w", words) else ""

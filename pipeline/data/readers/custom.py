@@ -1,4 +1,4 @@
-"""Read your own data: JSON Lines or CSV, a ref per line, with the mask as PNG, polygons or RLE (docs/data.md)."""
+"""Read custom data: JSON Lines or CSV, a ref per line, with the mask as PNG, polygons or RLE (docs/data.md)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EXPRESSION_SEPARATOR = "|"
 
 
 def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Source:
-    """Read a `.jsonl` or `.csv` file; what is wrong with single lines is listed in the result, not raised.
+    """Read a `.jsonl` or `.csv` file; problems of single lines are listed in the result, not raised.
 
     Args:
         path: the annotation file; image and mask names in it are relative to `images`.
-        set_name: a name of your choice that is none of the known sets.
+        set_name: any name that is not a known set.
         images: folder of images and masks; the annotation file's own folder by default.
 
     Raises:
@@ -41,7 +41,7 @@ def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Sou
         raise InputError(f"{set_name!r} is the name of a known set", "Choose another name for your own data")
     root = (Path(images) if images else path.parent).absolute()
     if not root.is_dir():
-        raise InputError(f"{root} is no folder", "Give the folder of the images with --images")
+        raise InputError(f"{root} is not a folder", "Give the folder of the images with --images")
     source = Source(
         set_name=set_name,
         family=set_name,
@@ -83,7 +83,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{path} line {number} is not JSON: {error}", "Write one JSON object per line") from None
         if not isinstance(row, dict):
-            raise InputError(f"{path} line {number} is no JSON object", "Write one JSON object per line")
+            raise InputError(f"{path} line {number} is not a JSON object", "Write one JSON object per line")
         yield number, row
 
 
@@ -102,7 +102,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 class _RowError(ValueError):
-    """A line that is no ref; the kind counts it among its like."""
+    """A line that is not a ref; problems are counted by their kind."""
 
     def __init__(self, kind: str, message: str) -> None:
         self.kind = kind
@@ -110,7 +110,7 @@ class _RowError(ValueError):
 
 
 class _Reader:
-    """Turns rows into refs; remembers the images it has met."""
+    """Turns rows into refs; keeps the size of each image that was opened."""
 
     def __init__(self, root: Path, set_name: str) -> None:
         self.root, self.set_name = root, set_name
@@ -181,7 +181,7 @@ class _Reader:
         if isinstance(value, str):
             value = value.split(EXPRESSION_SEPARATOR) if "expressions" in row else [value]
         if not isinstance(value, list) or not value:
-            raise _RowError("no words", "expressions is no list of sentences")
+            raise _RowError("no words", "expressions is not a list of sentences")
         cleaned = tuple(clean_expression(text) for text in value)
         if not all(cleaned):
             raise _RowError("no words", "an expression has no words")
@@ -192,9 +192,9 @@ def _number(value: Any, name: str) -> int:
     try:
         number = int(value)
     except (TypeError, ValueError):
-        raise _RowError("malformed line", f"{name} is {value!r}, no whole number") from None
+        raise _RowError("malformed line", f"{name} is {value!r}, not a whole number") from None
     if (isinstance(value, float) and number != value) or not -(2**63) <= number < 2**63:
-        raise _RowError("malformed line", f"{name} is {value!r}, no whole number of 64 bits")
+        raise _RowError("malformed line", f"{name} is {value!r}, not a whole number of 64 bits")
     return number
 
 

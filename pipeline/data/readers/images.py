@@ -1,4 +1,4 @@
-"""Look at every image of a set before anything is trained on it: there, decodable, of the annotated size."""
+"""Check every image of a set before training: present, decodable, of the annotated size."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def content_digest(content: bytes) -> str:
 
 
 def decode_problem(content: bytes, *, height: int, width: int) -> str:
-    """Return why these bytes are no image of that size, or an empty string.
+    """Return why these bytes are not an image of that size, or an empty string.
 
     The size is compared before any pixel is decoded, so a decompression bomb is never unpacked. JPEGs are decoded at
     an eighth of their size: that reads every byte at a third of the cost.

@@ -1,4 +1,4 @@
-"""Read a large JSON object piece by piece, so that a 300 MB instances.json never stands in memory as objects."""
+"""Read a large JSON object piece by piece, so that a 300 MB instances.json is never in memory as objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def iterate_members(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield (key, element) for each element of each top-level list, and (key, value) for other top-level values.
 
     Raises:
-        InputError: when the file cannot be read, is not JSON, or is no object.
+        InputError: when the file cannot be read, is not JSON, or is not an object.
     """
     try:
         with Path(path).open(encoding="utf-8") as stream:
@@ -34,7 +34,7 @@ class _SyntaxError(ValueError):
 
 
 class _Walker:
-    """A cursor over a text that is read as it is needed."""
+    """A cursor over a text that is read in chunks."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream

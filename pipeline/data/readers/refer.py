@@ -29,7 +29,7 @@ class _Annotation:
 
 
 def find_image_folder(root: Path, given: Path | None = None) -> Path:
-    """Return the folder of the images: the one given, or the first of the usual ones below the root.
+    """Return the image folder: the one given, or the first of IMAGE_FOLDERS below the root.
 
     Raises:
         InputError: when there is none.
@@ -39,17 +39,17 @@ def find_image_folder(root: Path, given: Path | None = None) -> Path:
         if folder.is_dir():
             return folder.absolute()
     looked = ", ".join(str(folder) for folder in candidates)
-    raise InputError(f"no image folder: {looked}", "Give it with --images FOLDER, or --no-images to do without")
+    raise InputError(f"no image folder: {looked}", "Give it with --images FOLDER, or skip the images with --no-images")
 
 
 def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_images: bool = True) -> Source:
-    """Read a set in REFER layout; what is wrong with single refs is listed in the result, not raised.
+    """Read a set in REFER layout; problems of single refs are listed in the result, not raised.
 
     Args:
         root: the folder that holds the set's folder.
         set_name: in full, `refcocog_umd`.
-        images: the image folder, where it is not one of the usual ones.
-        need_images: false for counts and annotations alone.
+        images: the image folder, if it is not one of IMAGE_FOLDERS.
+        need_images: false if only counts and annotations are needed.
 
     Raises:
         InputError: when a file is missing or unreadable, or the set is unknown.
@@ -76,7 +76,7 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
 
 
 def read_training_sentences(root: Path, set_name: str) -> list[str]:
-    """Return the sentences of a set's training split alone, for a tokenizer that several sets share.
+    """Return the sentences of a set's training split, for a tokenizer that several sets share.
 
     Raises:
         InputError: when the refs cannot be read, or hold no training sentences.
@@ -94,19 +94,23 @@ def read_training_sentences(root: Path, set_name: str) -> list[str]:
 
 def _find_files(root: Path, spec: SetSpec) -> tuple[Path, Path]:
     if not root.is_dir():
-        raise InputError(f"{root} is no folder", "Give the folder that holds refcoco, refcoco+ or refcocog with --root")
+        raise InputError(
+            f"{root} is not a folder", "Give the folder that holds refcoco, refcoco+ or refcocog with --root"
+        )
     folder = root / spec.folder
     paths = folder / f"refs({spec.split_by}).p", folder / "instances.json"
     for path in paths:
         if not path.is_file():
-            there = ", ".join(sorted(entry.name for entry in folder.glob("*"))) if folder.is_dir() else "no such folder"
-            raise InputError(f"{path} is missing", f"{folder} has: {there or 'nothing'}")
+            there = (
+                ", ".join(sorted(entry.name for entry in folder.glob("*"))) if folder.is_dir() else "it does not exist"
+            )
+            raise InputError(f"{path} is missing", f"{folder}: {there or 'empty'}")
     return paths
 
 
 def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) -> list[dict[str, Any]]:
     if not isinstance(raw, list | tuple) or not raw:
-        raise InputError(f"{path} holds no list of refs", "Get it from its official source")
+        raise InputError(f"{path} does not hold a list of refs", "Get it from its official source")
     kept: list[dict[str, Any]] = []
     seen: set[int] = set()
     for position, ref in enumerate(raw):
@@ -126,7 +130,7 @@ def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) 
 
 def _check_ref(ref: Any, spec: SetSpec) -> None:
     if not isinstance(ref, dict):
-        raise ValueError("is no dictionary")
+        raise ValueError("is not a dictionary")
     for name in ("ref_id", "ann_id", "image_id"):
         if not isinstance(ref.get(name), int):
             raise ValueError(f"{name} is {ref.get(name)!r}, not a number")
@@ -158,7 +162,7 @@ def _read_instances(
         elif name in wanted:
             _keep(annotations, name, element, _annotation, "annotation", problems)
     if missing := {"images", "annotations"} - keys:
-        raise InputError(f"{path} has no {' and no '.join(sorted(missing))}", "It has to be a COCO instances file")
+        raise InputError(f"{path} has no {' and no '.join(sorted(missing))}", "Give a COCO instances file")
     return infos, annotations
 
 
@@ -196,7 +200,7 @@ def _annotation(element: dict[str, Any]) -> _Annotation:
 
 
 def _compact(segmentation: Any) -> Any:
-    """Hold polygons as arrays, a fifth of the memory; what is malformed stays for the mask's own check."""
+    """Return polygons as arrays, a fifth of the memory; malformed ones are kept for `encode_segmentation` to refuse."""
     if not isinstance(segmentation, list):
         return segmentation
     try:

@@ -1,9 +1,9 @@
 """Sentences about one object of a synthetic scene, in three flavours like the three real sets.
 
-`location` says where ("left blue circle", "second square from the right"), `appearance` never does ("biggest star",
-"the red one"), `relation` is longer and names a landmark ("the small red triangle below the green square"). A sentence
-is offered only where it is true of its object by a clear margin and false of every other by a clear margin too.
-`pipeline.data.synthetic.sentence_checker` reads the finished text and judges again by rules of its own.
+`location` gives a position ("left blue circle", "second square from the right"), `appearance` never does ("biggest
+star", "the red one"), `relation` is longer and names a landmark ("the small red triangle below the green square"). A
+sentence is generated only where it is true of its object by a clear margin and false of every other object by a clear
+margin. `pipeline.data.synthetic.sentence_checker` checks the finished text by separate rules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.data.synthetic.scenes import SceneObject
 
 CLEAR_PIXELS = 7.0
-"""A difference of position that nobody disputes; below half of it, nobody is sure."""
+"""An unambiguous difference of position; a difference below half of it is ambiguous."""
 CLEAR_RADIUS = 2.5
 
 _SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
@@ -40,7 +40,7 @@ _Offer = tuple[float, str]
 def describe(
     flavour: str, objects: tuple[SceneObject, ...], target: int, count: int, random: np.random.Generator
 ) -> list[str]:
-    """Return up to `count` different sentences that are true of `objects[target]` alone."""
+    """Return up to `count` different sentences that are true only of `objects[target]`."""
     offers = list(dict.fromkeys(_OFFERS[flavour](objects, target, random)))
     if not offers:
         return []

@@ -10,8 +10,8 @@ _TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 def trace_outline(mask_HW: np.ndarray) -> list[list[float]]:
     """Return the outer rings of a mask without holes, along pixel edges, x and y in turn.
 
-    Each edge is walked with the object on its right hand; where two corners touch, the walk turns right, so that
-    parts which touch by a corner alone are two rings.
+    Each edge is walked with the object to its right. Where two corners touch, the walk turns right, so that parts that
+    touch only at a corner become two rings.
     """
     edges = _edges(mask_HW)
     rings: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""Synthetic scenes: a few coloured shapes on a noisy ground, with the mask of what is visible of each.
+"""Synthetic scenes: a few colored shapes on a noisy background, with the mask of what is visible of each.
 
 Shapes: HW is a mask, HWC an image, uint8. Sizes and positions in pixels, y downwards.
 """
@@ -100,7 +100,7 @@ def make_scene(random: np.random.Generator) -> Scene:
 
 
 def _random_object(random: np.random.Generator, crowd: list[SceneObject]) -> SceneObject:
-    """Return an object; half of them repeat a shape or colour of the scene, so that one word seldom suffices."""
+    """Return an object; half of them repeat a shape or color of the scene, so that one word rarely suffices."""
     shape = str(random.choice(SHAPES))
     color = str(random.choice(list(COLORS)))
     if crowd and random.random() < 0.5:
@@ -122,7 +122,7 @@ def _full_mask(entry: SceneObject) -> np.ndarray:
 
 
 def _still_visible(left_HW: np.ndarray, before_HW: np.ndarray, whole_area: int, *, alike: bool) -> bool:
-    """Return whether an object may be covered this far; never by one of its own colour, for no edge would show."""
+    """Return whether an object may be covered this far; its own color may not cover it, as no edge would show."""
     left_area = left_HW.sum()
     if left_area == before_HW.sum():
         return True
@@ -130,7 +130,7 @@ def _still_visible(left_HW: np.ndarray, before_HW: np.ndarray, whole_area: int, 
 
 
 def has_hole(mask_HW: np.ndarray) -> bool:
-    """Return whether background is enclosed by the mask: polygons could not say so."""
+    """Return whether the mask encloses background, which polygons cannot express."""
     rows, columns = np.nonzero(mask_HW.any(axis=1))[0], np.nonzero(mask_HW.any(axis=0))[0]
     if rows.size == 0:
         return False

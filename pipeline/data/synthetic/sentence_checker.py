@@ -1,8 +1,8 @@
-"""An independent judge of synthetic sentences: reads the text, looks at the scene, names the objects it is true of.
+"""An independent check of synthetic sentences: parse the text and return the objects of the scene that it is true of.
 
-It shares no rule with the generator. Each sentence is read twice: `strict` demands a clear margin where something is
-left of, larger than or nearer than something else, `loose` none. A sentence is good when both readings name the same
-single object, so that no doubtful case is ever a label.
+It shares no rule with the generator. Each sentence is evaluated twice: `strict` demands a clear margin where something
+is left of, larger than or nearer than something else, `loose` demands none. A sentence is kept only if both give the
+same single object, so that no doubtful case becomes a label.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STRICT_PIXELS, STRICT_RADIUS = 5.0, 2.0
 
 
 class Fact(Protocol):
-    """What the judge has to know of an object (pixels, y downwards)."""
+    """What the checker needs of an object (pixels, y downwards)."""
 
     @property
     def shape(self) -> str: ...
@@ -59,7 +59,7 @@ class _Reading:
 
 
 class UnreadableSentenceError(ValueError):
-    """A sentence outside the judge's grammar."""
+    """A sentence outside the checker's grammar."""
 
 
 def true_of(sentence: str, facts: Sequence[Fact]) -> tuple[set[int], set[int]]:
@@ -108,7 +108,7 @@ def _plain(reading: _Reading, phrase: str) -> set[int]:
 
 
 def _first_by(members: list[int], key: Callable[[int], float], margin: float) -> set[int]:
-    """Return who comes first, if anybody does by the margin; alone is no contest, so nobody."""
+    """Return the member of the lowest key if the next is beyond the margin; a superlative needs two members or more."""
     if len(members) < 2:
         return set()
     order = sorted(members, key=key)

@@ -1,8 +1,8 @@
-"""Write a synthetic set in REFER layout, so that it is prepared by the very code that prepares RefCOCO.
+"""Write a synthetic set in REFER layout, so that the code that prepares RefCOCO prepares it too.
 
-The scenes depend on the seed alone, so the three sets of one seed share their images as RefCOCO and RefCOCO+ do; their
-sentences differ, and `toyg_umd` divides the images otherwise than the `unc` sets, as RefCOCOg does: combining them for
-training would leak, and the code that prevents it has something to do.
+The scenes depend only on the seed, so the three sets of one seed share their images, as RefCOCO and RefCOCO+ do. Their
+sentences differ. `toyg_umd` splits the images differently from the `unc` sets, as RefCOCOg does: combining them for
+training would leak, which exercises the code that prevents it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ IMAGE_FOLDER = "images/train2014"
 _REFS_PER_IMAGE = 2
 _IDS_PER_SEED = 1_000_000
 _CYCLE = 25
-"""Scenes are dealt to the splits in rounds of 25: 20 to train, 3 to val, 2 to the tests."""
+"""Scenes are assigned to splits in rounds of 25: 20 to train, 3 to val, 2 to the tests."""
 _UNC_TURNS = {4: "val", 12: "val", 20: "val", 8: "testA", 16: "testB"}
 _UMD_TURNS = {6: "val", 14: "val", 22: "val", 10: "test", 18: "test"}
 
 
 @dataclass(kw_only=True)
 class Written:
-    """What was written: expressions per split, and where."""
+    """What was written: the folder, and expressions per split."""
 
     folder: Path
     images: int = 0
@@ -57,7 +57,7 @@ class SceneRef:
 
 
 def split_of(spec: SetSpec, index: int) -> str:
-    """Return the split of a scene, by its number alone."""
+    """Return the split of a scene; it depends only on the scene's number."""
     turns = _UMD_TURNS if spec.split_by == "umd" else _UNC_TURNS
     return turns.get(index % _CYCLE, "train")
 
@@ -95,7 +95,7 @@ def _cut(refs: list[SceneRef], most: int) -> list[SceneRef]:
 
 
 def scene_refs(scene: Scene, flavour: str, random: np.random.Generator) -> list[SceneRef]:
-    """Return up to two objects with two or three sentences each, each judged true by `sentence_checker`."""
+    """Return up to two objects with two or three sentences each, each checked by `sentence_checker`."""
     refs: list[SceneRef] = []
     for target in random.permutation(len(scene.objects)).tolist():
         sentences = describe(flavour, scene.objects, target, int(random.integers(2, 4)), random)
@@ -114,16 +114,16 @@ def write_synthetic(out: Path, set_name: str, *, expressions: int = 4000, seed: 
     """Write a synthetic set below a REFER root.
 
     Args:
-        out: the root; the set's folder and `images/train2014` come below it.
+        out: the root; the set's folder and `images/train2014` are created below it.
         set_name: `toy_unc`, `toyplus_unc` or `toyg_umd`.
         expressions: sentences of the training split; val has about 15 % of that, the tests 10 %.
-        seed: scenes, sentences and pixels follow from it.
+        seed: determines scenes, sentences and pixels.
 
     Raises:
         InputError: for another set, or a number out of range.
     """
     if set_name not in FLAVOUR_OF:
-        raise InputError(f"{set_name!r} is no synthetic set", f"There are: {', '.join(FLAVOUR_OF)}")
+        raise InputError(f"{set_name!r} is not a synthetic set", f"There are: {', '.join(FLAVOUR_OF)}")
     if not LEAST_EXPRESSIONS <= expressions <= MOST_EXPRESSIONS:
         limits = f"{LEAST_EXPRESSIONS} .. {MOST_EXPRESSIONS}"
         raise InputError(f"--expressions {expressions} is out of range", f"Take {limits}")
@@ -145,7 +145,7 @@ def write_synthetic(out: Path, set_name: str, *, expressions: int = 4000, seed: 
 
 
 class _LayoutWriter:
-    """Collects refs and instances in REFER layout and writes images as they come."""
+    """Collects refs and instances in REFER layout and writes each image at once."""
 
     def __init__(self, spec: SetSpec, images_folder: Path, first_id: int) -> None:
         self.spec, self.images_folder, self.first_id = spec, images_folder, first_id

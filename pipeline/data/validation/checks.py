@@ -1,6 +1,6 @@
 """Checks of a set before hours are spent on it: counts, images, masks, sentences, leakage.
 
-Each check returns findings. An `error` would change results (exit code 1), a `warning` may, a `note` is to be known.
+Each check returns findings. An `error` would change results (exit code 1), a `warning` may, a `note` is information.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOX_TOLERANCE_PIXELS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One kind of thing that was found; `items` lists every case of it."""
+    """Findings of one kind; `items` lists every case."""
 
     level: Level
     kind: str
@@ -33,7 +33,7 @@ class Finding:
 
 @dataclass(kw_only=True)
 class CheckResult:
-    """What checking a set found."""
+    """Counts and findings of a set."""
 
     set_name: str
     origin: str
@@ -59,7 +59,7 @@ def check_source(
 
     Args:
         origin: where it was read from, for the heading.
-        image_problems: what looking at the images found; None where they were not looked at.
+        image_problems: problems of the images; None if they were not checked.
         pieces: number of tokenizer pieces of a sentence; None counts words, a lower bound.
         text_tokens: T; a sentence keeps T - 2 pieces.
     """
@@ -96,7 +96,7 @@ def _count(refs: list[SourceRef]) -> Counts:
 
 
 def _count_findings(result: CheckResult) -> list[Finding]:
-    """Compare with the published counts: what is absent, what differs, or that all agree."""
+    """Compare with the published counts: absent splits, different counts, splits that agree."""
     findings: list[Finding] = []
     parts = [part for part in result.published if part != "all"]
     absent = [part for part in parts if part not in result.counts]
@@ -140,7 +140,7 @@ def _problem_findings(problems: Iterable[Problem], refs: int) -> list[Finding]:
 
 def _image_findings(problems: Iterable[Problem] | None) -> list[Finding]:
     if problems is None:
-        return [Finding(level="warning", kind="images", message="not looked at (--no-images)")]
+        return [Finding(level="warning", kind="images", message="not checked (--no-images)")]
     return _problem_findings(problems, -1)
 
 
@@ -157,7 +157,7 @@ def _mask_findings(refs: list[SourceRef]) -> list[Finding]:
         if not coco_mask.area(rle):
             empty.append(f"{where}: no pixel inside the image")
         elif ref.box is not None and not _leaves(ref) and _corner_distance(extent, ref.box) > _BOX_TOLERANCE_PIXELS:
-            shifted.append(f"{where}: mask spans {extent}, box says {list(ref.box)}")
+            shifted.append(f"{where}: mask spans {extent}, its box is {list(ref.box)}")
     kinds: tuple[tuple[Level, str, list[str], str], ...] = (
         ("error", "empty mask", empty, "masks without a pixel"),
         ("error", "mask outside", outside, "objects that leave their image"),
@@ -188,7 +188,7 @@ def _length_findings(
 ) -> list[Finding]:
     texts = [text for ref in refs for text in ref.expressions]
     if not texts:
-        return [Finding(level="error", kind="no expressions", message="there is not one expression")]
+        return [Finding(level="error", kind="no expressions", message="the set has no expressions")]
     measure = pieces or (lambda text: len(text.split()))
     lengths = Counter(measure(text) for text in texts)
     unit = "pieces" if pieces else "words (no tokenizer given; pieces are more)"
@@ -199,11 +199,13 @@ def _length_findings(
         longest=max(lengths),
         truncated=cut,
     )
-    share = f"{cut:,} of {len(texts):,} expressions ({cut / len(texts):.2%}) are longer than T - 2 = {text_tokens - 2}"
+    truncated = (
+        f"{cut:,} of {len(texts):,} expressions ({cut / len(texts):.2%}) are longer than T - 2 = {text_tokens - 2}"
+    )
     note = Finding(
         level="warning" if cut else "note",
         kind="length",
-        message=f"{share} {unit} and are cut; mean {statistics['mean_length']:.1f}, longest {max(lengths)}",
+        message=f"{truncated} {unit} and are cut; mean {statistics['mean_length']:.1f}, longest {max(lengths)}",
     )
     return [note]
 

@@ -1,4 +1,4 @@
-"""What `sharedris check` looks at: annotations as they came, or a set that was prepared; and its neighbours."""
+"""Inputs of `sharedris check`: original annotations or a prepared set, and the other sets prepared in the same root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sharedris.errors import InputError
 
 
 def source_of_prepared(manifest: Manifest) -> Source:
-    """Return a prepared set in the form that the checks read."""
+    """Return a prepared set as the source that the checks read."""
     source = Source(set_name=manifest.set, family=manifest.family, image_root=Path(manifest.image_root), files=())
     for part in manifest.splits:
         for row in read_split(manifest, part).to_pylist():
@@ -45,12 +45,12 @@ def image_reader(source: Source, manifest: Manifest | None) -> Callable[[str], b
     return lambda name: (source.image_root / name).read_bytes()
 
 
-def look_at_images(source: Source, manifest: Manifest | None) -> list[Problem]:
+def check_images(source: Source, manifest: Manifest | None) -> list[Problem]:
     """Return a problem for every image that is missing, does not decode or has another size than annotated."""
     infos = {ref.image.file_name: ref.image for ref in source.refs}
     if manifest is None or not manifest.embedded:
         if not source.image_root.is_dir():
-            message = f"none of the {len(infos):,} images can be looked at"
+            message = f"none of the {len(infos):,} images can be checked"
             return [Problem(kind="no image folder", where=str(source.image_root), message=message)]
         return inspect_images(infos.values(), source.image_root)[1]
     read = image_reader(source, manifest)

@@ -1,4 +1,4 @@
-"""What `sharedris check` prints: text for people, JSON for programs."""
+"""The report of `sharedris check` as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.data.validation.checks import CheckResult, Finding
 REPORT_VERSION = 1
 _SHOWN_ITEMS = 5
 _ALL_SHOWN = ("missing image", "undecodable image", "image size")
-"""Kinds of which the text lists every case: each is a file to fetch again."""
+"""Kinds whose every case is in the text: each is a file to fetch again."""
 
 
 def report_text(result: CheckResult) -> str:
@@ -22,7 +22,7 @@ def report_text(result: CheckResult) -> str:
             if finding.level == level:
                 lines += _finding_lines(finding)
     errors = sum(finding.level == "error" for finding in result.findings)
-    verdict = f"{errors} finding(s) would change results" if errors else "nothing found that would change results"
+    verdict = f"{errors} finding(s) would change results" if errors else "no finding would change results"
     return "\n".join([*lines, "", verdict]) + "\n"
 
 

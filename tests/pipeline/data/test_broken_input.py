@@ -59,8 +59,8 @@ CASES: dict[str, tuple[Break, str]] = {
     "no instances": (lambda root: root.instances_path.unlink(), r"instances\.json is missing"),
     "pickle with code": (lambda root: root.refs_path.write_bytes(b"cos\nsystem\n(S'true'\ntR."), r"os\.system"),
     "pickle is a web page": (lambda root: root.refs_path.write_bytes(b"<html>"), "not a readable pickle"),
-    "pickle of no list": (lambda root: root.refs_path.write_bytes(b"K\x01."), "no list of refs"),
-    "empty list of refs": (lambda root: root.change_refs(lambda refs: refs.clear()), "no list of refs"),
+    "pickle of no list": (lambda root: root.refs_path.write_bytes(b"K\x01."), "not hold a list of refs"),
+    "empty list of refs": (lambda root: root.change_refs(lambda refs: refs.clear()), "not hold a list of refs"),
     "instances cut short": (
         lambda root: root.instances_path.write_text(root.instances_path.read_text()[:-900]),
         "not readable JSON",
@@ -136,7 +136,7 @@ def parse(*words: str) -> argparse.Namespace:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("refer", "--root", "nowhere", "--set", "toy_unc"), "nowhere is no folder"),
+        (("refer", "--root", "nowhere", "--set", "toy_unc"), "nowhere is not a folder"),
         (("refer", "--root", ".", "--set", "toy"), "unknown set 'toy'"),
         (("refer", "--root", "ROOT", "--set", "toy_unc", "--images", "nowhere"), "no image folder: nowhere"),
         (("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "none.spm"), "cannot read the tokenizer"),
@@ -148,7 +148,7 @@ def parse(*words: str) -> argparse.Namespace:
         (("refer", "--root", "ROOT", "--set", "toy_unc", "--no-images", "--embed-images"), "needs the images"),
         (("custom", "--annotations", "none.jsonl", "--set", "mine"), "none.jsonl cannot be read"),
         (("custom", "--annotations", "x.jsonl", "--set", "refcoco_unc"), "name of a known set"),
-        (("custom", "--annotations", "x.jsonl", "--set", "../x"), "is no set name"),
+        (("custom", "--annotations", "x.jsonl", "--set", "../x"), "is not a set name"),
     ],
 )
 def test_bad_arguments(words: tuple[str, ...], expected: str, refer_root: ReferRoot, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pipeline.data.dataset.combined import CombinedDataset, training_dataset
 from pipeline.data.dataset.flip import swap_sides
 from pipeline.data.dataset.loader import Batch, collate, evaluation_loader, train_loader
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.data.dataset.transforms import decode_image, normalise, resize_image, resize_mask
+from pipeline.data.dataset.transforms import decode_image, normalize, resize_image, resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.prepare import prepare_source
@@ -103,9 +103,9 @@ def test_a_jpeg_with_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch)
         decode_image(file.getvalue(), name="x")
 
 
-def test_normalise_maps_to_minus_one_and_one() -> None:
+def test_normalize_maps_to_minus_one_and_one() -> None:
     pixels = torch.tensor([0, 255, 51], dtype=torch.uint8).reshape(1, 3, 1, 1)
-    assert torch.allclose(normalise(list(pixels)).flatten(), torch.tensor([-1.0, 1.0, -0.6]))
+    assert torch.allclose(normalize(list(pixels)).flatten(), torch.tensor([-1.0, 1.0, -0.6]))
 
 
 def test_sample_is_image_sentence_and_mask(toys: Path, toys_refer: Path) -> None:

@@ -87,7 +87,7 @@ def test_every_sentence_is_true_of_its_object_alone(set_name: str) -> None:
 
 
 def test_a_changed_scene_makes_sentences_false() -> None:
-    """The judge is no yes-man: move or repaint the target and its sentences stop being true."""
+    """The checker does not accept everything: move or repaint the target and its sentences stop being true."""
     broken = total = 0
     for _, scene, refs in iterate_scenes(find_set("toyplus_unc"), expressions=200, seed=5):
         for ref in refs:

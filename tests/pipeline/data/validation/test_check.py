@@ -36,7 +36,7 @@ def test_a_good_set_passes(refer_root: ReferRoot, tmp_path: Path, capsys: pytest
     code, report = check(tmp_path, "toy_unc", "--prepared", str(tmp_path / "out"))
     assert (code, report["ok"], kinds(report)) == (0, True, set())
     assert report["counts"]["train"]["expressions"] == 40
-    assert "nothing found that would change results" in capsys.readouterr().out
+    assert "no finding would change results" in capsys.readouterr().out
 
 
 def test_annotations_alone_give_the_published_counts(
