@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.published.tables import read_published
 from reports.bootstrap_samples import resample_runs
 from reports.cost_cells import CostBook
 from reports.figures import Album, draw_all
@@ -14,7 +15,7 @@ from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
 from reports.page import Page, Part, make_entry, render_page, render_table
-from reports.paper import NUMERALS, SPECS, read_notes, read_published, split_name
+from reports.paper import NUMERALS, SPECS, read_notes, split_name
 from reports.provenance import run_cards
 from reports.render import to_csv, to_markdown
 from reports.run_selection import Wanted, choose

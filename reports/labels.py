@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from reports.paper import NUMERALS, PROPOSED, read_published
+from pipeline.published.tables import read_published
+from reports.paper import NUMERALS, PROPOSED
 
 KINDS = {
     "self_attention": "self-attention",

@@ -10,11 +10,12 @@ import dataclasses
 
 import pandas as pd
 
+from pipeline.published.tables import number
 from reports.captions import cost_sentence
 from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
 from reports.load import Runs
-from reports.paper import SPLIT_COLUMNS, STAND_INS, TableSpec, number, read_notes
+from reports.paper import SPLIT_COLUMNS, STAND_INS, TableSpec, read_notes
 from reports.run_selection import Choice, Wanted, choose
 from reports.scores import absence, score_cell
 from reports.tables import Built, cost_cells, difference_cell, method_label, published_rows

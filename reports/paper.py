@@ -1,40 +1,17 @@
-"""The paper's ten tables as data: what `published/*.csv` holds, and what joins each row and column to our records.
-
-The CSV files keep every cell as printed ("13,026", "23M", "-"). Columns before the paper's own: `part` (heading inside
-the table), `method`, `citation`, `marks`, `restored` (marks that the text copy lost, put back by what the text says),
-`variant` (ModelConfig.variant, or a key of the same pattern for a module that is not ours), `scale`, `trained_on`
-("each" data set alone, or all "combined").
-"""
+"""What joins each row and column of the paper's ten tables (`pipeline.published`) to our records."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
-import pandas as pd
-
+from pipeline.data.catalog import published_expressions
+from pipeline.published.tables import read_footnotes
 from pipeline.records import RecordError
 
-FOLDER = Path(__file__).parent / "published"
-KEY_COLUMNS = ("part", "method", "citation", "marks", "restored", "variant", "scale", "trained_on")
 PROPOSED = "beit3|fpn=self_attention(3,6,9,12)|decoder=self_attention(1)"
 """The paper's own model."""
 
 NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
-
-FULL_SPLITS = {
-    "refcoco_unc/val": 10834,
-    "refcoco_unc/testA": 5657,
-    "refcoco_unc/testB": 5095,
-    "refcoco+_unc/val": 10758,
-    "refcoco+_unc/testA": 5726,
-    "refcoco+_unc/testB": 4889,
-    "refcocog_umd/val": 4896,
-    "refcocog_umd/test": 9602,
-    "refcocog_google/val": 9536,
-}
-"""Expressions of the splits on which the paper reports: only a record with as many is compared with a printed score."""
 
 STAND_INS = {
     "refcoco_unc": "toy_unc",
@@ -56,6 +33,9 @@ SPLIT_COLUMNS = {
     "RefCOCOg val(G)": "refcocog_google/val",
     "RefCOCOg test(G)": "refcocog_google/val",  # table II's heading; the split does not exist (notes.csv)
 }
+
+FULL_SPLITS = {split: published_expressions(split) for split in SPLIT_COLUMNS.values()}
+"""Expressions of the splits on which the paper reports: only a record with as many is compared with a printed score."""
 
 METRIC_COLUMNS = {
     "oIoU": "oiou",
@@ -162,23 +142,12 @@ SPECS = {
 }
 
 
-def read_published(numeral: str) -> pd.DataFrame:
-    """Return a published table, every cell as the text that the paper prints."""
-    return pd.read_csv(FOLDER / f"{numeral}.csv", dtype=str, keep_default_na=False)
-
-
 def read_notes(numeral: str, part: str = "") -> list[str]:
     """Return the footnotes of a table: conflicts in the paper, restored marks, what our rows assume."""
-    notes = pd.read_csv(FOLDER / "notes.csv", dtype=str, keep_default_na=False)
+    notes = read_footnotes()
     of_table = notes[(notes["table"] == numeral) & notes["part"].isin(["", part] if part else notes["part"].unique())]
     heads = {"conflict": "Conflict in the paper", "restored": "Restored mark", "assumed": "Assumed here"}
     return [f"{heads[kind]}: {note}" for kind, note in zip(of_table["kind"], of_table["note"], strict=True)]
-
-
-def number(printed: str) -> float | None:
-    """Return the number that a printed cell holds ("13,026", "23M"), or None for "-" and text."""
-    match = re.fullmatch(r"([\d,]+(?:\.\d+)?)M?", printed.strip())
-    return float(match[1].replace(",", "")) if match else None
 
 
 def split_name(name: str) -> tuple[str, str]:

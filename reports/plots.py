@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
+from pipeline.published.tables import number
 from pipeline.records import PRECISION_THRESHOLDS
 from reports.cost_cells import CostBook
 from reports.labels import in_order, variant_label
-from reports.paper import number
 from reports.run_selection import Choice
 from reports.style import DASHES, INK, MARKERS, MUTED, PAPER, SERIES, light_grid, new_figure, styled
 from reports.tables import Built, method_label

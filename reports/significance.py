@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.published.tables import number
 from pipeline.records import PROTOCOLS
 from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.load import Runs
-from reports.paper import PROPOSED, SPECS, number
+from reports.paper import PROPOSED, SPECS
 from reports.scores import deviation, score_cell
 from reports.stats import DRAWS, Difference, Scores, difference, holm
 from reports.tables import Built, method_label

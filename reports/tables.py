@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.published.tables import number, read_published
 from reports.captions import ablation_caption, cost_sentence, trivial_answers
 from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
 from reports.load import Runs
-from reports.paper import METRIC_COLUMNS, SPECS, TableSpec, number, read_notes, read_published, split_name
+from reports.paper import METRIC_COLUMNS, SPECS, TableSpec, read_notes, split_name
 from reports.run_selection import Choice, Wanted, choose
 from reports.scores import absence, score_cell
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_cost
-from pipeline.data.catalog import find_set
+from pipeline.data.catalog import find_set, published_expressions
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.job import PerRankBatch, per_rank_batch_of
 from pipeline.monitoring.durations import format_seconds
@@ -52,13 +52,15 @@ def _expressions(split: str, prepared_root: str, published: set[str]) -> int:
     try:
         manifest = load_manifest(prepared_root, name)
     except InputError as not_prepared:
-        known = find_set(name).published.get(part)
-        if known is None or known.expressions is None:
+        find_set(name)
+        try:
+            known = published_expressions(split)
+        except InputError:
             raise InputError(
                 f"{split}: neither prepared below {prepared_root} nor of published size", not_prepared.remedy
             ) from None
         published.add(name)
-        return known.expressions
+        return known
     counts = manifest.splits.get(part)
     if counts is None:
         raise InputError(f"{name} has no split {part!r}", f"It has: {', '.join(sorted(manifest.splits))}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pipeline.cost.flops import ComponentCost, measure_cost
+from pipeline.published.tables import number, read_published
 from sharedris.baselines.config import EncoderPair, SystemConfig, SystemKind
 from sharedris.config import DecoderConfig, DecoderKind, FpnConfig, FpnKind, ModelConfig, base, large
 
@@ -27,14 +28,32 @@ class Amount(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CostCell:
-    """One printed row: which table, its label, what the numbers mean, the numbers (whole millions, whole GFLOPs)."""
+    """One printed row: its table and part of it ("a"), a label, what the numbers mean, and the model it is of.
+
+    The numbers are in `pipeline.published` (whole millions, whole GFLOPs); None where nothing is printed.
+    """
 
     table: str
+    part: str
     label: str
     meaning: Meaning
     config: ModelConfig
-    published_million_params: int | None
-    published_gflops: int | None
+
+    @property
+    def published_million_params(self) -> int | None:
+        return self._printed("Params")
+
+    @property
+    def published_gflops(self) -> int | None:
+        return self._printed("GFLOPs")
+
+    def _printed(self, column: str) -> int | None:
+        rows = read_published(self.table)
+        of_model = (rows["variant"] == self.config.variant) & (rows["scale"] == self.config.scale)
+        if self.part:
+            of_model &= rows["part"].str.startswith(f"({self.part})")
+        printed = number(rows[of_model].iloc[0].get(column, "-"))
+        return None if printed is None else int(printed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +88,9 @@ def _system(kind: SystemKind, encoder: EncoderPair) -> ModelConfig:
     return base(system=SystemConfig(kind=kind, encoder=encoder))
 
 
-def _cell(
-    table: str, label: str, meaning: Meaning, config: ModelConfig, million_params: int | None, gflops: int | None
-) -> CostCell:
-    return CostCell(
-        table=table,
-        label=label,
-        meaning=meaning,
-        config=config,
-        published_million_params=million_params,
-        published_gflops=gflops,
-    )
+def _cell(table: str, label: str, meaning: Meaning, config: ModelConfig) -> CostCell:
+    part = label[1] if label.startswith("(") else ""
+    return CostCell(table=table, part=part, label=label, meaning=meaning, config=config)
 
 
 FPN: Meaning = "added by the FPN"
@@ -87,33 +98,33 @@ DECODER: Meaning = "decoder and head"
 MODEL: Meaning = "whole model"
 
 CELLS: tuple[CostCell, ...] = (
-    _cell("II", "Shared-RIS, ViT-L", MODEL, large(), None, 381),
-    _cell("IV", "FPN in CRIS", FPN, _fpn("cris", 6, 9, 12), 23, 19),
-    _cell("IV", "PWAM in LAVT", FPN, _fpn("pwam", 3, 6, 9, 12), 14, 13),
-    _cell("IV", "Shared FPN (Ours)", FPN, base(), 8, 9),
-    _cell("V", "No Fusion", DECODER, _decoder("none", 0), 5, 46),
-    _cell("V", "CGFormer", DECODER, _decoder("cgformer", 1), 44, 857),
-    _cell("V", "DMMI", DECODER, _decoder("dmmi", 1), 94, 276),
-    _cell("V", "Shared Decoder (Ours)", DECODER, base(), 9, 50),
-    _cell("VI", "CGFormer (Swin + BERT)", MODEL, _system("cgformer", "swin_bert"), 252, 949),
-    _cell("VI", "CGFormer (BEiT-3)", MODEL, _system("cgformer", "beit3"), 269, 955),
-    _cell("VI", "DMMI (Swin + BERT)", MODEL, _system("dmmi", "swin_bert"), 341, 392),
-    _cell("VI", "DMMI (BEiT-3)", MODEL, _system("dmmi", "beit3"), 356, 397),
-    _cell("VI", "Shared-RIS (Ours)", MODEL, base(), 239, 155),
-    _cell("VII", "(a) {6, 12}", FPN, _fpn("self_attention", 6, 12), 4, 5),
-    _cell("VII", "(a) {4, 8, 12}", FPN, _fpn("self_attention", 4, 8, 12), 6, 7),
-    _cell("VII", "(a) {3, 6, 9, 12}", FPN, _fpn("self_attention", 3, 6, 9, 12), 8, 9),
-    _cell("VII", "(b) Cross-attention", FPN, _fpn("cross_attention", 3, 6, 9, 12), 8, 6),
-    _cell("VII", "(b) Bi-direction", FPN, _fpn("bi_direction", 3, 6, 9, 12), 37, 22),
-    _cell("VII", "(b) Shared self-attention", FPN, base(), 8, 9),
-    _cell("VIII", "(a) No Fusion", DECODER, _decoder("none", 0), 5, 46),
-    _cell("VIII", "(a) 1 (Ours)", DECODER, base(), 9, 50),
-    _cell("VIII", "(a) 2", DECODER, _decoder("self_attention", 2), 12, 54),
-    _cell("VIII", "(a) 3", DECODER, _decoder("self_attention", 3), 15, 58),
-    _cell("VIII", "(b) Cross-attention", DECODER, _decoder("cross_attention", 1), 9, 48),
-    _cell("VIII", "(b) Bi-direction", DECODER, _decoder("bi_direction", 1), 14, 51),
-    _cell("VIII", "(b) Shared self-attention", DECODER, base(), 9, 50),
-    _cell("X", "ViT-DET", MODEL, _system("vitdet", "beit3"), None, None),
+    _cell("II", "Shared-RIS, ViT-L", MODEL, large()),
+    _cell("IV", "FPN in CRIS", FPN, _fpn("cris", 6, 9, 12)),
+    _cell("IV", "PWAM in LAVT", FPN, _fpn("pwam", 3, 6, 9, 12)),
+    _cell("IV", "Shared FPN (Ours)", FPN, base()),
+    _cell("V", "No Fusion", DECODER, _decoder("none", 0)),
+    _cell("V", "CGFormer", DECODER, _decoder("cgformer", 1)),
+    _cell("V", "DMMI", DECODER, _decoder("dmmi", 1)),
+    _cell("V", "Shared Decoder (Ours)", DECODER, base()),
+    _cell("VI", "CGFormer (Swin + BERT)", MODEL, _system("cgformer", "swin_bert")),
+    _cell("VI", "CGFormer (BEiT-3)", MODEL, _system("cgformer", "beit3")),
+    _cell("VI", "DMMI (Swin + BERT)", MODEL, _system("dmmi", "swin_bert")),
+    _cell("VI", "DMMI (BEiT-3)", MODEL, _system("dmmi", "beit3")),
+    _cell("VI", "Shared-RIS (Ours)", MODEL, base()),
+    _cell("VII", "(a) {6, 12}", FPN, _fpn("self_attention", 6, 12)),
+    _cell("VII", "(a) {4, 8, 12}", FPN, _fpn("self_attention", 4, 8, 12)),
+    _cell("VII", "(a) {3, 6, 9, 12}", FPN, _fpn("self_attention", 3, 6, 9, 12)),
+    _cell("VII", "(b) Cross-attention", FPN, _fpn("cross_attention", 3, 6, 9, 12)),
+    _cell("VII", "(b) Bi-direction", FPN, _fpn("bi_direction", 3, 6, 9, 12)),
+    _cell("VII", "(b) Shared self-attention", FPN, base()),
+    _cell("VIII", "(a) No Fusion", DECODER, _decoder("none", 0)),
+    _cell("VIII", "(a) 1 (Ours)", DECODER, base()),
+    _cell("VIII", "(a) 2", DECODER, _decoder("self_attention", 2)),
+    _cell("VIII", "(a) 3", DECODER, _decoder("self_attention", 3)),
+    _cell("VIII", "(b) Cross-attention", DECODER, _decoder("cross_attention", 1)),
+    _cell("VIII", "(b) Bi-direction", DECODER, _decoder("bi_direction", 1)),
+    _cell("VIII", "(b) Shared self-attention", DECODER, base()),
+    _cell("X", "ViT-DET", MODEL, _system("vitdet", "beit3")),
 )
 TABLES = tuple(dict.fromkeys(cell.table for cell in CELLS))
 

@@ -132,6 +132,19 @@ def find_set(name: str) -> SetSpec:
     raise InputError(f"unknown set {name!r}", remedy)
 
 
+def published_expressions(split: str) -> int:
+    """Return the published number of expressions of a split, `refcoco_unc/testA`.
+
+    Raises:
+        InputError: where none was published.
+    """
+    name, part = parse_split(split)
+    counts = find_set(name).published.get(part)
+    if counts is None or counts.expressions is None:
+        raise InputError(f"{split} has no published size", "Prepare the set to count it")
+    return counts.expressions
+
+
 def parse_split(split: str) -> tuple[str, str]:
     """Return (set, split) of a split named in full, `refcoco_unc/testA`.
 

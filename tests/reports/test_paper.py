@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.published.tables import KEY_COLUMNS, number, read_published
 from pipeline.records import RecordError
-from reports.paper import KEY_COLUMNS, NUMERALS, SPECS, SPLIT_COLUMNS, number, read_notes, read_published, split_name
+from reports.paper import NUMERALS, SPECS, SPLIT_COLUMNS, read_notes, split_name
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "shared-ris.txt"
 ENDS = {

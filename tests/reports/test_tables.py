@@ -10,12 +10,13 @@ import pytest
 import synthetic_runs
 from synthetic_runs import FULL, NO_FPN
 
+from pipeline.published.tables import read_published
 from pipeline.records import RECORD_SCHEMA, record_path, write_table
 from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, with_ranks
 from reports.load import load_costs, load_runs
 from reports.methods import build_methods
-from reports.paper import FULL_SPLITS, all_names, read_published
+from reports.paper import FULL_SPLITS, all_names
 from reports.run_selection import Wanted
 from reports.tables import build_ablation
 
