@@ -39,7 +39,8 @@ def encode_segmentation(segmentation: Any, *, height: int, width: int) -> bytes:
         raise MaskError("segmentation is empty: the annotation has no mask")
     polygons = [_check_polygon(polygon) for polygon in segmentation]
     parts = coco_mask.frPyObjects(polygons, height, width)
-    return coco_mask.merge(parts)["counts"]
+    counts: bytes = coco_mask.merge(parts)["counts"]
+    return counts
 
 
 def _check_polygon(polygon: Any) -> np.ndarray:
@@ -68,7 +69,8 @@ def _encode_rle(segmentation: dict[str, Any], height: int, width: int) -> bytes:
         raise MaskError(f"RLE is for {size}, its image is {[height, width]} (height, width)")
     if isinstance(counts, list):
         _check_lengths(counts, height * width)
-        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
+        compressed: bytes = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
+        return compressed
     if isinstance(counts, str):
         counts = counts.encode(errors="surrogatepass")
     if not isinstance(counts, bytes):
@@ -96,7 +98,8 @@ def _check_filled(counts: bytes, pixels: int) -> None:
 
 def encode_mask(mask_HW: np.ndarray) -> bytes:
     """Return compressed RLE counts of a mask (any nonzero value is the object)."""
-    return coco_mask.encode(np.asfortranarray(mask_HW != 0, dtype=np.uint8))["counts"]
+    counts: bytes = coco_mask.encode(np.asfortranarray(mask_HW != 0, dtype=np.uint8))["counts"]
+    return counts
 
 
 def decode_mask(counts: bytes, *, height: int, width: int) -> np.ndarray:
@@ -115,9 +118,10 @@ def _decode(counts: bytes, height: int, width: int) -> np.ndarray:
     if not _WHOLE_NUMBERS.fullmatch(counts):
         raise MaskError("RLE counts are damaged")
     try:
-        return coco_mask.decode({"size": [height, width], "counts": counts})
+        mask_HW: np.ndarray = coco_mask.decode({"size": [height, width], "counts": counts})
     except ValueError:
         raise MaskError(f"RLE covers more than {height} x {width} pixels") from None
+    return mask_HW
 
 
 def mask_area(counts: bytes, *, height: int, width: int) -> int:

@@ -32,7 +32,7 @@ class Place:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def exists(self) -> bool:
-        return self._type() != fs.FileType.NotFound
+        return self._type() is not fs.FileType.NotFound
 
     def _type(self) -> fs.FileType:
         try:
@@ -48,7 +48,8 @@ class Place:
         """
         try:
             with self.filesystem.open_input_stream(self.path, compression=None) as stream:
-                return stream.read()
+                content: bytes = stream.read()
+                return content
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{self} cannot be read: {_line(error)}", "Prepare the set again") from None
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import EvaluationConfig
-from pipeline.data.dataset.loader import Batch, SampleInfo, evaluation_loader
+from pipeline.data.dataset.loader import Batch, evaluation_loader
+from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.protocols import PROTOCOLS

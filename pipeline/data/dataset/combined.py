@@ -25,7 +25,7 @@ class Removed:
     expressions: int
 
 
-class CombinedDataset(torch.utils.data.Dataset):
+class CombinedDataset(torch.utils.data.Dataset[Sample]):
     """Several datasets end to end; `removed` lists what was left out of each."""
 
     def __init__(self, parts: list[ReferDataset], removed: tuple[Removed, ...] = ()) -> None:

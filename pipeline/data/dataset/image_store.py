@@ -83,8 +83,9 @@ class EmbeddedImages:
             InputError: when it is not there or cannot be read.
         """
         try:
-            return self._reader.get_batch(self._batch_of[file_name]).column(1)[0].as_py()
+            content: bytes = self._reader.get_batch(self._batch_of[file_name]).column(1)[0].as_py()
         except (OSError, pa.ArrowException, KeyError) as error:
             raise InputError(
                 f"{file_name} in {self._place} cannot be read: {error}", "Prepare the set again with --embed-images"
             ) from None
+        return content

@@ -82,7 +82,7 @@ class ExactSampler(Sampler[int]):
 class SkipFirst(Sampler[int]):
     """Another sampler without its first `skip` indices."""
 
-    def __init__(self, sampler: DistributedSampler, *, skip: int) -> None:
+    def __init__(self, sampler: DistributedSampler[Any], *, skip: int) -> None:
         self.sampler, self.skip = sampler, skip
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ def train_loader(
     workers: int = 0,
     pin_memory: bool = False,
     skip_batches: int = 0,
-) -> DataLoader:
+) -> DataLoader[Any]:
     """Return the batches of one epoch for one rank; their order depends only on seed and epoch.
 
     Args:
@@ -119,7 +119,7 @@ def train_loader(
             "Lower the global batch size",
         )
     dataset.set_epoch(epoch)
-    sampler: DistributedSampler = DistributedSampler(
+    sampler: DistributedSampler[Any] = DistributedSampler(
         dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True
     )
     sampler.set_epoch(epoch)
@@ -143,7 +143,7 @@ def evaluation_loader(
     world_size: int = 1,
     workers: int = 0,
     pin_memory: bool = False,
-) -> DataLoader:
+) -> DataLoader[Any]:
     """Return the batches of one rank, samples `range(rank, N, world_size)`, in order."""
     return DataLoader(
         dataset,

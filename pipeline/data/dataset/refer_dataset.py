@@ -57,7 +57,7 @@ class Sample:
     flipped: bool
 
 
-class ReferDataset(torch.utils.data.Dataset):
+class ReferDataset(torch.utils.data.Dataset[Sample]):
     """The samples of one split.
 
     Args:

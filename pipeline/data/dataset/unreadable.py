@@ -14,7 +14,7 @@ from sharedris.errors import InputError
 _LOG = "damaged.jsonl"
 
 
-class ReplaceUnreadable(torch.utils.data.Dataset):
+class ReplaceUnreadable(torch.utils.data.Dataset[Any]):
     """Replaces a sample that cannot be read by the next readable one, and logs which one it was.
 
     Args:

@@ -166,7 +166,9 @@ def _read_instances(
     return infos, annotations
 
 
-def _keep(kept: dict, name: int, element: dict, build: Any, kind: str, problems: list[Problem]) -> None:
+def _keep(
+    kept: dict[int, Any], name: int, element: dict[str, Any], build: Any, kind: str, problems: list[Problem]
+) -> None:
     where = f"{kind} {name}"
     if name in kept:
         problems.append(Problem(kind=f"duplicate {kind} id", where=where, message="occurs again"))
@@ -239,7 +241,7 @@ def _join(
         )
 
 
-def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, tuple]:
+def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, tuple[Any, ...]]:
     kept: list[tuple[int, str]] = []
     for sentence in ref["sentences"]:
         name, text = sentence["sent_id"], clean_expression(sentence.get("sent"))

@@ -6,7 +6,7 @@ Each check returns findings. An `error` would change results (exit code 1), a `w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
@@ -178,9 +178,9 @@ def _leaves(ref: SourceRef) -> bool:
     return x < -slack or y < -slack or beyond
 
 
-def _corner_distance(extent: list[float], box: tuple[float, ...]) -> float:
-    corners = [(rect[0], rect[1], rect[0] + rect[2], rect[1] + rect[3]) for rect in (tuple(extent), box)]
-    return max(abs(a - b) for a, b in zip(*corners, strict=True))
+def _corner_distance(extent: Sequence[float], box: Sequence[float]) -> float:
+    first, second = [(x, y, x + width, y + height) for x, y, width, height in (extent, box)]
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))
 
 
 def _length_findings(

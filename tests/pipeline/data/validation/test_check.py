@@ -16,6 +16,7 @@ from pipeline.cli import check as command
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
+from pipeline.data.validation.datasheet import choose_samples
 from sharedris.errors import InputError
 from tests.pipeline.data.refer_root import ReferRoot
 
@@ -130,14 +131,14 @@ def test_custom_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "line 1" in capsys.readouterr().out
 
 
-def test_data_sheet_holds_everything_itself(shared_data: Path, tmp_path: Path) -> None:
+def test_data_sheet_is_self_contained(refer_root: ReferRoot, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.html"
-    root = str(shared_data / "mini-refcoco")
-    code, _ = check(tmp_path, "refcocog_umd", "--root", root, "--sheet", str(sheet))
+    code, _ = check(tmp_path, "toy_unc", "--root", str(refer_root.root), "--sheet", str(sheet))
     page = sheet.read_text()
-    assert code == 1  # fewer refs than published
-    assert page.count("<figure>") == page.count("data:image/jpeg;base64,") == 22
-    assert "a banana on the right" in page
+    samples = choose_samples(read_refer(refer_root.root, "toy_unc").refs)
+    assert code == 0
+    assert page.count("<figure>") == page.count("data:image/jpeg;base64,") == len(samples) > 10
+    assert all(f"<li>{text}</li>" in page for ref in samples for text in ref.expressions)
     charts = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
     assert [base64.b64decode(chart).count(b"<svg") for chart in charts] == [1, 1, 1]
     assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
@@ -153,12 +154,13 @@ def test_data_sheet_escapes_sentences(refer_root: ReferRoot, tmp_path: Path) -> 
     assert page.count("&#34;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; more") == 2  # text and alt
 
 
-def test_data_sheet_without_images_or_masks(shared_data: Path, tmp_path: Path) -> None:
+def test_data_sheet_without_images_or_masks(refer_root: ReferRoot, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.html"
-    root = str(shared_data / "refcoco-annotations")
-    check(tmp_path, "refcoco_unc", "--root", root, "--no-images", "--sheet", str(sheet))
+    refer_root.change_instances(lambda all_: [entry.update(segmentation=[]) for entry in all_["annotations"]])
+    check(tmp_path, "toy_unc", "--root", str(refer_root.root), "--no-images", "--sheet", str(sheet))
     page = sheet.read_text()
-    assert (page.count("<figure>"), page.count("data:image/jpeg")) == (24, 0)
+    assert page.count("<figure>") > 10
+    assert page.count("data:image/jpeg") == 0
     assert "Object area, % of the image: no values" in page
     assert "undecodable" not in page
 
