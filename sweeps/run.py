@@ -19,6 +19,7 @@ from ray.tune import Callback
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from pipeline.cluster import launch, storage_check, train_run
+from pipeline.cluster.placement import free_placement_group
 from pipeline.failures import RunError, clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
@@ -106,7 +107,7 @@ def _clear_away(plan: SweepPlan, own: Sequence[Job]) -> None:
     for job in done:
         remove_checkpoints(job)  # of a run that was killed between its record and its end
     for job in (*own, *done):
-        launch.free_placement_group(job.state_folder)
+        free_placement_group(job.state_folder)
         for folder in (job.runs_root / "ray").glob(f"{job.run_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
     for folder in (own[0].runs_root / "ray").glob(f"tune-{plan.sweep.name}-*"):
@@ -236,4 +237,4 @@ class FreePlacementGroups(Callback):
         self._free(trial)
 
     def _free(self, trial: Any) -> None:
-        launch.free_placement_group(Path(self._state_folders[trial.config["run_id"]]))
+        free_placement_group(Path(self._state_folders[trial.config["run_id"]]))

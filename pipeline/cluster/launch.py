@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.util import remove_placement_group
-from ray.util.placement_group import PlacementGroup
 
 from pipeline.cluster.network import refuse_silent_address
 from pipeline.config import ExecutionConfig
@@ -26,10 +24,6 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a run that has ended is seen by it; Ray's 2 s are paid by every cell
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    # One more process a worker group, to restart it just before a node is taken away; ours restart when it has gone.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -105,16 +99,3 @@ def capacity(execution: ExecutionConfig) -> Capacity:
             f"Set WORKERS (--workers) to {int(held)} or less, or join a larger cluster with RAY_ADDRESS",
         )
     return Capacity(trials=trials, arithmetic=arithmetic)
-
-
-def free_placement_group(state_folder: Path) -> bool:
-    """Free the placement group that a dead controller left; return whether there was one."""
-    path = state_folder / "placement_group"
-    try:
-        identity = path.read_text()
-    except FileNotFoundError:
-        return False
-    path.unlink(missing_ok=True)
-    with contextlib.suppress(Exception):  # gone already, or of a Ray that has ended
-        remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(identity)))
-    return True

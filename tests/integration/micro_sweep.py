@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.monitoring.console_log import log_to_console
 from sharedris.config import from_dict
 from sweeps.plan import SweepPlan, make_plan, open_marker
 from sweeps.spec import NO_FPN, Change, Row, Sweep, fpn
@@ -48,7 +49,8 @@ def main() -> int:
         return 0
     from sweeps.run import run_sweep
 
-    return run_sweep(plan, experiment="micro")
+    with log_to_console():
+        return run_sweep(plan, experiment="micro")
 
 
 if __name__ == "__main__":
