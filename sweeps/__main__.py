@@ -15,7 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.files import runs_folder
 from pipeline.lifecycle.signals import TerminatedError
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
-from sweeps.plan import SweepPlan, make_plan, open_marker
+from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
 
@@ -92,7 +92,7 @@ def _plan(args: argparse.Namespace, provenance: dict[str, Any] | None = None, *,
         own = argparse.Namespace(**{**vars(args), "model": scale or args.model})
         return run_config(own, seed=seed)
 
-    return make_plan(
+    return plan_sweep(
         find_sweep(args.name),
         make_default,
         execution_config(args),

@@ -49,7 +49,7 @@ class SweepPlan:
         return [planned for planned in self.cells if planned.state == state]
 
 
-def make_plan(
+def plan_sweep(
     sweep: Sweep,
     make_default: Callable[[int, str | None], RunConfig],
     execution: ExecutionConfig,

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.cluster.capacity import check_workers_fit
@@ -17,6 +17,9 @@ from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.monitoring.tracked_runs import TrackedRuns
 
 RUN_FAILED, TERMINATED = 3, 143
 PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
@@ -104,7 +107,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lock(job.state_folder))
-        if job.done:  # seen under the lease: another driver may have finished it just now
+        if job.done:  # seen under the lock: another driver may have finished it just now
             remove_run_state(job)
             if experiment is not None:
                 _log_what_is_missing(job, experiment)
@@ -112,8 +115,8 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             return 0
         clear_failure(job)
         held.enter_context(run_bar(job))
-        tracking = held.enter_context(_mlflow(job, experiment))
-        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, **tracking)
+        tracked = held.enter_context(_tracked(job, experiment))
+        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked)
         monitor.start()
         held.callback(monitor.finish)
         try:
@@ -145,23 +148,24 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:
     """Log a run that is done, where MLflow has not taken its end."""
-    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
+    from pipeline.monitoring.mlflow_store import try_logging
 
-    try_logging(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale))
+    def log_it() -> None:
+        with _tracked(job, experiment, done=True):
+            pass
+
+    try_logging(log_it)
 
 
 @contextlib.contextmanager
-def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
-    """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
+def _tracked(job: Job, experiment: str | None, *, done: bool = False) -> Iterator[TrackedRuns | None]:
+    """Open the run in MLflow, found by its content hash or created, and end it by its outcome."""
     if experiment is None:
-        yield {}
+        yield None
         return
-    from pipeline.failures import failure
-    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
+    from pipeline.monitoring.mlflow_tracker import Tracker
+    from pipeline.monitoring.tracked_runs import tracked_runs
 
-    tracker = Tracker(job.runs_root, experiment)
-    child = tracker.child(job, None, job.config.model.scale)
-    try:
-        yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
-    finally:
-        try_logging(lambda: tracker.close(job, child, cause=failure(job)))
+    tracker, labels = Tracker(job.runs_root, experiment), {job.run_id: job.config.model.scale}
+    with tracked_runs(tracker, [] if done else [job], labels=labels, done=[job] if done else []) as tracked:
+        yield tracked

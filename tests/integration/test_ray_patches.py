@@ -27,7 +27,7 @@ from pipeline.cluster.network import interface_of
 from pipeline.config import ExecutionConfig
 from pipeline.config import RunConfig as OurRun
 from pipeline.job import per_rank_batch_of
-from sweeps.run import NoTrialLines
+from sweeps.fan_out import NoTrialLines
 
 WORKERS = 2
 

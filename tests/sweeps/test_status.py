@@ -20,7 +20,7 @@ from pipeline.run import run_in_process
 from sharedris.errors import InputError
 from sweeps.cost_estimate import price_of
 from sweeps.cost_report import bill
-from sweeps.plan import SweepPlan, make_plan
+from sweeps.plan import SweepPlan, plan_sweep
 from sweeps.status import describe, driver_note, forget, stop
 from tests.integration.micro_sweep import plan_of
 
@@ -87,10 +87,10 @@ def test_missing_data_is_a_state_of_the_plan_and_an_error_of_the_run(micro_run: 
     def default(seed: int, scale: str | None) -> RunConfig:
         return replace(micro_run, seed=seed)
 
-    states = {p.state for p in make_plan(SWEEPS["toys"], default, execution, seeds=(0,), tolerant=True).cells}
+    states = {p.state for p in plan_sweep(SWEEPS["toys"], default, execution, seeds=(0,), tolerant=True).cells}
     assert states == {"no data"}
     with pytest.raises(InputError, match="not prepared"):
-        make_plan(SWEEPS["toys"], default, execution, seeds=(0,))
+        plan_sweep(SWEEPS["toys"], default, execution, seeds=(0,))
 
 
 def test_the_bill_adds_up(plan: SweepPlan, toy_root: Path, micro_run: RunConfig) -> None:
