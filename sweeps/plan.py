@@ -1,4 +1,4 @@
-"""From a sweep to jobs: which cells there are, which are done, which are shared. Starts nothing, imports no torch."""
+"""From a sweep to jobs: its cells, and which of them are done. Starts nothing and does not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeps.spec import Cell, Sweep, cells_of
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell with its job; no job where the row is not built, or where `problem` says why it cannot be run."""
+    """A cell with its job; None where the row is not built, or where `problem` names why it cannot run."""
 
     cell: Cell
     job: Job | None
@@ -58,13 +58,14 @@ def plan_sweep(
     provenance: Mapping[str, Any] | None = None,
     tolerant: bool = False,
 ) -> SweepPlan:
-    """Return the plan; every configuration is validated and every model's shape is known to be possible.
+    """Return the plan, with every configuration validated.
 
     Args:
-        tolerant: keep cells whose data is not there, with the problem in words, instead of raising.
+        make_default: (seed, the row's own scale or None) -> the default configuration.
+        tolerant: keep cells whose data is missing, with the problem in words, instead of raising.
 
     Raises:
-        InputError: for a cell that cannot be configured, or data that is not there.
+        InputError: for a cell that cannot be configured, or missing data.
     """
     try:
         cells = cells_of(sweep, make_default, seeds)
@@ -85,8 +86,8 @@ def plan_sweep(
 
 
 def open_marker(plan: SweepPlan) -> Path:
-    """Return the file that lies there until all runs of this sweep are closed in MLflow.
+    """Return the marker file that exists until all runs of this sweep are closed in MLflow.
 
-    Where it lies and nobody runs the sweep, a driver was stopped, or MLflow was away.
+    Where it exists and no driver runs the sweep, a driver was stopped or MLflow did not answer.
     """
     return plan.runs_root / "sweeps" / plan.sweep.name / "open-in-mlflow"

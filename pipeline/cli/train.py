@@ -23,35 +23,37 @@ if TYPE_CHECKING:
 
 RUN_FAILED, TERMINATED = 3, 143
 PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
-"""What the paper's recipe says beyond the base scale's defaults: 8 GPUs with 14 samples each, one set at a time; fewer
-GPUs accumulate."""
+"""The paper's recipe where it differs from the base scale's defaults: 8 GPUs with 14 samples each, one set at a time.
+Fewer GPUs accumulate gradients."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run."""
     add_run_arguments(parser)
     add_execution_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
         "--preset",
         choices=["paper"],
-        help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples a "
-        "forward); other options change it",
+        help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples "
+        "per forward); other options override it",
     )
-    parser.add_argument("--min-workers", type=int, help="go on with as few as these while nodes are away (elastic)")
-    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--checkpoint-every-steps", type=int, help="within an epoch too, for epochs that take hours")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: minutes before the first step")
-    parser.add_argument("--ray", action="store_true", help="use Ray Train for one worker too (so does RAY_ADDRESS)")
-    parser.add_argument("--experiment", help="log into this MLflow experiment (RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
-    parser.add_argument("--plan", action="store_true", help="print what would be done and start nothing")
     parser.add_argument(
-        "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, for the hours"
+        "--min-workers", type=int, help="elastic: continue with at least this many while nodes are lost"
+    )
+    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--checkpoint-every-steps", type=int, help="also within an epoch, for epochs that take hours")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile: takes minutes before the first step")
+    parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker (RAY_ADDRESS implies it)")
+    parser.add_argument("--experiment", help="log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
+    parser.add_argument("--plan", action="store_true", help="print what the run takes and start nothing")
+    parser.add_argument(
+        "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, to estimate hours"
     )
 
 
 def _apply_preset(args: argparse.Namespace) -> None:
-    """Set what the user has not set, wherever on the line the preset stood."""
+    """Set the preset's values where the user has set none, whatever the order of the options."""
     if args.preset is None:
         return
     for name, wanted in PAPER.items():
@@ -64,7 +66,7 @@ def _apply_preset(args: argparse.Namespace) -> None:
 
 
 def _execution(args: argparse.Namespace, config: RunConfig) -> ExecutionConfig:
-    """Return where the run happens; of the preset's samples a forward as many as share a worker's part evenly."""
+    """Return where the run happens; the preset's micro batch is lowered until it divides a worker's samples."""
     execution = execution_config(args)
     if args.preset is None or "micro_batch_size" in getattr(args, "given", ()):
         return execution
@@ -93,7 +95,7 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
         job = resolve_job(config, execution)
         state = f"{job.run_id} ({'done' if job.done else 'not done'})"
     except InputError as error:
-        state = f"not to be started yet: {error.message}"
+        state = f"cannot start yet: {error.message}"
     print(describe_plan(config, execution, state=state, worker_gflops=worker_gflops))
     return 0
 
@@ -132,7 +134,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
 
 
 def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
-    if not use_ray:  # and none is imported, which takes a second
+    if not use_ray:  # Ray is not imported, which takes a second
         from pipeline.run import run_in_process
 
         with sigterm_raises():
@@ -140,7 +142,7 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
         return
     from pipeline.cluster import launch, storage_check, train_run
 
-    with launch.ray_cluster(), sigterm_raises():  # in this order: Ray puts its own handler in place
+    with launch.ray_cluster(), sigterm_raises():  # in this order: Ray installs its own handler
         launch.capacity(execution)
         storage_check.check_shared_storage(job.runs_root, job.execution.reads)
         train_run.fit(job)

@@ -1,7 +1,6 @@
-"""Follows runs from their files: their log, a line per epoch, an estimate of the time left, epochs into MLflow.
+"""Follows runs by their files: prints their log and a line per epoch, estimates the time left, logs to MLflow.
 
-Works the same for runs in this process, under Ray on this machine and on other nodes, since it reads nothing but the
-progress, history and log files.
+It reads only progress, history and log files, so it works alike for runs in this process, under Ray and on other nodes.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class RunMonitor:
     """Follows jobs until it is stopped.
 
     Args:
-        jobs: the runs that are to be done.
-        labels: run id -> how to name it in a line.
+        jobs: the runs to follow.
+        labels: run id -> its name in log lines.
         tracked: the runs in MLflow, or None.
-        at_once: how many runs go on together; for the estimate.
+        at_once: how many runs are trained at the same time; for the estimate.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class RunMonitor:
         self._whole_seconds: dict[str, float] = {}  # run id -> how long the whole run takes, as last seen
 
     def start(self) -> None:
-        """Follow from now on."""
+        """Start to follow, in a thread."""
         self._thread.start()
 
     def _follow(self) -> None:
@@ -72,14 +71,14 @@ class RunMonitor:
             self.poll()
 
     def finish(self) -> None:
-        """Stop, after one last look."""
+        """Stop, after a last poll."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         self.poll()
 
     def poll(self) -> None:
-        """Look at all runs once."""
+        """Read the files of all runs once."""
         if time.monotonic() - self._beaten > _BEAT_SECONDS:
             self._beaten = time.monotonic()
             for job in self._jobs.values():
@@ -90,7 +89,7 @@ class RunMonitor:
             self._logs[run_id].log_new()
             self._log_new_epochs(job)
             self._log_phase(job)
-        self.time_left()  # keeps the rates of runs that are evaluating by now
+        self.time_left()  # remembers rates now: a run that evaluates no longer reports one
 
     def _log_new_epochs(self, job: Job) -> None:
         path = history_path(job.runs_root, job.run_id)
@@ -154,7 +153,7 @@ def _share(progress: Progress | None) -> float:
 
 
 def _whole_seconds(job: Job, progress: Progress) -> float:
-    """Return how long the whole run takes at its present rate; evaluation is reckoned as a twentieth."""
+    """Return how long the whole run takes at its present rate; evaluation counts as a twentieth."""
     assert progress.samples_per_second
     return progress.steps * job.config.train.global_batch_size / progress.samples_per_second / 0.95
 

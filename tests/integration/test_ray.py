@@ -6,6 +6,7 @@ Ray starts once for this file. Each `fit` costs about ten seconds, most of it th
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -29,6 +30,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.files import read_json, write_json
 from pipeline.job import Job, resolve_job
+from pipeline.monitoring.run_monitor import RunMonitor
 from pipeline.records import history_path
 from sharedris.errors import InputError
 from tests.integration import workers
@@ -60,8 +62,8 @@ def job_at(config: RunConfig, toy_root: Path, runs: Path) -> Job:
     return job
 
 
-def kill_leader_once(job: Job, killed: list[int]) -> None:
-    """SIGKILL the leading worker when its tenth epoch has begun."""
+def kill_rank_zero_once(job: Job, killed: list[int]) -> None:
+    """SIGKILL the worker of rank zero when its tenth epoch has begun."""
     deadline = time.time() + 120
     while time.time() < deadline:
         progress = read_json(job.state_folder / "progress.json")
@@ -73,15 +75,21 @@ def kill_leader_once(job: Job, killed: list[int]) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
-    cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path
+    cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "pipeline")
     plain, job = job_at(longer_run, toy_root, tmp_path / "plain"), job_at(longer_run, toy_root, tmp_path / "ray")
     killed: list[int] = []
-    killer = threading.Thread(target=kill_leader_once, args=(job, killed), daemon=True)
+    killer = threading.Thread(target=kill_rank_zero_once, args=(job, killed), daemon=True)
     killer.start()
+    monitor = RunMonitor([job], labels={job.run_id: "cell"})
     train_run.fit(job)
     killer.join()
     assert killed, "the run ended before it could be killed"
+    monitor.poll()
+    lines = caplog.messages
+    assert any(line.startswith("rank 0: resumed after epoch") for line in lines), "a worker's line, with its rank"
+    assert any(f"{job.run_id} lost workers and starts them again: " in line for line in lines)
     assert workers.finish(workers.start(plain, 2)) == [0, 0]
     got, expected = workers.outcome(job), workers.outcome(plain)
     for part in ("history", "weights", "samples"):

@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     (tmp_path / "file").write_text("")
     assert main(arguments(toy_root, tmp_path / "file" / "runs")) == 2
     said = capsys.readouterr().err
-    assert "cannot be written: Not a directory. Make room there, or name a folder that can with --runs" in said
+    assert "cannot be written: Not a directory. Free some space, or set --runs" in said
     assert len(said.splitlines()) == 1
 
 
@@ -149,7 +149,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
         patch.setattr(locks, "write_json", full)
         assert main(arguments(toy_root, tmp_path)) == 2
     said = capsys.readouterr().err
-    assert "cannot be written: No space left on device. Make room there" in said
+    assert "cannot be written: No space left on device. Free some space" in said
     assert len(said.splitlines()) == 1
     (state,) = (tmp_path / "state").iterdir()
     with driver_lock(state):  # nobody holds it

@@ -18,10 +18,10 @@ from pipeline.files import write_json
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
-from sweeps.cost_estimate import price_of
-from sweeps.cost_report import bill
+from sweeps.cost_estimate import cell_cost_of
+from sweeps.cost_report import cost_report
 from sweeps.plan import SweepPlan, plan_sweep
-from sweeps.status import describe, driver_note, forget, stop
+from sweeps.status import describe, forget, heartbeat_file, stop
 from tests.integration.micro_sweep import plan_of
 
 
@@ -59,21 +59,21 @@ def test_forgetting_a_cell_makes_it_missing_again(plan: SweepPlan) -> None:
 
 
 def test_stop_asks_the_driver_and_nobody_else(plan: SweepPlan) -> None:
-    with pytest.raises(InputError, match="nobody runs micro"):
+    with pytest.raises(InputError, match="no driver runs micro"):
         stop(plan)
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    write_json(driver_note(plan), {"host": socket.gethostname(), "process": sleeper.pid, "since": 0.0})
+    write_json(heartbeat_file(plan), {"host": socket.gethostname(), "process": sleeper.pid, "since": 0.0})
     assert f"asked process {sleeper.pid}" in stop(plan)
     assert sleeper.wait(timeout=20) == -signal.SIGTERM
-    assert "was gone already" in stop(plan)
-    write_json(driver_note(plan), {"host": "elsewhere", "process": 1, "since": 0.0})
-    with pytest.raises(InputError, match="run on elsewhere. There: kill 1"):
+    assert "had ended already" in stop(plan)
+    write_json(heartbeat_file(plan), {"host": "elsewhere", "process": 1, "since": 0.0})
+    with pytest.raises(InputError, match="runs on elsewhere. Run this there: kill 1"):
         stop(plan)
-    driver_note(plan).unlink()
+    heartbeat_file(plan).unlink()
 
 
 def test_a_second_driver_is_told_who_holds_the_sweep(plan: SweepPlan) -> None:
-    folder = driver_note(plan).parent
+    folder = heartbeat_file(plan).parent
     held = f"process {os.getpid()} on {socket.gethostname()}"
     with driver_lock(folder), pytest.raises(InputError, match=held), driver_lock(folder):
         pytest.fail("two drivers hold one sweep")
@@ -93,14 +93,14 @@ def test_missing_data_is_a_state_of_the_plan_and_an_error_of_the_run(micro_run: 
         plan_sweep(SWEEPS["toys"], default, execution, seeds=(0,))
 
 
-def test_the_bill_adds_up(plan: SweepPlan, toy_root: Path, micro_run: RunConfig) -> None:
-    price = price_of(micro_run, str(toy_root), plan.runs_root)
-    assert price.steps == micro_run.train.epochs * 4
+def test_the_costs_add_up(plan: SweepPlan, toy_root: Path, micro_run: RunConfig) -> None:
+    cost = cell_cost_of(micro_run, str(toy_root), plan.runs_root)
+    assert cost.steps == micro_run.train.epochs * 4
     # Costs that are on disk are not measured again, so the paper's scale is quick where they were.
-    text = bill(plan, str(toy_root), gflops=10.0, price=2.0, paper_gflops=1e5)
+    text = cost_report(plan, str(toy_root), gflops=10.0, price=2.0, paper_gflops=1e5)
     assert "missing: 3 cells, 24 optimizer steps" in text
     assert "(given)" in text
-    assert price.worker_seconds(gflops=10.0) == pytest.approx(price.gmacs * 2 / 10.0)
+    assert cost.worker_seconds(gflops=10.0) == pytest.approx(cost.gmacs * 2 / 10.0)
 
 
 def test_a_plan_measures_this_machines_rate(micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
