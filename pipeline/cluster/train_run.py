@@ -63,7 +63,9 @@ def fit(job: Job) -> None:
                 free_placement_group(job.state_folder)
                 raise RunError(_cause(job, error)) from error
             with log_to_run(job.state_folder, rank=0, world_size=1):
-                log.warning("%s lost workers and starts them again: %s", job.run_id, innermost(error))
+                # Ray's text goes on with a page of possible causes.
+                cause = innermost(error).split(". ")[0]
+                log.warning("%s lost workers and starts them again: %s", job.run_id, cause)
     if not _arrives(record_path(job.runs_root, job.run_id)):
         raise RunError(f"{job.run_id} ended without a record")
 

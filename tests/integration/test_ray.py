@@ -88,7 +88,9 @@ def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
     assert killed, "the run ended before it could be killed"
     monitor.poll()
     lines = caplog.messages
-    assert any(line.startswith("rank 0: resumed after epoch") for line in lines), "a worker's line, with its rank"
+    assert any(line.startswith(f"rank 0: {job.run_id}: resumed after epoch") for line in lines), (
+        "a worker's line, with its rank"
+    )
     assert any(f"{job.run_id} lost workers and starts them again: " in line for line in lines)
     assert workers.finish(workers.start(plain, 2)) == [0, 0]
     got, expected = workers.outcome(job), workers.outcome(plain)
