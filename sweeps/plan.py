@@ -85,9 +85,14 @@ def plan_sweep(
     return SweepPlan(sweep=sweep, cells=tuple(planned), runs_root=Path(execution.runs_root).resolve())
 
 
+def sweep_folder(plan: SweepPlan) -> Path:
+    """Return the state folder of a sweep: its driver's lock and heartbeat file."""
+    return plan.runs_root / "sweeps" / plan.sweep.name
+
+
 def open_marker(plan: SweepPlan) -> Path:
     """Return the marker file that exists until all runs of this sweep are closed in MLflow.
 
     Where it exists and no driver runs the sweep, a driver was stopped or MLflow did not answer.
     """
-    return plan.runs_root / "sweeps" / plan.sweep.name / "open-in-mlflow"
+    return sweep_folder(plan) / "open-in-mlflow"

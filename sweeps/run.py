@@ -22,7 +22,7 @@ from pipeline.lifecycle.signals import sigterm_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
 from sweeps.fan_out import fan_out
-from sweeps.plan import PlannedCell, SweepPlan, open_marker
+from sweeps.plan import PlannedCell, SweepPlan, open_marker, sweep_folder
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns
@@ -52,7 +52,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     )
     with contextlib.ExitStack() as locks:
         # One driver per sweep; cells shared with another running sweep are left to the driver that locked them.
-        locks.enter_context(driver_lock(plan.runs_root / "sweeps" / plan.sweep.name))
+        locks.enter_context(driver_lock(sweep_folder(plan)))
         jobs, done = _lock_cells(missing, locks), _jobs(plan.in_state("done"))
         marker = open_marker(plan)
         marker.touch()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-from pathlib import Path
-
 import pandas as pd
 
 from pipeline.files import read_json
 from pipeline.job import Job
-from pipeline.lifecycle.locks import has_live_driver
+from pipeline.lifecycle.heartbeat import has_live_driver
+from pipeline.lifecycle.stop import stop_driver
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
 from sharedris.errors import InputError
-from sweeps.plan import PlannedCell, SweepPlan
+from sweeps.plan import PlannedCell, SweepPlan, sweep_folder
 
 
 def describe(plan: SweepPlan) -> str:
@@ -60,29 +56,13 @@ def _progress(job: Job) -> str:
     return words + left
 
 
-def heartbeat_file(plan: SweepPlan) -> Path:
-    """Return the heartbeat file of a sweep's driver: its host, process and start."""
-    return plan.runs_root / "sweeps" / plan.sweep.name / "driver.json"
-
-
 def stop(plan: SweepPlan) -> str:
     """Send SIGTERM to the sweep's driver, which leaves a resumable state; return in words what was done.
 
     Raises:
         InputError: when no driver runs here; names the host where one runs.
     """
-    heartbeat = read_json(heartbeat_file(plan))
-    if heartbeat is None:
-        raise InputError(f"no driver runs {plan.sweep.name} below {plan.runs_root}", "Nothing to stop")
-    host, process = heartbeat["host"], heartbeat["process"]
-    if host != socket.gethostname():
-        raise InputError(f"{plan.sweep.name} runs on {host}", f"Run this there: kill {process}")
-    try:
-        os.kill(process, signal.SIGTERM)
-    except ProcessLookupError:
-        heartbeat_file(plan).unlink(missing_ok=True)
-        return f"the driver (process {process}) had ended already; the same `run` goes on"
-    return f"asked process {process} to end; the same `run` goes on from the last checkpoints"
+    return stop_driver(sweep_folder(plan), f"{plan.sweep.name} below {plan.runs_root}")
 
 
 def forget(plan: SweepPlan, label: str) -> list[str]:

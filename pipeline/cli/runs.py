@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.files import read_json, runs_folder
-from pipeline.lifecycle.locks import has_live_driver
+from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import PROTOCOLS, RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
 

@@ -4,27 +4,22 @@ The driver's lock refuses a second driver at once and names the holder. The lock
 for the orphans of a killed driver, which may still write for a second or two. The operating system releases both when
 their process ends, however it ends; between hosts they are as reliable as the locks of the shared file system.
 
-    driver.lock, driver.json    the driver's lock, and its heartbeat file: host, process, start
-    leader.lock                 the lock of rank zero
+    driver.lock     the driver's lock; next to it `driver.json`, the heartbeat file
+    leader.lock     the lock of rank zero
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.files import read_json, write_json
+from pipeline.lifecycle.heartbeat import heartbeat_path, read_heartbeat, write_heartbeat
 from sharedris.errors import InputError
 
 ORPHAN_WAIT_SECONDS = 60.0
-STALE_SECONDS = 600.0
-"""A run on another host counts as interrupted when its heartbeat file is older than this."""
 
 
 class RunHeldError(InputError):
@@ -40,14 +35,13 @@ def driver_lock(state_folder: Path) -> Iterator[None]:
         InputError: when the folder cannot be written.
     """
     lock = FileLock(state_folder / "driver.lock")
-    heartbeat = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
     try:
         state_folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        write_json(state_folder / "driver.json", heartbeat)
+        write_heartbeat(state_folder)
     except Timeout:
         raise RunHeldError(
-            f"{state_folder.name} is being run by {holder(state_folder)}",
+            f"{state_folder.name} is being run by {read_heartbeat(state_folder) or 'another process'}",
             "Wait for it, or stop it; the same command then goes on from its last checkpoint",
         ) from None
     except OSError as error:
@@ -59,14 +53,8 @@ def driver_lock(state_folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (state_folder / "driver.json").unlink(missing_ok=True)
+        heartbeat_path(state_folder).unlink(missing_ok=True)
         lock.release()
-
-
-def update_heartbeat(state_folder: Path) -> None:
-    """Update the time of the heartbeat file: another host cannot ask whether the driver's process exists."""
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(state_folder / "driver.json")
 
 
 @contextlib.contextmanager
@@ -91,32 +79,3 @@ def rank_zero_lock(state_folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def has_live_driver(state_folder: Path) -> bool:
-    """Return whether a driver works on a run by its heartbeat file; from another host, only the file's age counts."""
-    path = state_folder / "driver.json"
-    heartbeat = read_json(path)
-    if heartbeat is None:
-        return False
-    if heartbeat["host"] != socket.gethostname():
-        try:
-            return time.time() - path.stat().st_mtime < STALE_SECONDS
-        except FileNotFoundError:  # the driver has just ended
-            return False
-    try:
-        os.kill(heartbeat["process"], 0)  # no signal; asks whether the process exists
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it exists and belongs to another user
-        return True
-    return True
-
-
-def holder(state_folder: Path) -> str:
-    """Return in words who holds a run, by its heartbeat file."""
-    heartbeat = read_json(state_folder / "driver.json")
-    if heartbeat is None:
-        return "another process"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(heartbeat["since"]))
-    return f"process {heartbeat['process']} on {heartbeat['host']} since {since}"

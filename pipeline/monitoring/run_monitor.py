@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.job import Job
-from pipeline.lifecycle.locks import update_heartbeat
+from pipeline.lifecycle.heartbeat import update_heartbeat
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.monitoring.run_log import RunLogTail
