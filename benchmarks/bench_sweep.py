@@ -36,7 +36,7 @@ from pipeline.provenance import collect
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path
 from sharedris.config import DecoderConfig, EncoderConfig, FpnConfig, FusionConfig, HeadConfig, ModelConfig
-from sweeps.plan import SweepPlan, make_plan
+from sweeps.plan import SweepPlan, plan_sweep
 from sweeps.run import run_sweep
 from sweeps.search import draws
 from sweeps.spec import Sweep
@@ -89,7 +89,7 @@ def prepare(root: Path, expressions: int) -> Path:
 def plan_of(sweep: Sweep, config: RunConfig, prepared: Path, runs: Path, seeds: int) -> SweepPlan:
     """Return the plan of a sweep on the CPU, one worker a cell."""
     execution = ExecutionConfig(device="cpu", prepared_root=str(prepared), runs_root=str(runs))
-    return make_plan(
+    return plan_sweep(
         sweep, lambda seed, _: replace(config, seed=seed), execution, seeds=range(seeds), provenance=collect()
     )
 

@@ -15,16 +15,16 @@ from pipeline.config import RunConfig
 from pipeline.files import runs_folder
 from pipeline.lifecycle.signals import TerminatedError
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
-from sweeps.plan import SweepPlan, make_plan, open_marker
+from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
 
 TERMINATED = 143
 _COMMANDS = {
-    "plan": "show cells, steps, hours, money and disk; start nothing",
-    "run": "run what is missing",
-    "status": "show the state of every cell, from files alone",
-    "stop": "ask the driver of a running sweep to end; the same run goes on later",
+    "plan": "show cells, steps, hours, money and disk, and start nothing",
+    "run": "run the cells that have no record",
+    "status": "show the state of every cell, read only from files",
+    "stop": "ask the driver of a running sweep to end; the same run command resumes it",
 }
 
 
@@ -36,39 +36,38 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m sweeps", description="Plan and run the paper's ablations.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="name every sweep")
-    costs = commands.add_parser("costs", help="measure every model of a sweep at the paper's scale, for the tables")
-    costs.add_argument("name", metavar="SWEEP", nargs="?", default="all")
+    add_verbosity_arguments(commands.add_parser("list", help="list every sweep", description="List every sweep."))
+    help_text = "measure every model of a sweep at the paper's scale, for the tables"
+    costs = commands.add_parser("costs", help=help_text, description=_sentence(help_text))
+    costs.add_argument("name", metavar="SWEEP", nargs="?", default="all", help="default: %(default)s")
     costs.add_argument("--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)")
+    add_verbosity_arguments(costs)
     for name, help_text in _COMMANDS.items():
-        command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+        command = commands.add_parser(name, help=help_text, description=_sentence(help_text))
         command.add_argument("name", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}")
-        command.add_argument("--seeds", type=int, default=1, help="how many seeds: 0 .. N-1 (default: %(default)s)")
+        command.add_argument("--seeds", type=int, default=1, help="number of seeds: 0 .. N-1 (default: %(default)s)")
         add_run_arguments(command)
         add_execution_arguments(command)
         if name == "run":
-            command.add_argument("--force", metavar="CELL", help="forget the record of this cell and train it again")
+            command.add_argument("--force", metavar="CELL", help="remove the record of this cell and train it again")
         if name == "plan":
-            _add_price_arguments(command)
+            _add_cost_arguments(command)
         add_verbosity_arguments(command)
     args = parser.parse_args(arguments)
     return run_guarded(lambda: _dispatch(args), name="python -m sweeps")
 
 
-def _add_price_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--gflops", type=float, help="sustained rate of one worker in GFLOP/s; default: measured here")
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _add_cost_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--gflops", type=float, help="sustained rate of one worker in GFLOP/s (default: measured)")
     command.add_argument("--price", type=float, help="money per worker-hour, in any currency")
-    command.add_argument("--paper-gflops", type=float, help="rate of one GPU of the paper's 8, for the paper's scale")
+    command.add_argument("--paper-gflops", type=float, help="GFLOP/s of one of the paper's 8 GPUs, to estimate hours")
 
 
 def _dispatch(args: argparse.Namespace) -> int:
-    if args.command == "list":
-        for sweep in SWEEPS.values():
-            rows = sum(len(rows) for rows in sweep.tables.values())
-            print(f"{sweep.name:<12} {sweep.title} ({rows} rows)")
-        return 0
-    if args.command == "costs":
-        return _measure_costs(args)
     handlers: dict[str, Callable[[argparse.Namespace, SweepPlan], int]] = {
         "plan": _show_plan,
         "run": _run,
@@ -76,7 +75,18 @@ def _dispatch(args: argparse.Namespace) -> int:
         "stop": _stop,
     }
     with log_to_console(level_of(args)):
+        if args.command == "list":
+            return _list_sweeps()
+        if args.command == "costs":
+            return _measure_costs(args)
         return handlers[args.command](args, _plan(args, tolerant=args.command != "run"))
+
+
+def _list_sweeps() -> int:
+    for sweep in SWEEPS.values():
+        rows = sum(len(rows) for rows in sweep.tables.values())
+        print(f"{sweep.name:<12} {sweep.title} ({rows} rows)")
+    return 0
 
 
 def _measure_costs(args: argparse.Namespace) -> int:
@@ -89,10 +99,10 @@ def _measure_costs(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace, provenance: dict[str, Any] | None = None, *, tolerant: bool = False) -> SweepPlan:
     def make_default(seed: int, scale: str | None) -> RunConfig:
-        own = argparse.Namespace(**{**vars(args), "model": scale or args.model})
-        return run_config(own, seed=seed)
+        of_row = argparse.Namespace(**{**vars(args), "model": scale or args.model})
+        return run_config(of_row, seed=seed)
 
-    return make_plan(
+    return plan_sweep(
         find_sweep(args.name),
         make_default,
         execution_config(args),
@@ -113,22 +123,22 @@ def _stop(args: argparse.Namespace, plan: SweepPlan) -> int:
 
 
 def _show_plan(args: argparse.Namespace, plan: SweepPlan) -> int:
-    from sweeps.cost_report import bill
+    from sweeps.cost_report import cost_report
 
     print(describe(plan))
-    print(bill(plan, args.prepared, gflops=args.gflops, price=args.price, paper_gflops=args.paper_gflops))
+    print(cost_report(plan, args.prepared, gflops=args.gflops, price=args.price, paper_gflops=args.paper_gflops))
     return 0
 
 
 def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     if args.force:
-        print(f"forgot {', '.join(forget(plan, args.force))}")
+        print(f"removed the records of {', '.join(forget(plan, args.force))}")
     print(describe(plan), flush=True)
     if not plan.in_state("missing") and not open_marker(plan).exists():
-        print(f"all {len(plan.in_state('done'))} cells that are built are done; nothing to run")
+        print(f"all {len(plan.in_state('done'))} built cells are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))
-    # Only now what takes seconds to import.
+    # Imported here, since these take seconds.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
     from sweeps.live_table import live_table

@@ -1,4 +1,4 @@
-"""Tables IV and V: modules of other papers in the place of ours.
+"""Tables IV and V: modules of other papers in place of ours.
 
 Command:   make sweep-compared
 Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.

@@ -1,7 +1,7 @@
 """What a sweep takes: steps, worker-hours, money and disk, before anything is started.
 
-The rate is measured by a short warm-up on this machine or given; the work of a cell is counted by fvcore, so that one
-measured rate prices every cell.
+The rate is given, or measured by a few training steps on this machine. fvcore counts the work of a cell, so that one
+rate serves every cell.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _WARM_UP_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
-    """One cell's work, or the sum over several."""
+class CellCost:
+    """The work of one cell, or the sum over several."""
 
     steps: int = 0
     gmacs: float = 0.0
     disk_mib: float = 0.0
     peak_state_mib: float = 0.0
 
-    def __add__(self, other: Price) -> Price:
-        return Price(
+    def __add__(self, other: CellCost) -> CellCost:
+        return CellCost(
             steps=self.steps + other.steps,
             gmacs=self.gmacs + other.gmacs,
             disk_mib=self.disk_mib + other.disk_mib,
@@ -53,17 +53,17 @@ class Price:
         return self.gmacs * FLOPS_PER_MAC / gflops
 
 
-def price_of(config: RunConfig, prepared_root: str, runs_root: Path) -> Price:
+def cell_cost_of(config: RunConfig, prepared_root: str, runs_root: Path) -> CellCost:
     """Return what training and evaluating one cell takes.
 
     Raises:
-        InputError: for a set that is neither prepared nor of published size.
+        InputError: for a set that is not prepared and has no published size.
     """
     counts = count_samples(config, prepared_root)
     plan = plan_steps(config.train, counts.training)
     million_params, forward = cost_of(config.model, runs_root)
     weights_mib = million_params * 1e6 * _BYTES_PER_PARAMETER / 2**20
-    return Price(
+    return CellCost(
         steps=plan.steps,
         gmacs=forward * (TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs + counts.evaluated),
         disk_mib=weights_mib + counts.evaluated * _BYTES_PER_SAMPLE_ROW / 2**20,
@@ -71,15 +71,15 @@ def price_of(config: RunConfig, prepared_root: str, runs_root: Path) -> Price:
     )
 
 
-def total(prices: Sequence[Price]) -> Price:
+def total(costs: Sequence[CellCost]) -> CellCost:
     """Return the sum."""
-    return sum(prices, Price())
+    return sum(costs, CellCost())
 
 
 def measure_gflops(config: RunConfig) -> float:
-    """Return the sustained rate in GFLOP/s of training steps of this config in this process, for some seconds.
+    """Return the sustained rate in GFLOP/s of training steps of this config, measured here for some seconds.
 
-    On random pixels: the rate does not depend on what is in them. One thread, as a worker of ours has.
+    The pixels are random, since the rate does not depend on them. One thread computes, as in a CPU worker.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = torch.get_num_threads()
@@ -109,12 +109,12 @@ def measure_gflops(config: RunConfig) -> float:
     return forward * TRAINING_FACTOR * FLOPS_PER_MAC * batch / seconds
 
 
-def paper_price(plan: SweepPlan, prepared_root: str) -> tuple[int, Price]:
-    """Return how many cells the plan has at the paper's scale and recipe on RefCOCO+, seeds included, and the price."""
+def paper_cost(plan: SweepPlan, prepared_root: str) -> tuple[int, CellCost]:
+    """Return the number of cells at the paper's scale and recipe on RefCOCO+, seeds included, and their cost."""
 
     def make_default(seed: int, scale: str | None) -> RunConfig:
         return default_run(scale=scale or "base", train_sets=("refcoco+_unc",), seed=seed)
 
     seeds = tuple(sorted({planned.cell.seed for planned in plan.cells}))
     configs = [cell.config for cell in cells_of(plan.sweep, make_default, seeds) if cell.config is not None]
-    return len(configs), total([price_of(config, prepared_root, plan.runs_root) for config in configs])
+    return len(configs), total([cell_cost_of(config, prepared_root, plan.runs_root) for config in configs])

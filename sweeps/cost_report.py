@@ -1,13 +1,13 @@
-"""The bill of a sweep in words: what is missing here, and what the paper's scale would take."""
+"""The cost of a sweep as text: of its missing cells here, and of all cells at the paper's scale."""
 
 from __future__ import annotations
 
 from pipeline.monitoring.durations import format_seconds
-from sweeps.cost_estimate import PAPER_GPUS, Price, measure_gflops, paper_price, price_of, total
+from sweeps.cost_estimate import PAPER_GPUS, CellCost, cell_cost_of, measure_gflops, paper_cost, total
 from sweeps.plan import SweepPlan
 
 
-def bill(
+def cost_report(
     plan: SweepPlan,
     prepared_root: str,
     *,
@@ -15,24 +15,24 @@ def bill(
     price: float | None = None,
     paper_gflops: float | None = None,
 ) -> str:
-    """Return the bill in lines; without a given rate a warm-up of some seconds measures this machine's.
+    """Return the costs in lines; without a given rate some seconds of training steps measure this machine's.
 
     Args:
         gflops: sustained rate of one worker in GFLOP/s.
         price: money per worker-hour.
-        paper_gflops: sustained rate of one of the paper's 8 GPUs; without it the paper's scale is given as work alone.
+        paper_gflops: sustained rate of one of the paper's 8 GPUs; without it no hours are given for the paper's scale.
     """
     missing = [planned.cell.config for planned in plan.in_state("missing") if planned.cell.config is not None]
-    cells, at_paper = paper_price(plan, prepared_root)
+    cells, at_paper = paper_cost(plan, prepared_root)
     lines = []
     if missing:
         rate = gflops or measure_gflops(missing[0])
         how = "given" if gflops else "measured here on one thread"
-        here = total([price_of(config, prepared_root, plan.runs_root) for config in missing])
+        here = total([cell_cost_of(config, prepared_root, plan.runs_root) for config in missing])
         lines += [
             f"missing: {len(missing)} cells, {here.steps:,} optimizer steps, {here.gmacs:.3g} GMACs",
             f"  time   {_hours(here, rate, 1)} of one worker at {rate:.4g} GFLOP/s ({how})" + _money(here, rate, price),
-            f"  disk   {here.disk_mib:.0f} MiB, and {here.peak_state_mib:.0f} MiB of checkpoints a run under way",
+            f"  disk   {here.disk_mib:.0f} MiB, and {here.peak_state_mib:.0f} MiB of checkpoints per running cell",
         ]
     lines.append(
         f"paper's scale: {cells} cells, {at_paper.steps:,} optimizer steps, {at_paper.gmacs:.3g} GMACs, "
@@ -44,14 +44,14 @@ def bill(
             f"each (given)" + _money(at_paper, paper_gflops, price)
         )
     else:
-        lines.append(f"  time   give --paper-gflops, the sustained rate of one of {PAPER_GPUS} GPUs")
+        lines.append(f"  time   set --paper-gflops, the sustained rate of one of {PAPER_GPUS} GPUs")
     return "\n".join(lines)
 
 
-def _hours(price: Price, gflops: float, workers: int) -> str:
-    seconds = price.worker_seconds(gflops)
+def _hours(cost: CellCost, gflops: float, workers: int) -> str:
+    seconds = cost.worker_seconds(gflops)
     return f"{format_seconds(seconds / workers)} = {seconds / 3600:.2f} worker-hours"
 
 
-def _money(price: Price, gflops: float, per_hour: float | None) -> str:
-    return "" if per_hour is None else f", {price.worker_seconds(gflops) / 3600 * per_hour:.2f} at {per_hour:g} an hour"
+def _money(cost: CellCost, gflops: float, per_hour: float | None) -> str:
+    return "" if per_hour is None else f", {cost.worker_seconds(gflops) / 3600 * per_hour:.2f} at {per_hour:g} per hour"

@@ -1,4 +1,4 @@
-"""Costs at the paper's scale, which stand in its tables whether or not anything was trained."""
+"""Costs at the paper's scale, which its tables print even before anything was trained."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def paper_models(sweep: Sweep) -> list[ModelConfig]:
 
 
 def cost_of(model: ModelConfig, runs_root: Path) -> tuple[float, float]:
-    """Return (million parameters, GMACs) of a model, from its file below RUNS/costs where there is one.
+    """Return (million parameters, GMACs) of a model, from its file below RUNS/costs if it exists.
 
-    Whole systems take half a minute to measure at the paper's size, and a plan asks for many.
+    A full system takes half a minute to measure at the paper's size, and a plan asks for many.
     """
     path, encoder = cost_path(runs_root, model.scale, model.variant), model.encoder
     if not path.exists():
         write_costs(runs_root, [model])
     rows = read_table(path, COST_SCHEMA)
     if set(rows["image_size"]) != {encoder.image_size} or set(rows["text_tokens"]) != {encoder.text_tokens}:
-        costs = measure_cost(model)  # another size of the same variant, which the file does not hold
+        costs = measure_cost(model)  # the file holds another size of this variant
         return sum(cost.million_params for cost in costs), sum(cost.gmacs for cost in costs)
     return float(rows["million_params"].sum()), float(rows["gmacs"].sum())
 
 
 def write_paper_costs(sweep: Sweep, runs_root: Path) -> int:
-    """Measure what is not measured yet, below RUNS/costs; return how many models were measured."""
+    """Measure the models that have no file below RUNS/costs; return how many were measured."""
     models = paper_models(sweep)
     missing = [model for model in models if not cost_path(runs_root, model.scale, model.variant).exists()]
     if missing:

@@ -6,9 +6,9 @@ Hardware:  the paper's rows take 8 GPUs; the synthetic ones 2 CPU cores.
 Time:      estimated, 4 rows of about 3 minutes each at the tiny scale on 2 cores.
 Expected:  the paper's base oIoU: RefCOCO val 74.83, RefCOCO+ val 68.42, RefCOCOg val(U) 68.66, val(G) 65.65.
 
-The combined rows leave every image that is in any val or test split of the combined sets out of training, and are not
-evaluated on refcocog_google/val, whose images lie in the training split of refcocog_umd: the paper reports that cell
-for its combined model and does not say what it left out.
+The combined rows exclude from training every image that is in a val or test split of the combined sets. They are not
+evaluated on refcocog_google/val, whose images are in the training split of refcocog_umd: the paper reports that cell
+for its combined model and does not name what it excluded.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Tables VII (b) and VIII (b): how FPN and decoder let the two modalities meet.
+"""Tables VII (b) and VIII (b): how FPN and decoder fuse the two modalities.
 
 Command:   make sweep-fusion
 Hardware:  2 CPU cores at the tiny scale; the paper's rows are base models on 8 GPUs.

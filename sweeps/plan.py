@@ -1,4 +1,4 @@
-"""From a sweep to jobs: which cells there are, which are done, which are shared. Starts nothing, imports no torch."""
+"""From a sweep to jobs: its cells, and which of them are done. Starts nothing and does not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeps.spec import Cell, Sweep, cells_of
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell with its job; no job where the row is not built, or where `problem` says why it cannot be run."""
+    """A cell with its job; None where the row is not built, or where `problem` names why it cannot run."""
 
     cell: Cell
     job: Job | None
@@ -49,7 +49,7 @@ class SweepPlan:
         return [planned for planned in self.cells if planned.state == state]
 
 
-def make_plan(
+def plan_sweep(
     sweep: Sweep,
     make_default: Callable[[int, str | None], RunConfig],
     execution: ExecutionConfig,
@@ -58,13 +58,14 @@ def make_plan(
     provenance: Mapping[str, Any] | None = None,
     tolerant: bool = False,
 ) -> SweepPlan:
-    """Return the plan; every configuration is validated and every model's shape is known to be possible.
+    """Return the plan, with every configuration validated.
 
     Args:
-        tolerant: keep cells whose data is not there, with the problem in words, instead of raising.
+        make_default: (seed, the row's own scale or None) -> the default configuration.
+        tolerant: keep cells whose data is missing, with the problem in words, instead of raising.
 
     Raises:
-        InputError: for a cell that cannot be configured, or data that is not there.
+        InputError: for a cell that cannot be configured, or missing data.
     """
     try:
         cells = cells_of(sweep, make_default, seeds)
@@ -84,9 +85,14 @@ def make_plan(
     return SweepPlan(sweep=sweep, cells=tuple(planned), runs_root=Path(execution.runs_root).resolve())
 
 
-def open_marker(plan: SweepPlan) -> Path:
-    """Return the file that lies there until all runs of this sweep are closed in MLflow.
+def sweep_folder(plan: SweepPlan) -> Path:
+    """Return the state folder of a sweep: its driver's lock and heartbeat file."""
+    return plan.runs_root / "sweeps" / plan.sweep.name
 
-    Where it lies and nobody runs the sweep, a driver was stopped, or MLflow was away.
+
+def open_marker(plan: SweepPlan) -> Path:
+    """Return the marker file that exists until all runs of this sweep are closed in MLflow.
+
+    Where it exists and no driver runs the sweep, a driver was stopped or MLflow did not answer.
     """
-    return plan.runs_root / "sweeps" / plan.sweep.name / "open-in-mlflow"
+    return sweep_folder(plan) / "open-in-mlflow"

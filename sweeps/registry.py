@@ -1,4 +1,4 @@
-"""Name -> sweep: what `make sweep-NAME` runs. A new ablation is a file like `fpn.py` and a line here."""
+"""Name -> sweep: what `make sweep-NAME` runs. To add an ablation, add a file like `fpn.py` and a line here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OTHERS = (backbones.SWEEP, framework.SWEEP, datasets.SWEEP, datasets.TOY_SWEEP)
 
 
 def _together(name: str, title: str, groups: tuple[Sweep, ...]) -> Sweep:
-    """Return one sweep of all tables of several, in which cells that they share are one."""
+    """Return one sweep with the tables of several; cells that they share are trained once."""
     tables: dict[str, tuple[Row, ...]] = {}
     for group in groups:
         tables.update(group.tables)
@@ -30,10 +30,10 @@ SWEEPS: dict[str, Sweep] = {sweep.name: sweep for sweep in (*_ABLATIONS, *_OTHER
 
 
 def find_sweep(name: str) -> Sweep:
-    """Return the sweep of that name, or the `SWEEP` of a Python file of the user's own.
+    """Return the sweep of that name, or the `SWEEP` of the user's Python file.
 
     Raises:
-        InputError: when there is none; lists those there are.
+        InputError: when there is none; lists the known names.
     """
     if name.endswith(".py"):
         return _from_file(Path(name))
@@ -43,7 +43,7 @@ def find_sweep(name: str) -> Sweep:
 
 
 def _from_file(path: Path) -> Sweep:
-    """Run the user's own file, as Python would, and take the sweep that it defines."""
+    """Run the user's Python file and return the sweep that it defines."""
     if not path.is_file():
         raise InputError(f"{path} does not exist", "docs/sweeps.md shows how to write one")
     try:

@@ -1,8 +1,11 @@
 """What a sweep is: rows of a paper's table, each a label and a change of the default configuration.
 
-    Sweep("fpn", rows=(Row(label="{6, 12}", changes=(fpn(stages=(6, 12)),)), ...))
+>>> two_stages = Row(label="{6, 12}", changes=(fpn(stages=(6, 12)),))
+>>> sweep = Sweep(name="mine", title="stages of the FPN", tables={"stages": (Row(label="as it is"), two_stages)})
+>>> [row.label for row in sweep.tables["stages"]]
+['as it is', '{6, 12}']
 
-A row whose module is not built yet is declared all the same and shown as "not built", never dropped.
+A row whose module does not exist is declared too: it is listed as "not built" and never dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ _PAPER_LAYERS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """New values for fields of one part of a RunConfig, set together so that no half-changed part is ever validated.
+    """New values for fields of one part of a RunConfig, set together: a half-changed part may not be valid.
 
     Attributes:
         part: dotted path of a config dataclass (`model.fpn`).
@@ -34,7 +37,7 @@ class Change:
         """Return the changed config.
 
         Raises:
-            ValueError: for a field that is not there or a value that is refused; the message names it.
+            ValueError: for an unknown field or a value that is refused; the message names it.
         """
         current = operator.attrgetter(self.part)(config)
         unknown = sorted(set(self.fields) - {entry.name for entry in dataclasses.fields(current)})
@@ -59,7 +62,7 @@ def decoder(**fields: Any) -> Change:
 
 
 def system(**fields: Any) -> Change:
-    """Take another paper's system as a whole (tables VI and X)."""
+    """Use another paper's full system (tables VI and X)."""
     return Change(part="model.system", fields=fields)
 
 
@@ -75,7 +78,7 @@ class Row:
         label: as the paper prints it.
         changes: what it changes of the default configuration.
         built: False while the module that it needs does not exist.
-        scale: a scale of its own (`base`, `large`) where the paper names one, else the sweep's.
+        scale: `base` or `large` where the paper names one for this row; None takes the sweep's.
     """
 
     label: str
@@ -92,13 +95,11 @@ class Sweep:
         name: as in `make sweep-NAME`.
         tables: table of the paper -> its rows.
         title: one line for `list`.
-        default_run: makes the default configuration that rows change, from (scale, sets, seed); None takes the preset.
     """
 
     name: str
     title: str
     tables: Mapping[str, tuple[Row, ...]]
-    default_run: Callable[..., RunConfig] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Name for lines and MLflow: the first row it serves, with the seed where it is not 0."""
+        """Name in log lines and MLflow: the first row it serves, with the seed where it is not 0."""
         return self.names[0] + (f" s{self.seed}" if self.seed else "")
 
 
@@ -137,7 +138,7 @@ def cells_of(
         for table, rows in sweep.tables.items():
             for row in rows:
                 config = _configure(row, make_default(seed, row.scale), f"{table}/{row.label}")
-                # Rows that are not built are kept apart by their names.
+                # Rows that are not built have no configuration that could tell them apart.
                 key = (seed, config if config is not None else f"{table}/{row.label}")
                 merged.setdefault(key, []).append(f"{table}/{row.label}")
     return [

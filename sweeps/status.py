@@ -1,22 +1,18 @@
-"""The state of every cell, from files and records alone: works from another terminal and on another machine."""
+"""The state of every cell, read only from files and records: works from another terminal or machine."""
 
 from __future__ import annotations
-
-import os
-import signal
-import socket
-from pathlib import Path
 
 import pandas as pd
 
 from pipeline.files import read_json
 from pipeline.job import Job
-from pipeline.lifecycle.locks import has_live_driver
+from pipeline.lifecycle.heartbeat import has_live_driver
+from pipeline.lifecycle.stop import stop_driver
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
 from sharedris.errors import InputError
-from sweeps.plan import PlannedCell, SweepPlan
+from sweeps.plan import PlannedCell, SweepPlan, sweep_folder
 
 
 def describe(plan: SweepPlan) -> str:
@@ -29,7 +25,7 @@ def describe(plan: SweepPlan) -> str:
 
 
 def detail(planned: PlannedCell) -> str:
-    """Return what is to be said of a cell beside its state: scores, progress, cause of failure or problem."""
+    """Return the details of a cell next to its state: scores, progress, cause of failure or problem."""
     if planned.problem:
         return planned.problem
     if planned.job is None:
@@ -48,7 +44,7 @@ def _progress(job: Job) -> str:
     if failed is not None:
         return f"failed: {failed['cause']}"
     progress, driven = read_progress(job.state_folder), has_live_driver(job.state_folder)
-    if progress is None or progress.phase == "done":  # done once, but its record was taken away
+    if progress is None or progress.phase == "done":  # it was done, and its record was removed
         return "starting" if driven else ""
     words = f"{progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
     if not driven:
@@ -60,28 +56,13 @@ def _progress(job: Job) -> str:
     return words + left
 
 
-def driver_note(plan: SweepPlan) -> Path:
-    """Return the file in which the driver of a sweep says who it is."""
-    return plan.runs_root / "sweeps" / plan.sweep.name / "driver.json"
-
-
 def stop(plan: SweepPlan) -> str:
-    """Ask the sweep's driver to end, leaving a resumable state; return what was done in words.
+    """Send SIGTERM to the sweep's driver, which leaves a resumable state; return in words what was done.
 
     Raises:
-        InputError: when no driver runs here; says where it does.
+        InputError: when no driver runs here; names the host where one runs.
     """
-    note = read_json(driver_note(plan))
-    if note is None:
-        raise InputError(f"nobody runs {plan.sweep.name} below {plan.runs_root}", "Nothing to stop")
-    if note["host"] != socket.gethostname():
-        raise InputError(f"{plan.sweep.name} is run on {note['host']}", f"There: kill {note['process']}")
-    try:
-        os.kill(note["process"], signal.SIGTERM)
-    except ProcessLookupError:
-        driver_note(plan).unlink(missing_ok=True)
-        return f"the driver (process {note['process']}) was gone already; the same `run` goes on"
-    return f"asked process {note['process']} to end; the same `run` goes on from the last checkpoints"
+    return stop_driver(sweep_folder(plan), f"{plan.sweep.name} below {plan.runs_root}")
 
 
 def forget(plan: SweepPlan, label: str) -> list[str]:

@@ -52,6 +52,7 @@ ORDER = """
     sweeps.status  sweeps.costs
     sweeps.live_table  sweeps.cost_estimate
     sweeps.cost_report
+    sweeps.fan_out
     sweeps.run
     sweeps.__main__
 
@@ -74,8 +75,8 @@ FLOORS = [line.split() for line in ORDER.splitlines() if line.strip()]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PACKAGES = ("sharedris", "pipeline", "sweeps", "reports")
 DOORS = {
-    "ray": {"pipeline/cluster/", "sweeps/run.py"},
-    "mlflow": {"pipeline/monitoring/mlflow_tracker.py", "reports/publish.py"},
+    "ray": {"pipeline/cluster/", "sweeps/fan_out.py"},
+    "mlflow": {"pipeline/monitoring/mlflow_store.py", "pipeline/monitoring/mlflow_tracker.py", "reports/publish.py"},
     "fvcore": {"pipeline/cost/flops.py"},
     "pycocotools": {"pipeline/data/", "pipeline/records.py"},
 }

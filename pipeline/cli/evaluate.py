@@ -13,17 +13,17 @@ from sharedris.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to score and where to write the rows."""
-    parser.add_argument("model", type=Path, help="exported folder of a run: runs/models/RUN")
-    parser.add_argument("split", help="in full: refcocog_umd/val")
+    parser.add_argument("model", type=Path, help="exported model folder of a run: runs/models/RUN")
+    parser.add_argument("split", help="split with its set: refcocog_umd/val")
     parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument(
         "--precision",
         choices=["fp32", "bf16", "fp16"],
-        help="on a GPU (default: what its run was scored with)",
+        help="precision on a GPU (default: that of the run)",
     )
-    parser.add_argument("--loader-workers", type=int, default=0, help="processes that read data")
-    parser.add_argument("--out", type=Path, help="write the per-sample rows here (parquet)")
+    parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         args.split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
-        tokenizer_path=loaded.tokenizer_path,  # the model's own: another set may have been prepared with another one
+        tokenizer_path=loaded.tokenizer_path,  # the model's own, since the set may have been prepared with another one
     )
     if len(dataset) == 0:
         raise InputError(f"{args.split} has no samples", "Prepare a split that has some")

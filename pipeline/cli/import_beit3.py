@@ -18,9 +18,9 @@ from sharedris.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("checkpoint", type=Path, help="beit3_base_patch16_224.pth, or safetensors with the same names")
-    parser.add_argument("--model", choices=("base", "large"), default="base")
-    parser.add_argument("--image-size", type=int, default=480, help="pixels; position table resized to it (480)")
-    parser.add_argument("--out", type=Path, help="safetensors file to write, official names; default: check only")
+    parser.add_argument("--model", choices=("base", "large"), default="base", help="default: %(default)s")
+    parser.add_argument("--image-size", type=int, default=480, help="pixels (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="safetensors file to write (default: only check)")
 
 
 def run(args: argparse.Namespace) -> int:

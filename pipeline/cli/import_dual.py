@@ -1,4 +1,4 @@
-"""`sharedris import-dual`: join a Swin and a BERT of transformers into what table VI's dual encoders start from."""
+"""`sharedris import-dual`: join a Swin and a BERT into the initial weights of the dual encoders of table VI."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Check both files against the models of the paper's scale and write the folder in one step.
 
     Raises:
-        InputError: for files that do not fit, or a folder that is there already.
+        InputError: for files that do not fit, or a folder that exists.
     """
     if args.out.exists():
-        raise InputError(f"{args.out} is there already", "Give a new folder, or remove it first")
+        raise InputError(f"{args.out} exists already", "Give a new folder, or remove it first")
     swin, bert = Swin(SwinConfig()), Bert(BertConfig())
     load_swin(swin, args.swin)
     load_bert(bert, args.bert)

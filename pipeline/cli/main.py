@@ -1,4 +1,4 @@
-"""The `sharedris` command: each sub-command is a module with `add_arguments` and `run`, imported when it is used."""
+"""The `sharedris` command: each sub-command is a module with `add_arguments` and `run`, imported when it is called."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sharedris.errors import InputError
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("synthesize", "write a synthetic referring data set in the REFER layout"),
     "prepare": ("prepare", "turn annotations and images into the prepared format"),
-    "check": ("check", "check a prepared or original set before hours are spent on it"),
+    "check": ("check", "check a prepared or original set before training on it"),
     "train": ("train", "train, evaluate and record one run"),
     "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
     "runs": ("runs", "list runs with their state and scores"),
-    "cost": ("cost", "measure parameters and GMACs beside the published cells"),
-    "import-beit3": ("import_beit3", "read official BEiT-3 weights and say what fits"),
+    "cost": ("cost", "measure parameters and GMACs next to the published cells"),
+    "import-beit3": ("import_beit3", "read official BEiT-3 weights and report which parameters fit"),
     "import-dual": ("import_dual", "join Swin and BERT weights for the dual encoders of table VI"),
-    "predict": ("predict", "segment what a sentence names in an image"),
+    "predict": ("predict", "segment the object that a sentence describes in an image"),
 }
 USER_ERROR, INTERRUPTED = 2, 130
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser; only the named sub-command's arguments are filled in, so that `--help` is quick."""
+    """Return the parser with the arguments of only the named sub-command, so that `--help` imports little."""
     parser = argparse.ArgumentParser(prog="sharedris", description="Prepare, train, measure and use Shared-RIS.")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module_name, help_text) in COMMANDS.items():
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 the command's own "no" (a failed check), 2 bad input, 3 a run failed, 130 interrupted.
+        0 done, 1 a check failed, 2 bad input, 3 a run failed, 130 Ctrl-C, 143 SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in arguments if word in COMMANDS), None)
@@ -58,7 +58,7 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
 
 def run_guarded(action: Callable[[], int], *, name: str) -> int:
-    """Run a command's action and turn what the user can mend into one line and an exit code."""
+    """Run a command's action and turn errors that the user can fix into one line and an exit code."""
     try:
         return action()
     except InputError as error:

@@ -16,19 +16,21 @@ from sharedris.predictor import Predictor, open_image
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("image", type=Path, help="any image that Pillow reads")
+    parser.add_argument("image", type=Path, help="image file")
     parser.add_argument("text", nargs="+", help="one or more sentences, each in quotes")
     parser.add_argument("--run", required=True, help="model folder, or the id of a run below --runs-root")
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"))
-    parser.add_argument("--out", type=Path, default=Path("overlay.png"), help="picture to write (overlay.png)")
-    parser.add_argument("--attention", type=Path, metavar="DIR", help="also write a panel of attention maps a sentence")
-    parser.add_argument("--threshold", type=float, help="probability of a foreground pixel; default: the run's own")
+    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("overlay.png"), help="image to write (default: %(default)s)")
+    parser.add_argument(
+        "--attention", type=Path, metavar="DIR", help="also write an image of attention maps per sentence"
+    )
+    parser.add_argument("--threshold", type=float, help="lowest probability of a foreground pixel (default: the run's)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the overlay and print what each sentence covers."""
     if args.threshold is not None and not 0 < args.threshold < 1:
-        raise InputError(f"--threshold {args.threshold} is no probability", "Give a value between 0 and 1")
+        raise InputError(f"--threshold {args.threshold} is not a probability", "Give a value between 0 and 1")
     image = open_image(args.image)
     predictor = Predictor.from_run(
         _model_folder(args.run, args.runs_root), "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             _save(draw_attention(image, prediction), args.attention / f"attention_{index}.png")
     print(f"wrote {args.out}, {image.width}x{image.height} pixels, {seconds:.2f} s")
     if args.attention:
-        print(f"wrote {len(predictions)} panel(s) to {args.attention}")
+        print(f"wrote {len(predictions)} attention image(s) to {args.attention}")
     return 0
 
 

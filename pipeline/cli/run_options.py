@@ -1,4 +1,4 @@
-"""The options that say what a run is and where it happens, shared by `sharedris train` and the sweeps."""
+"""The options that define a run and where it happens, shared by `sharedris train` and the sweeps."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from sharedris.errors import InputError
 
 
 class Given(argparse.Action):
-    """Stores a value, and in `given` that the user named it: a preset then leaves it alone."""
+    """Stores a value, and its name in `given`: a preset does not override what the user has set."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
-        """Store both."""
+        """Store the value and the name."""
         setattr(namespace, self.dest, value)
         namespace.given = {*getattr(namespace, "given", ()), self.dest}
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what decides a run's result."""
-    group = parser.add_argument_group("what is run")
+    """Add the options that decide a run's result."""
+    group = parser.add_argument_group("the run")
     group.add_argument(
-        "--model", default="tiny", choices=list(SCALES), action=Given, help="scale (default: %(default)s)"
+        "--model", default="tiny", choices=list(SCALES), action=Given, help="scale of the model (default: %(default)s)"
     )
     group.add_argument(
         "--data",
         default=DEFAULT_SET,
         action=Given,
-        help="prepared set, or several joined by commas (default: %(default)s)",
+        help="prepared set, or several separated by commas (default: %(default)s)",
     )
-    group.add_argument("--evaluate", help="splits in full, joined by commas (default: val of each set)")
-    group.add_argument("--epochs", type=int, help="default: 4 for tiny, 35 else")
-    group.add_argument("--global-batch-size", type=int, help="samples per optimizer step, over all workers")
+    group.add_argument("--evaluate", help="splits with their set, separated by commas (default: val of each set)")
+    group.add_argument("--epochs", type=int, help="default: 4 for tiny, else 35")
+    group.add_argument("--global-batch-size", type=int, help="samples per optimizer step over all workers")
     group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")
-    group.add_argument("--dual-weights", type=Path, help="folder of import-dual that Swin and BERT start from")
+    group.add_argument("--dual-weights", type=Path, help="folder of import-dual with weights of Swin and BERT")
     group.add_argument(
         "--set",
         action="append",
@@ -54,17 +54,24 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what does not decide a run's result."""
-    group = parser.add_argument_group("where and on what")
+    """Add the options that do not change a run's result."""
+    group = parser.add_argument_group("the machine and its folders")
     group.add_argument(
-        "--workers", type=int, default=1, action=Given, help="DDP workers of one run, one CPU or GPU each"
+        "--workers",
+        type=int,
+        default=1,
+        action=Given,
+        help="DDP workers of a run, each on one CPU or GPU",
     )
     group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    group.add_argument("--loader-workers", type=int, default=0, help="processes that read data, per worker")
+    group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
     group.add_argument(
-        "--micro-batch-size", type=int, action=Given, help="samples of one forward; the rest is accumulated"
+        "--micro-batch-size",
+        type=int,
+        action=Given,
+        help="samples per forward; gradients are accumulated",
     )
-    group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
+    group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time per step")
     group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     group.add_argument(
         "--runs", type=runs_folder, default=Path("runs"), help="root of records, samples, models (default: %(default)s)"
@@ -75,7 +82,7 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
     """Return the run that the options describe.
 
     Raises:
-        InputError: for a value that a config refuses; names the field.
+        InputError: for a value that the config refuses; names the field.
     """
     config = default_run(scale=args.model, train_sets=tuple(args.data.split(",")), seed=seed)
     changes: dict[str, object] = {
@@ -103,10 +110,10 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
 
 
 def _check_names(config: RunConfig, prepared_root: str) -> None:
-    """Refuse sets and splits that are not named in full, or that do not exist, with the reason.
+    """Refuse sets and splits that do not exist or are not written in full.
 
     Raises:
-        InputError: with the names there are.
+        InputError: with the known names.
     """
     for name in config.data.train_sets:
         if name not in SETS and not (Path(prepared_root) / name).is_dir():

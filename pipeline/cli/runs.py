@@ -1,4 +1,4 @@
-"""`sharedris runs`: what is done, what is under way and what failed, from files alone."""
+"""`sharedris runs`: which runs are done, running or failed, read only from files."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import argparse
 from pathlib import Path
 
 from pipeline.files import read_json, runs_folder
-from pipeline.lifecycle.locks import has_live_driver
+from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.monitoring.progress import read_progress
-from pipeline.records import RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
+from pipeline.records import PROTOCOLS, RECORD_SCHEMA, RecordError, list_runs, read_table, record_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where to look."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)"
     )
-    parser.add_argument("--protocol", default="original", choices=["paper", "original", "input"])
+    parser.add_argument(
+        "--protocol", default="original", choices=PROTOCOLS, help="of the scores (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line per run: those with a record first, with their scores."""
+    """Print a line per run: first those with a record, with their scores."""
     done = set(list_runs(args.runs))
     states = sorted(path.name for path in (args.runs / "state").glob("*") if path.is_dir())
     if not done and not states:
@@ -51,7 +53,7 @@ def _state_words(folder: Path) -> str:
     if failure is not None:
         return f"failed    {failure['cause']}"
     progress, driven = read_progress(folder), has_live_driver(folder)
-    if progress is None or progress.phase == "done":  # done once, but its record was taken away
+    if progress is None or progress.phase == "done":  # it was done, and its record was removed
         return "running   starting" if driven else "not begun"
     word = "running  " if driven else "interrupted"
     return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"

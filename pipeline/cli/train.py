@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.cluster.capacity import check_workers_fit
@@ -18,37 +18,42 @@ from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import TerminatedError, sigterm_raises
 from sharedris.errors import InputError
 
+if TYPE_CHECKING:
+    from pipeline.monitoring.tracked_runs import TrackedRuns
+
 RUN_FAILED, TERMINATED = 3, 143
 PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
-"""What the paper's recipe says beyond the base scale's defaults: 8 GPUs with 14 samples each, one set at a time; fewer
-GPUs accumulate."""
+"""The paper's recipe where it differs from the base scale's defaults: 8 GPUs with 14 samples each, one set at a time.
+Fewer GPUs accumulate gradients."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run."""
     add_run_arguments(parser)
     add_execution_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
         "--preset",
         choices=["paper"],
-        help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples a "
-        "forward); other options change it",
+        help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples "
+        "per forward); other options override it",
     )
-    parser.add_argument("--min-workers", type=int, help="go on with as few as these while nodes are away (elastic)")
-    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--checkpoint-every-steps", type=int, help="within an epoch too, for epochs that take hours")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: minutes before the first step")
-    parser.add_argument("--ray", action="store_true", help="use Ray Train for one worker too (so does RAY_ADDRESS)")
-    parser.add_argument("--experiment", help="log into this MLflow experiment (RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
-    parser.add_argument("--plan", action="store_true", help="print what would be done and start nothing")
     parser.add_argument(
-        "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, for the hours"
+        "--min-workers", type=int, help="elastic: continue with at least this many while nodes are lost"
+    )
+    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--checkpoint-every-steps", type=int, help="also within an epoch, for epochs that take hours")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile: takes minutes before the first step")
+    parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker (RAY_ADDRESS implies it)")
+    parser.add_argument("--experiment", help="log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
+    parser.add_argument("--plan", action="store_true", help="print what the run takes and start nothing")
+    parser.add_argument(
+        "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, to estimate hours"
     )
 
 
 def _apply_preset(args: argparse.Namespace) -> None:
-    """Set what the user has not set, wherever on the line the preset stood."""
+    """Set the preset's values where the user has set none, whatever the order of the options."""
     if args.preset is None:
         return
     for name, wanted in PAPER.items():
@@ -61,7 +66,7 @@ def _apply_preset(args: argparse.Namespace) -> None:
 
 
 def _execution(args: argparse.Namespace, config: RunConfig) -> ExecutionConfig:
-    """Return where the run happens; of the preset's samples a forward as many as share a worker's part evenly."""
+    """Return where the run happens; the preset's micro batch is lowered until it divides a worker's samples."""
     execution = execution_config(args)
     if args.preset is None or "micro_batch_size" in getattr(args, "given", ()):
         return execution
@@ -90,7 +95,7 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
         job = resolve_job(config, execution)
         state = f"{job.run_id} ({'done' if job.done else 'not done'})"
     except InputError as error:
-        state = f"not to be started yet: {error.message}"
+        state = f"cannot start yet: {error.message}"
     print(describe_plan(config, execution, state=state, worker_gflops=worker_gflops))
     return 0
 
@@ -104,7 +109,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lock(job.state_folder))
-        if job.done:  # seen under the lease: another driver may have finished it just now
+        if job.done:  # seen under the lock: another driver may have finished it just now
             remove_run_state(job)
             if experiment is not None:
                 _log_what_is_missing(job, experiment)
@@ -112,8 +117,8 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             return 0
         clear_failure(job)
         held.enter_context(run_bar(job))
-        tracking = held.enter_context(_mlflow(job, experiment))
-        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, **tracking)
+        tracked = held.enter_context(_tracked(job, experiment))
+        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked)
         monitor.start()
         held.callback(monitor.finish)
         try:
@@ -129,7 +134,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
 
 
 def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
-    if not use_ray:  # and none is imported, which takes a second
+    if not use_ray:  # Ray is not imported, which takes a second
         from pipeline.run import run_in_process
 
         with sigterm_raises():
@@ -137,7 +142,7 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
         return
     from pipeline.cluster import launch, storage_check, train_run
 
-    with launch.ray_cluster(), sigterm_raises():  # in this order: Ray puts its own handler in place
+    with launch.ray_cluster(), sigterm_raises():  # in this order: Ray installs its own handler
         launch.capacity(execution)
         storage_check.check_shared_storage(job.runs_root, job.execution.reads)
         train_run.fit(job)
@@ -145,23 +150,24 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:
     """Log a run that is done, where MLflow has not taken its end."""
-    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
+    from pipeline.monitoring.mlflow_store import try_logging
 
-    try_logging(lambda: Tracker(job.runs_root, experiment).show_done(job, None, job.config.model.scale))
+    def log_it() -> None:
+        with _tracked(job, experiment, done=True):
+            pass
+
+    try_logging(log_it)
 
 
 @contextlib.contextmanager
-def _mlflow(job: Job, experiment: str | None) -> Iterator[dict[str, Any]]:
-    """Open the run in MLflow, found by its content hash or created, and end it as what became of it."""
+def _tracked(job: Job, experiment: str | None, *, done: bool = False) -> Iterator[TrackedRuns | None]:
+    """Open the run in MLflow, found by its content hash or created, and end it by its outcome."""
     if experiment is None:
-        yield {}
+        yield None
         return
-    from pipeline.failures import failure
-    from pipeline.monitoring.mlflow_tracker import Tracker, try_logging
+    from pipeline.monitoring.mlflow_tracker import Tracker
+    from pipeline.monitoring.tracked_runs import tracked_runs
 
-    tracker = Tracker(job.runs_root, experiment)
-    child = tracker.child(job, None, job.config.model.scale)
-    try:
-        yield {"tracker": tracker, "mlflow_runs": {job.run_id: child}}
-    finally:
-        try_logging(lambda: tracker.close(job, child, cause=failure(job)))
+    tracker, labels = Tracker(job.runs_root, experiment), {job.run_id: job.config.model.scale}
+    with tracked_runs(tracker, [] if done else [job], labels=labels, done=[job] if done else []) as tracked:
+        yield tracked

@@ -1,1 +1,1 @@
-"""The door to Ray: joins or starts a cluster, checks its storage, runs one job on it."""
+"""The door to Ray: joins or starts a cluster, checks its storage, and runs one job on it."""

@@ -1,4 +1,4 @@
-"""What this machine can hold, asked before Ray is started."""
+"""How many workers this machine can run, checked before Ray is started."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sharedris.errors import InputError
 
 
 def check_workers_fit(execution: ExecutionConfig) -> None:
-    """Refuse more CPU workers than this machine has cores, where no cluster is named that might hold them.
+    """Refuse more CPU workers than this machine has cores, unless RAY_ADDRESS names a cluster.
 
     Raises:
         InputError: with the remedy.

@@ -1,8 +1,7 @@
-"""The door to Ray: starts or joins a cluster, and runs one job as a Ray Train TorchTrainer (DDP).
+"""The door to Ray: starts or joins a cluster, and computes how many runs it can hold.
 
-Rows, checkpoints and records are our own files (`pipeline.training.trainer`); Ray brings processes, process groups
-and the restart of lost workers, and nothing that it keeps decides what is done. What we change of Ray's internals is in
-`pipeline.cluster.ray_patches`.
+Rows, checkpoints and records are this project's files (`pipeline.training.trainer`). Ray brings processes and process
+groups, and nothing that it stores decides what is done. `pipeline.cluster.ray_patches` lists what is changed in Ray.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.util import remove_placement_group
-from ray.util.placement_group import PlacementGroup
 
 from pipeline.cluster.network import refuse_silent_address
 from pipeline.config import ExecutionConfig
@@ -26,22 +23,18 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a run that has ended is seen by it; Ray's 2 s are paid by every cell
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    # One more process a worker group, to restart it just before a node is taken away; ours restart when it has gone.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's makes `fit` return as if all were done; Python's raises out of it
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # with Tune's handler `fit` returns after Ctrl-C as if all were done
 }
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
 
 
 @contextlib.contextmanager
 def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
-    """Join the cluster that `RAY_ADDRESS` names, or start a private one on this machine for the time of the block.
+    """Join the cluster that `RAY_ADDRESS` names, or start a private one on this machine while the block lasts.
 
     Raises:
         InputError: when the named cluster cannot be joined.
@@ -69,13 +62,13 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
 
 
 def set_environment() -> None:
-    """Set what Ray reads from the environment, where the user has not."""
+    """Set the variables that Ray reads, unless the user has set them."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 def wants_gpu(execution: ExecutionConfig) -> bool:
-    """Return whether the run's workers ask Ray for a GPU each."""
+    """Return whether each worker of the run requests a GPU."""
     if execution.device == "auto":
         return ray.cluster_resources().get("GPU", 0) >= 1
     return execution.device == "cuda"
@@ -83,17 +76,17 @@ def wants_gpu(execution: ExecutionConfig) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a cluster holds, counted in trials of one kind."""
+    """How many trials a cluster runs at once, with the arithmetic in words."""
 
     trials: int
     arithmetic: str
 
 
 def capacity(execution: ExecutionConfig) -> Capacity:
-    """Return how many runs of this execution the cluster holds at once.
+    """Return how many runs with this execution the cluster can hold at once.
 
     Raises:
-        InputError: when it does not hold one; the message shows the arithmetic.
+        InputError: when it cannot hold one; the message shows the arithmetic.
     """
     resource = "GPU" if wants_gpu(execution) else "CPU"
     held = ray.cluster_resources().get(resource, 0)
@@ -101,20 +94,7 @@ def capacity(execution: ExecutionConfig) -> Capacity:
     arithmetic = f"{held:g} {resource} / {execution.min_workers or execution.workers} per run = {trials} at once"
     if trials == 0:
         raise InputError(
-            f"the cluster holds no run of {execution.workers} workers: {arithmetic}",
+            f"the cluster cannot hold a run of {execution.workers} workers: {arithmetic}",
             f"Set WORKERS (--workers) to {int(held)} or less, or join a larger cluster with RAY_ADDRESS",
         )
     return Capacity(trials=trials, arithmetic=arithmetic)
-
-
-def free_placement_group(state_folder: Path) -> bool:
-    """Free the placement group that a dead controller left; return whether there was one."""
-    path = state_folder / "placement_group"
-    try:
-        identity = path.read_text()
-    except FileNotFoundError:
-        return False
-    path.unlink(missing_ok=True)
-    with contextlib.suppress(Exception):  # gone already, or of a Ray that has ended
-        remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(identity)))
-    return True

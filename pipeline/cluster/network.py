@@ -1,32 +1,24 @@
-"""Which network interface carries an address (Linux), and whether anybody answers at one."""
+"""Which network interface has an address, and whether anything listens at one."""
 
 from __future__ import annotations
 
-import fcntl
 import socket
-import struct
+
+import psutil
 
 from sharedris.errors import InputError
 
-_SIOCGIFADDR = 0x8915
-
 
 def interface_of(address: str) -> str | None:
-    """Return the name of the interface that holds this IPv4 address, or None."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode()[:15])
-            try:
-                reply = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-            except OSError:
-                continue
-            if socket.inet_ntoa(reply[20:24]) == address:
-                return name
+    """Return the name of the interface that has this address, or None."""
+    for name, entries in psutil.net_if_addrs().items():
+        if any(entry.address == address for entry in entries):
+            return str(name)
     return None
 
 
 def refuse_silent_address(address: str, *, timeout_seconds: float = 10.0) -> None:
-    """Refuse a HOST:PORT where nobody listens: Ray itself would wait for minutes and say little.
+    """Refuse a HOST:PORT where nothing listens: Ray waits for minutes there and reports little.
 
     Raises:
         InputError: naming the address and why.

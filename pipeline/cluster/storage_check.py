@@ -1,4 +1,4 @@
-"""Does every node see the same files? Asked before hours are spent."""
+"""Checks that every node sees the same files, before hours are spent."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NODE_ANSWERS_SECONDS = 120
 
 
 def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
-    """Prove that every node reads what the driver writes below `root` and the other way, before hours are spent.
+    """Check that every node reads what the driver writes below `root`, and the driver what a node writes.
 
     Args:
         root: of the runs.
-        reads: what workers only read (prepared sets, weights); on every node, shared or a copy. URIs are left out.
+        reads: files that workers only read (prepared sets, weights): shared, or a copy on each node. URIs are skipped.
 
     Raises:
-        InputError: naming the nodes that do not, and those that do not answer.
+        InputError: naming the nodes that do not see the files, and those that do not answer.
     """
     root.mkdir(parents=True, exist_ok=True)
     nodes = _alive().values()
@@ -36,30 +36,30 @@ def check_shared_storage(root: Path, reads: Sequence[str]) -> None:
     path.write_text(nonce)
     answer = ray.remote(num_cpus=0)(_answer_nonce)
     local = [name for name in reads if "://" not in name]
-    blind = {}
+    problems = {}
     try:
         for node in nodes:
-            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            asked = answer.options(scheduling_strategy=here).remote(str(path), nonce, node["NodeID"], local)
+            asked = answer.options(scheduling_strategy=on_node).remote(str(path), nonce, node["NodeID"], local)
             reply = path.with_name(f"{path.name}-{node['NodeID']}")
             try:
                 problem = ray.get(asked, timeout=NODE_ANSWERS_SECONDS)
                 if problem is None and not reply.exists():
-                    problem = "what it writes there does not arrive here"
+                    problem = "what it writes does not appear on the driver"
             except (RayError, TimeoutError) as error:
-                # A node that died a while ago may be listed until Ray has noticed it.
+                # Ray lists a dead node until it has noticed the loss.
                 problem = f"does not answer ({type(error).__name__})" if node["NodeID"] in _alive() else None
             reply.unlink(missing_ok=True)
             if problem is not None:
-                blind[name] = problem
+                problems[name] = problem
     finally:
         path.unlink(missing_ok=True)
-    if blind:
+    if problems:
         raise InputError(
-            "not every node sees the same files: " + "; ".join(f"{name}: {text}" for name, text in blind.items()),
-            f"Keep runs ({root}) where all nodes mount and may write, with RUNS= (--runs), and prepared sets and "
-            "weights at the same path on each; see docs/cluster.md",
+            "not every node sees the same files: " + "; ".join(f"{name}: {text}" for name, text in problems.items()),
+            f"Set RUNS= (--runs, now {root}) to a folder that all nodes mount and may write, and keep prepared sets "
+            "and weights at the same path on each node; see docs/cluster.md",
         )
 
 
@@ -68,13 +68,13 @@ def _alive() -> dict[str, dict[str, Any]]:
 
 
 def _answer_nonce(path: str, nonce: str, node: str, reads: Sequence[str]) -> str | None:
-    """Read the driver's nonce and write one back; return what went wrong, or None. Runs on each node."""
+    """Read the driver's nonce and write it back; return what went wrong, or None. Runs on each node."""
     for name in reads:
         if not Path(name).exists():
             return f"has no {name}"
     try:
         if Path(path).read_text() != nonce:
-            return "reads another file there"
+            return "reads another file at this path"
         Path(f"{path}-{node}").write_text(nonce)
     except OSError as error:
         return f"{error.strerror}: {path}"

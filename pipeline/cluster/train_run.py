@@ -3,59 +3,112 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.exceptions import RayActorError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 
 from pipeline.cluster.launch import set_environment, wants_gpu
-from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RecordPlacementGroup, RunTrainer
+from pipeline.cluster.placement import forget_placement_group, free_placement_group, record_placement_group
+from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
-from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
+from pipeline.failures import RunError, describe_lost_workers, failure, innermost, write_failure
 from pipeline.job import Job
 from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.records import record_path
 from pipeline.run import run_job
 
+log = logging.getLogger(__name__)
 RESTARTS = 3
 """How often lost workers are replaced without a new checkpoint before a run counts as failed."""
 
-
 FILE_ARRIVES_SECONDS = 90.0
-"""How long a file of another node may stay unseen: NFS keeps for a minute that there was none."""
+"""How long a file that another node wrote may stay unseen: NFS remembers for a minute that it was absent."""
 
 
 def fit(job: Job) -> None:
     """Run one job with Ray Train in the cluster that `ray_cluster` holds, to its record.
 
+    Lost workers are replaced here and not by Ray's failure policy, which counts failures of a whole run: a run of
+    weeks may lose many workers as long as checkpoints advance in between, and a `RunError` is never tried again.
+
     Raises:
         RunError: with the cause in one line.
     """
-    set_environment()  # a trial on another node has not the driver's
-    storage = job.runs_root / "ray"
-    for orphan in storage.glob(f"{job.run_id}-*"):  # of drivers that were killed; we hold their lease
+    set_environment()  # a trial on another node does not inherit the driver's
+    for orphan in (job.runs_root / "ray").glob(f"{job.run_id}-*"):  # of killed drivers: this driver holds the lock
         shutil.rmtree(orphan, ignore_errors=True)
-    execution = job.execution
-    elastic = execution.min_workers is not None and execution.min_workers < execution.workers
+    job.state_folder.mkdir(parents=True, exist_ok=True)
+    newest, losses = _newest_checkpoint(job), 0
+    while True:
+        try:
+            _fit_once(job)
+            break
+        except Exception as error:
+            before, newest = newest, _newest_checkpoint(job)
+            losses = 1 if newest > before else losses + 1
+            if losses > RESTARTS or not _may_restart(job, error):
+                free_placement_group(job.state_folder)
+                raise RunError(_cause(job, error)) from error
+            with log_to_run(job.state_folder, rank=0, world_size=1):
+                # Ray's text goes on with a page of possible causes.
+                cause = innermost(error).split(". ")[0]
+                log.warning("%s lost workers and starts them again: %s", job.run_id, cause)
+    if not _arrives(record_path(job.runs_root, job.run_id)):
+        raise RunError(f"{job.run_id} ended without a record")
+
+
+def _newest_checkpoint(job: Job) -> str:
+    """Return the name of the newest manifest of a checkpoint; its digest is checked by the workers that load it."""
+    return max((path.name for path in job.state_folder.glob("checkpoint-*.json")), default="")
+
+
+def _fit_once(job: Job) -> None:
+    """Run one worker group (Ray resizes an elastic one) until it ends or loses workers."""
+    free_placement_group(job.state_folder)  # of a controller that died
+    storage = job.runs_root / "ray"
     # A new name each time: Ray continues whatever it finds under an old one, whatever has changed since.
     name = f"{job.run_id}-{uuid.uuid4().hex[:6]}"
-    sign = job.state_folder / f"sign-{name}"
-    job.state_folder.mkdir(parents=True, exist_ok=True)
-    for old in job.state_folder.glob("sign-*"):
+    try:
+        with _marker_file(job, name) as marker:
+            _trainer(job, marker, name=name, storage=storage).fit()
+    finally:
+        shutil.rmtree(storage / name, ignore_errors=True)
+    forget_placement_group(job.state_folder)
+
+
+@contextlib.contextmanager
+def _marker_file(job: Job, name: str) -> Iterator[Path]:
+    """Keep a file that each worker must see: a node without the mount would otherwise train into its own folder."""
+    for old in job.state_folder.glob("marker-*"):
         old.unlink(missing_ok=True)
-    sign.touch()
-    trainer = RunTrainer(
+    marker = job.state_folder / f"marker-{name}"
+    marker.touch()
+    try:
+        yield marker
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
+    execution = job.execution
+    elastic = execution.min_workers is not None and execution.min_workers < execution.workers
+    return RunTrainer(
         worker_loop,
-        train_loop_config={"job": job, "sign": sign},
+        global_batch_size=job.config.train.global_batch_size,
+        train_loop_config={"job": job, "marker": marker},
         torch_config=NodeInterfaceTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
@@ -66,26 +119,33 @@ def fit(job: Job) -> None:
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=RESTARTS),
-            callbacks=[RecordPlacementGroup(str(job.state_folder))],
+            failure_config=FailureConfig(max_failures=0),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
-    try:
-        trainer.fit()
-    except Exception as error:
-        if failure(job) is None:
-            write_failure(job, describe_lost_workers(error, job), str(error))
-        raise RunError(failure(job) or describe_lost_workers(error, job)) from error
-    finally:
-        shutil.rmtree(storage / name, ignore_errors=True)
-        sign.unlink(missing_ok=True)
-    if not _arrives(record_path(job.runs_root, job.run_id)):
-        raise RunError(f"{job.run_id} ended without a record")
+
+
+def _may_restart(job: Job, error: Exception) -> bool:
+    """Whether other workers could succeed: workers or the controller were lost, and none of them raised a RunError."""
+    if failure(job) is not None:
+        return False
+    if isinstance(error, WorkerGroupError):
+        # On a full disk the exception is all that a worker can leave; Ray keeps it only as the text of its trace.
+        return not any(f"{RunError.__qualname__}: " in str(each) for each in error.worker_failures.values())
+    return isinstance(error, RayActorError)
+
+
+def _cause(job: Job, error: Exception) -> str:
+    """Return why the run failed, and write it where no worker has done so."""
+    cause = failure(job)
+    if cause is None:
+        cause = describe_lost_workers(error, job)
+        write_failure(job, cause, str(error))
+    return cause
 
 
 def _arrives(path: Path) -> bool:
-    """Return whether a file that another node has written is seen here, sooner or later."""
+    """Return whether a file that another node has written appears here within the time that NFS may hide it."""
     deadline = time.monotonic() + FILE_ARRIVES_SECONDS
     while not path.exists():
         if time.monotonic() > deadline:
@@ -100,23 +160,24 @@ def worker_loop(config: dict[str, Any]) -> None:
     rank = context.get_world_rank()
     worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device())
     job: Job = config["job"]
-    require_marker_file(job, config["sign"])
+    require_marker_file(job, config["marker"])
     if worker.device.type == "cpu":
-        # One CPU is what this worker holds; more threads would only fight its neighbours.
+        # One CPU is what this worker holds; more threads would only take time from the other workers.
         torch.set_num_threads(1)
     with contextlib.ExitStack() as held:
         if worker.is_main_process:
+            record_placement_group(job.state_folder)
             held.enter_context(rank_zero_lock(job.state_folder))
         held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world_size))
         run_job(job, worker)
 
 
-def require_marker_file(job: Job, sign: Path) -> None:
-    """Refuse to work where the driver's sign is not seen: on a node that came back without its mount, or before it.
+def require_marker_file(job: Job, marker: Path) -> None:
+    """Fail fast where the driver's marker file does not appear: on a node whose mount is missing.
 
     Raises:
-        FileNotFoundError: and no RunError, since such a node is like one that is away.
+        FileNotFoundError: and not a RunError, since such a node is treated like a lost one.
     """
-    if not _arrives(sign):
+    if not _arrives(marker):
         node = ray.util.get_node_ip_address()
-        raise FileNotFoundError(f"{node} does not see {job.state_folder}, in which the driver has left a sign")
+        raise FileNotFoundError(f"{node} does not see {marker}, which the driver wrote (storage not mounted?)")

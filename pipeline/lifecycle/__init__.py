@@ -1,1 +1,1 @@
-"""Who works on a run, how it is stopped, and what is removed after it."""
+"""Locks on a run, signals that stop it, and what is removed after it."""

@@ -1,6 +1,6 @@
-"""What a finished run needs no more: its weights are in the exported model, its optimizer is of no further use.
+"""Removes what a finished run no longer needs: its weights are in the exported model.
 
-A run may be killed between its record and this, so whoever meets a run that is done removes it once more.
+A run may be killed between its record and this clean-up, so the next command that finds the run done repeats it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pipeline.records import samples_path
 
 
 def remove_checkpoints(job: Job) -> None:
-    """Remove the checkpoints of a finished run; harmless whoever else is at it, since a record is looked for first."""
+    """Remove the checkpoints of a finished run. Needs no lock: every worker looks for the record first."""
     for path in job.state_folder.glob("*checkpoint-*"):
         path.unlink(missing_ok=True)
 
 
 def remove_run_state(job: Job) -> None:
-    """Remove these and what killed writers left half-written under the run's name; for who holds its lease."""
+    """Remove checkpoints and the partial files of killed writers. Needs the run's lock: a writer may be at work."""
     remove_checkpoints(job)
     remove_partials(job.state_folder)
     for half_written in job.model_folder.parent.glob(f".{job.run_id}.*"):

@@ -1,27 +1,25 @@
-"""Who works on a run: one driver, and one leading worker.
+"""Locks on a run: one driver, and one worker of rank zero.
 
-The driver's lease tells a second driver at once who holds the run. The worker's lock makes a new leading worker wait
-for the orphans of a killed driver, which live and may still write for a second or two. Both are locks of the operating
-system, so that they end with their holder, however it ends; between hosts they are as good as the shared file system's.
+The driver's lock refuses a second driver at once and names the holder. The lock of rank zero makes a new worker wait
+for the orphans of a killed driver, which may still write for a second or two. The operating system releases both when
+their process ends, however it ends; between hosts they are as reliable as the locks of the shared file system.
+
+    driver.lock     the driver's lock; next to it `driver.json`, the heartbeat file
+    leader.lock     the lock of rank zero
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.files import read_json, write_json
+from pipeline.lifecycle.heartbeat import heartbeat_path, read_heartbeat, write_heartbeat
 from sharedris.errors import InputError
 
 ORPHAN_WAIT_SECONDS = 60.0
-STALE_SECONDS = 600.0
-"""Without a word from its driver for so long a run on another host counts as interrupted."""
 
 
 class RunHeldError(InputError):
@@ -30,45 +28,40 @@ class RunHeldError(InputError):
 
 @contextlib.contextmanager
 def driver_lock(state_folder: Path) -> Iterator[None]:
-    """Hold a run as its driver.
+    """Lock a run as its driver, and write the heartbeat file.
 
     Raises:
         RunHeldError: at once, naming the holder.
-        InputError: when nothing can be written there.
+        InputError: when the folder cannot be written.
     """
     lock = FileLock(state_folder / "driver.lock")
-    mine = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
     try:
         state_folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        write_json(state_folder / "driver.json", mine)
+        write_heartbeat(state_folder)
     except Timeout:
         raise RunHeldError(
-            f"{state_folder.name} is being run by {holder(state_folder)}",
+            f"{state_folder.name} is being run by {read_heartbeat(state_folder) or 'another process'}",
             "Wait for it, or stop it; the same command then goes on from its last checkpoint",
         ) from None
     except OSError as error:
         lock.release()
         raise InputError(
             f"{state_folder} cannot be written: {error.strerror}",
-            "Make room there, or name a folder that can with --runs (make: RUNS=)",
+            "Free some space, or set --runs (make: RUNS=) to a folder that can be written",
         ) from None
     try:
         yield
     finally:
-        (state_folder / "driver.json").unlink(missing_ok=True)
+        heartbeat_path(state_folder).unlink(missing_ok=True)
         lock.release()
-
-
-def update_heartbeat(state_folder: Path) -> None:
-    """Freshen the driver's note, from time to time: other hosts cannot ask for its process."""
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(state_folder / "driver.json")
 
 
 @contextlib.contextmanager
 def rank_zero_lock(state_folder: Path) -> Iterator[None]:
-    """Hold a run as its leading worker, waiting for an orphan of an earlier driver to end.
+    """Lock a run as its worker of rank zero, and wait for an orphan of an earlier driver to end.
+
+    Without the wait, the orphan and the new worker write the same checkpoints at the same time.
 
     Raises:
         RunHeldError: when the orphan does not end within a minute.
@@ -78,37 +71,11 @@ def rank_zero_lock(state_folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=ORPHAN_WAIT_SECONDS)
     except Timeout:
-        raise RunHeldError(f"{state_folder.name}: a worker of an earlier driver does not end") from None
+        raise RunHeldError(
+            f"{state_folder.name}: a worker of an earlier driver has not ended after {ORPHAN_WAIT_SECONDS:.0f} s",
+            "Look for its process (RayTrainWorker) and end it",
+        ) from None
     try:
         yield
     finally:
         lock.release()
-
-
-def has_live_driver(state_folder: Path) -> bool:
-    """Return whether a driver works on a run, as its note tells; on another host, as long as the note is fresh."""
-    path = state_folder / "driver.json"
-    note = read_json(path)
-    if note is None:
-        return False
-    if note["host"] != socket.gethostname():
-        try:
-            return time.time() - path.stat().st_mtime < STALE_SECONDS
-        except FileNotFoundError:  # it has just ended
-            return False
-    try:
-        os.kill(note["process"], 0)  # asks whether there is such a process
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
-
-
-def holder(state_folder: Path) -> str:
-    """Return in words who holds a run, as far as its note tells."""
-    note = read_json(state_folder / "driver.json")
-    if note is None:
-        return "another process"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note["since"]))
-    return f"process {note['process']} on {note['host']} since {since}"

@@ -1,1 +1,1 @@
-"""What a user sees of a run while it goes on: progress, log lines, MLflow."""
+"""What a user sees of a run while it runs: progress, log lines, MLflow."""

@@ -1,4 +1,4 @@
-"""Log lines on the terminal: what a command prints while it works, and how a progress bar stays below them."""
+"""Log lines on the terminal: what a command prints while it runs, and how a progress bar stays below them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ConsoleHandler(logging.Handler):
         self.write: Callable[[str], None] = _print_line
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record. A reader that is gone (`| head`) raises, so that the command can end."""
+        """Print one record."""
         self.write(self.format(record))
 
 
@@ -70,10 +70,16 @@ def lines_through(write: Callable[[str], None]) -> Iterator[None]:
 
 
 def add_verbosity_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--verbose` and `--quiet`."""
+    """Add `--verbose` and `--quiet` to a parser and to its sub-commands."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--verbose", action="store_true", help="print debug lines too")
-    group.add_argument("--quiet", action="store_true", help="print only warnings and results")
+    # No default: a sub-command's default would replace what was given before its name.
+    none = argparse.SUPPRESS
+    group.add_argument("--verbose", action="store_true", default=none, help="print debug lines too")
+    group.add_argument("--quiet", action="store_true", default=none, help="print only warnings and results")
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                add_verbosity_arguments(below)
 
 
 def level_of(args: argparse.Namespace) -> int:

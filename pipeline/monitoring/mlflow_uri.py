@@ -1,4 +1,4 @@
-"""Where MLflow's store is, and how its address may be printed. Imports no MLflow, which takes a second."""
+"""The address of MLflow's store, and how it may be printed. Does not import MLflow, which takes a second."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def tracking_uri(runs_root: Path) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return an address, or a message that quotes one, as it may be printed."""
+    """Return an address, or a message that quotes one, with its passwords replaced."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))

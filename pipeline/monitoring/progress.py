@@ -1,9 +1,9 @@
-"""How far a run is, as a small file that its leading worker keeps writing and anybody may read.
+"""The progress of a run: a small file that its worker of rank zero updates and that any process may read.
 
     RUNS/state/RUN/progress.json
 
-It serves the driver's lines and estimates and `status` from another terminal or machine. Nothing is decided by it:
-done is decided by records alone.
+The driver's log lines and estimates and `status` on another machine read it. It decides nothing: a run is done when
+its record exists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_WRITES = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One reading. `updated` is seconds since 1970; `message` is the cause of a failure in one line."""
+    """The progress at one time. `updated` is seconds since 1970; `message` is the cause of a failure in one line."""
 
     run_id: str
     phase: Phase
@@ -51,7 +51,7 @@ class Progress:
 
 
 class ProgressFile:
-    """The writer's side: at most one write in two seconds unless the phase or the epoch changes."""
+    """Writes progress, at most once in two seconds unless the phase or the epoch changes."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "progress.json"
@@ -59,7 +59,7 @@ class ProgressFile:
         self._written = 0.0
 
     def write(self, progress: Progress) -> None:
-        """Write the reading, or skip it if the last one is fresh and of the same phase and epoch."""
+        """Write the progress; skip it when the last write was less than two seconds ago in the same phase and epoch."""
         if not self.due(progress.phase, progress.epoch):
             return
         now = time.time()
@@ -68,11 +68,11 @@ class ProgressFile:
         self._last, self._written = (progress.phase, progress.epoch), now
 
     def due(self, phase: Phase, epoch: int) -> bool:
-        """Whether a reading of this phase and epoch would be written now; to make one, a GPU has to be waited for."""
+        """Whether `write` would write this phase and epoch now: ask first, since reading a loss waits for the GPU."""
         return (phase, epoch) != self._last or time.time() - self._written >= _SECONDS_BETWEEN_WRITES
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """Return the last reading of a run, or None where there is none."""
+    """Return the last progress of a run, or None where there is none."""
     values = read_json(folder / "progress.json")
     return None if values is None else Progress(**values)

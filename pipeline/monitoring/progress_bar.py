@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; elsewhere lines alone, which a log file can hold."""
+"""A progress bar on a terminal; elsewhere nothing, so that a log file holds only lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.5
 
 @contextlib.contextmanager
 def run_bar(job: Job, console: Console | None = None) -> Iterator[None]:
-    """Show the progress of a run while the block works, wherever the run is; log lines go above the bar."""
+    """Show the progress of a run while the block runs, on this or another node; log lines are printed above the bar."""
     console = console or Console()
     if not console.is_terminal:
         yield
@@ -47,7 +47,7 @@ def run_bar(job: Job, console: Console | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sample_bar(description: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show samples done of all on a terminal; yields the function to tell them to."""
+    """Show the number of finished samples on a terminal; yields a function that takes (done, total)."""
     console = console or Console(file=sys.stderr)
     if not console.is_terminal:
         yield lambda done, total: None

@@ -1,8 +1,8 @@
 """The log file of a run: every worker appends to it, and the driver prints what workers on any node have logged.
 
-    RUNS/state/RUN/run.log      one line a record: time, level, rank, writer, logger, message; separated by tabs
+    RUNS/state/RUN/run.log      one line per record: time, level, rank, writer, logger, message; separated by tabs
 
-Ray passes no output of its workers on, so the file carries it. `pipeline.monitoring.run_monitor` reads it.
+Ray does not forward the output of its workers, so this file does. `pipeline.monitoring.run_monitor` reads it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _log_path(state_folder: Path) -> Path:
 
 
 def _writer() -> str:
-    """Return what tells this process from all other writers of the file."""
+    """Return an id of this process among all writers of the file."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -44,7 +44,7 @@ class RunLogHandler(logging.Handler):
         self._rank = f"{rank}/{world_size}"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Append one line. On a full disk the line is lost, which must not end a run."""
+        """Append one line. On a full disk the line is lost, and the run goes on."""
         message = record.getMessage().replace("\t", " ").replace("\r", " ").replace("\n", " | ")
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created))
         line = "\t".join((when, record.levelname, self._rank, _writer(), record.name, message))
@@ -70,8 +70,8 @@ class RunLogTail:
     def log_new(self) -> None:
         """Log the new records of other processes here, under their own logger and level, with the rank in front.
 
-        Records of this process are left out, since its own handlers have had them. What all ranks log alike is shown
-        once: below a warning, records of other ranks than 0 become debug records.
+        Records of this process are skipped, since its own handlers have printed them. What all ranks log alike is
+        printed once: below warnings, records of ranks other than 0 become debug records.
         """
         levels = logging.getLevelNamesMapping()
         for _, level, rank, writer, name, message in self._new():
@@ -85,7 +85,7 @@ class RunLogTail:
             logging.getLogger(name).log(severity, "%s%s", place, message)
 
     def _new(self) -> list[list[str]]:
-        """Return the fields of the whole lines that were not returned before."""
+        """Return the fields of the complete lines that were not returned before."""
         try:
             with self._path.open("rb") as stream:
                 stream.seek(self._offset)

@@ -1,7 +1,6 @@
-"""Follows runs from their files: their log, a line per epoch, an estimate of the time left, epochs into MLflow.
+"""Follows runs by their files: prints their log and a line per epoch, estimates the time left, logs to MLflow.
 
-Works the same for runs in this process, under Ray on this machine and on other nodes, since it reads nothing but the
-progress, history and log files.
+It reads only progress, history and log files, so it works alike for runs in this process, under Ray and on other nodes.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.job import Job
-from pipeline.lifecycle.locks import update_heartbeat
+from pipeline.lifecycle.heartbeat import update_heartbeat
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.monitoring.run_log import RunLogTail
 from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
-from sharedris.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.monitoring.mlflow_tracker import Tracker
+    from pipeline.monitoring.tracked_runs import TrackedRuns
 
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
@@ -35,11 +33,10 @@ class RunMonitor:
     """Follows jobs until it is stopped.
 
     Args:
-        jobs: the runs that are to be done.
-        labels: run id -> how to name it in a line.
-        tracker: MLflow, or None.
-        mlflow_runs: run id -> MLflow run.
-        at_once: how many runs go on together; for the estimate.
+        jobs: the runs to follow.
+        labels: run id -> its name in log lines.
+        tracked: the runs in MLflow, or None.
+        at_once: how many runs are trained at the same time; for the estimate.
     """
 
     def __init__(
@@ -47,15 +44,13 @@ class RunMonitor:
         jobs: Sequence[Job],
         *,
         labels: Mapping[str, str],
-        tracker: Tracker | None = None,
-        mlflow_runs: Mapping[str, str] | None = None,
+        tracked: TrackedRuns | None = None,
         at_once: int = 1,
     ) -> None:
         self._thread = threading.Thread(target=self._follow, daemon=True, name="run monitor")
         self._jobs = {job.run_id: job for job in jobs}
         self._labels = labels
-        self._tracker = tracker
-        self._mlflow_runs = mlflow_runs or {}
+        self._tracked = tracked
         self._at_once = max(1, at_once)
         self._ended = threading.Event()
         self._started = time.time()
@@ -63,13 +58,12 @@ class RunMonitor:
         self._epochs_logged = {job.run_id: _epochs_in(job) for job in jobs}
         self._logs = {job.run_id: RunLogTail(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
-        self._tracker_failed: set[str] = set()
         self._evaluating: set[str] = set()
         self._done: set[str] = set()
         self._whole_seconds: dict[str, float] = {}  # run id -> how long the whole run takes, as last seen
 
     def start(self) -> None:
-        """Follow from now on."""
+        """Start to follow, in a thread."""
         self._thread.start()
 
     def _follow(self) -> None:
@@ -77,14 +71,14 @@ class RunMonitor:
             self.poll()
 
     def finish(self) -> None:
-        """Stop, after one last look."""
+        """Stop, after a last poll."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         self.poll()
 
     def poll(self) -> None:
-        """Look at all runs once."""
+        """Read the files of all runs once."""
         if time.monotonic() - self._beaten > _BEAT_SECONDS:
             self._beaten = time.monotonic()
             for job in self._jobs.values():
@@ -95,7 +89,7 @@ class RunMonitor:
             self._logs[run_id].log_new()
             self._log_new_epochs(job)
             self._log_phase(job)
-        self.time_left()  # keeps the rates of runs that are evaluating by now
+        self.time_left()  # remembers rates now: a run that evaluates no longer reports one
 
     def _log_new_epochs(self, job: Job) -> None:
         path = history_path(job.runs_root, job.run_id)
@@ -111,18 +105,8 @@ class RunMonitor:
         for _, row in history[history["epoch"] > logged].iterrows():
             log.info(self._epoch_line(job, row))
         self._epochs_logged[job.run_id] = max(logged, int(history["epoch"].max()))
-        self._track(job, history)
-
-    def _track(self, job: Job, history: pd.DataFrame) -> None:
-        """Log epochs into MLflow; a store that does not answer ends neither the run nor these lines."""
-        if self._tracker is None:
-            return
-        try:
-            self._tracker.epochs(self._mlflow_runs[job.run_id], history)
-        except InputError as error:
-            if job.run_id not in self._tracker_failed:  # said once; every epoch's call logs all epochs again
-                self._tracker_failed.add(job.run_id)
-                log.warning("%-24s epochs are logged later: %s", self._labels[job.run_id], error.message)
+        if self._tracked is not None:
+            self._tracked.log_epochs(job, history)
 
     def _epoch_line(self, job: Job, row: pd.Series) -> str:
         rate = row["samples"] / row["seconds"] if row["seconds"] > 0 else 0.0
@@ -136,6 +120,8 @@ class RunMonitor:
         progress = read_progress(job.state_folder)
         if progress is None or progress.updated < self._started:
             return
+        if self._tracked is not None:
+            self._tracked.start(job)
         if progress.phase == "evaluating" and job.run_id not in self._evaluating:
             self._evaluating.add(job.run_id)
             log.info("%-24s evaluating %s", label, ", ".join(job.config.data.evaluate_splits))
@@ -145,6 +131,8 @@ class RunMonitor:
         elif progress.phase == "failed":
             self._done.add(job.run_id)
             log.error("%-24s FAILED: %s", label, progress.message)
+        if self._tracked is not None and job.run_id in self._done:
+            self._tracked.close(job)
 
     def time_left(self) -> str:
         """Return the estimate for all runs together, as minutes and seconds."""
@@ -165,7 +153,7 @@ def _share(progress: Progress | None) -> float:
 
 
 def _whole_seconds(job: Job, progress: Progress) -> float:
-    """Return how long the whole run takes at its present rate; evaluation is reckoned as a twentieth."""
+    """Return how long the whole run takes at its present rate; evaluation counts as a twentieth."""
     assert progress.samples_per_second
     return progress.steps * job.config.train.global_batch_size / progress.samples_per_second / 0.95
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.monitoring.console_log import log_to_console
 from sharedris.config import from_dict
-from sweeps.plan import SweepPlan, make_plan, open_marker
+from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.spec import NO_FPN, Change, Row, Sweep, fpn
 
 SWEEP = Sweep(
@@ -36,7 +37,7 @@ def plan_of(config: RunConfig, prepared: str, runs: str) -> SweepPlan:
     """Return the plan of the four cells."""
     execution = ExecutionConfig(device="cpu", prepared_root=prepared, runs_root=runs)
     provenance = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
-    return make_plan(SWEEP, lambda seed, _: replace(config, seed=seed), execution, seeds=(0,), provenance=provenance)
+    return plan_sweep(SWEEP, lambda seed, _: replace(config, seed=seed), execution, seeds=(0,), provenance=provenance)
 
 
 def main() -> int:
@@ -48,7 +49,8 @@ def main() -> int:
         return 0
     from sweeps.run import run_sweep
 
-    return run_sweep(plan, experiment="micro")
+    with log_to_console():
+        return run_sweep(plan, experiment="micro")
 
 
 if __name__ == "__main__":

@@ -173,5 +173,5 @@ def test_storage_that_is_not_shared_is_found_before_training(hosts: TwoHosts, to
     text = output.read_text()
     assert "not every node sees the same files" in text
     assert "(10.77.0.2): No such file or directory" in text
-    assert "where all nodes mount and may write" in text
+    assert "to a folder that all nodes mount and may write" in text
     assert len(text.strip().splitlines()) <= 2, text

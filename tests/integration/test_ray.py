@@ -5,12 +5,14 @@ Ray starts once for this file. Each `fit` costs about ten seconds, most of it th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import ray
-from ray.train import FailureConfig, ScalingConfig
-from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.exceptions import ActorDiedError
+from ray.train import WorkerGroupError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from pipeline.cluster import launch, ray_patches, storage_check, train_run
+from pipeline.cluster import launch, storage_check, train_run
 from pipeline.cluster.network import interface_of
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.failures import RunError, describe_lost_workers, failure
+from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.files import read_json, write_json
 from pipeline.job import Job, resolve_job
+from pipeline.monitoring.run_monitor import RunMonitor
 from pipeline.records import history_path
 from sharedris.errors import InputError
 from tests.integration import workers
@@ -58,8 +62,8 @@ def job_at(config: RunConfig, toy_root: Path, runs: Path) -> Job:
     return job
 
 
-def kill_leader_once(job: Job, killed: list[int]) -> None:
-    """SIGKILL the leading worker when its tenth epoch has begun."""
+def kill_rank_zero_once(job: Job, killed: list[int]) -> None:
+    """SIGKILL the worker of rank zero when its tenth epoch has begun."""
     deadline = time.time() + 120
     while time.time() < deadline:
         progress = read_json(job.state_folder / "progress.json")
@@ -71,15 +75,23 @@ def kill_leader_once(job: Job, killed: list[int]) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
-    cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path
+    cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "pipeline")
     plain, job = job_at(longer_run, toy_root, tmp_path / "plain"), job_at(longer_run, toy_root, tmp_path / "ray")
     killed: list[int] = []
-    killer = threading.Thread(target=kill_leader_once, args=(job, killed), daemon=True)
+    killer = threading.Thread(target=kill_rank_zero_once, args=(job, killed), daemon=True)
     killer.start()
+    monitor = RunMonitor([job], labels={job.run_id: "cell"})
     train_run.fit(job)
     killer.join()
     assert killed, "the run ended before it could be killed"
+    monitor.poll()
+    lines = caplog.messages
+    assert any(line.startswith(f"rank 0: {job.run_id}: resumed after epoch") for line in lines), (
+        "a worker's line, with its rank"
+    )
+    assert any(f"{job.run_id} lost workers and starts them again: " in line for line in lines)
     assert workers.finish(workers.start(plain, 2)) == [0, 0]
     got, expected = workers.outcome(job), workers.outcome(plain)
     for part in ("history", "weights", "samples"):
@@ -137,23 +149,9 @@ def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
     (tmp_path / "there").touch()
     threading.Timer(1.0, (tmp_path / "late").touch).start()
     assert [train_run._arrives(tmp_path / name) for name in ("there", "late", "never")] == [True, True, False]
-    with pytest.raises(FileNotFoundError, match="does not see .* in which the driver has left a sign"):
+    with pytest.raises(FileNotFoundError, match=r"does not see .*never, which .* \(storage not mounted\?\)"):
         train_run.require_marker_file(job, tmp_path / "never")
     assert failure(job) is None, "the run itself has not failed"
-
-
-def test_what_the_controller_logs_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger(ray_patches.TrainController.__module__)
-    logger.addHandler(caplog.handler)  # Ray keeps its loggers to itself
-    try:
-        raise TimeoutError("startup timed out after 20.0 seconds waiting for 2 workers. Potential causes: (1) ...\n(2)")
-    except TimeoutError as error:
-        logger.exception("Error in control loop iteration: %s", error)
-    finally:
-        logger.removeHandler(caplog.handler)
-    said = caplog.handler.format(caplog.records[-1]).splitlines()
-    assert len(said) == 1
-    assert said[0].endswith("Ray Train: startup timed out after 20.0 seconds waiting for 2 workers")
 
 
 def test_memory_that_a_node_lacks_is_told_with_what_to_change(
@@ -172,45 +170,63 @@ def test_memory_that_a_node_lacks_is_told_with_what_to_change(
         assert "last good checkpoint: none" in said
 
 
-def test_elastic_training_takes_a_number_of_workers_that_shares_the_batch() -> None:
-    policy = ray_patches.EvenWorkerCounts(ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 1}), 112)
-    nodes = {"one": {"CPU": 4.0}, "two": {"CPU": 2.0}}
-    assert policy._count_possible_workers(nodes) == 4  # six do not share 112
-    assert policy._count_possible_workers({"one": {"CPU": 7.0}}) == 7
-    assert policy._count_possible_workers({"one": {"CPU": 20.0}}) == 8
-    assert policy._count_possible_workers({}) == 0
+class TestRestarts:
+    """When `fit` starts lost workers again; a stand-in for one worker group raises what Ray raises."""
+
+    def fit(self, job: Job, monkeypatch: pytest.MonkeyPatch, *ends: Callable[[], Exception | None]) -> int:
+        """Fit with worker groups that end like this, one after the other; return how many were started."""
+        started = 0
+
+        def end(_: Job) -> None:
+            nonlocal started
+            started += 1
+            if error := ends[min(started, len(ends)) - 1]():
+                raise error
+
+        monkeypatch.setattr(train_run, "_fit_once", end)
+        monkeypatch.setattr(train_run, "_arrives", lambda path: True)
+        with contextlib.suppress(RunError):
+            train_run.fit(job)
+        return started
+
+    @pytest.fixture
+    def job(self, micro_run: RunConfig, toy_root: Path, tmp_path: Path) -> Job:
+        return job_at(micro_run, toy_root, tmp_path)
+
+    def test_they_end_when_no_checkpoint_advances(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.fit(job, monkeypatch, lost) == 1 + train_run.RESTARTS
+        assert failure(job) == "RuntimeError: connection closed by peer"
+
+    def test_they_go_on_while_checkpoints_advance(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost_after_a_checkpoint() -> Exception:
+            count = len(list(job.state_folder.glob("checkpoint-*.json"))) + 1
+            write_json(job.state_folder / f"checkpoint-{count:05d}-{count:09d}.json", {})
+            return lost()
+
+        assert self.fit(job, monkeypatch, *[lost_after_a_checkpoint] * 6, lambda: None) == 7
+        assert failure(job) is None
+
+    def test_a_lost_controller_is_a_loss_too(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.fit(job, monkeypatch, ActorDiedError, lambda: None) == 2
+
+    def test_a_cause_that_is_written_down_ends_them_at_once(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost_for_a_reason() -> Exception:
+            write_failure(job, "NaN", "trace")
+            return lost()
+
+        assert self.fit(job, monkeypatch, lost_for_a_reason) == 1
+
+    def test_so_does_one_that_could_not_be_written_down(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.fit(job, monkeypatch, lambda: lost(RunError("No space left on device"))) == 1
 
 
-class TestRetries:
-    """The policy that decides whether lost workers are replaced, a subclass of an internal class of ray 2.60."""
-
-    def lose_worker(self, policy: ray_patches.RetryWhileProgress, error: Exception | None = None) -> FailureDecision:
-        from ray.train import WorkerGroupError
-        from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
-
-        return policy.make_decision(
-            WorkerGroupError("lost", {0: UserExceptionWithTraceback(error or RuntimeError("closed"), "trace")})
-        )
-
-    def test_it_ends_when_no_checkpoint_advances(self, tmp_path: Path) -> None:
-        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
-        decisions = [self.lose_worker(policy) for _ in range(3)]
-        assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
-
-    def test_it_goes_on_while_checkpoints_advance(self, tmp_path: Path) -> None:
-        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=1), str(tmp_path))
-        for epoch in range(5):
-            write_json(tmp_path / f"checkpoint-{epoch:05d}-{epoch:09d}.json", {})
-            assert self.lose_worker(policy) == FailureDecision.RETRY
-
-    def test_a_cause_that_is_written_down_ends_it_at_once(self, tmp_path: Path) -> None:
-        write_json(tmp_path / "failure.json", {"cause": "NaN"})
-        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
-        assert self.lose_worker(policy) == FailureDecision.RAISE
-
-    def test_so_does_one_that_could_not_be_written_down(self, tmp_path: Path) -> None:
-        policy = ray_patches.RetryWhileProgress(FailureConfig(max_failures=2), str(tmp_path))
-        assert self.lose_worker(policy, RunError("No space left on device")) == FailureDecision.RAISE
+def lost(error: Exception | None = None) -> Exception:
+    """Return what Ray raises when a worker has ended with an error: Ray passes the error on as its trace."""
+    try:
+        raise error or RuntimeError("connection closed by peer")
+    except Exception as raised:
+        trace = traceback.format_exc()
+        return WorkerGroupError("lost", {0: UserExceptionWithTraceback(raised, trace)})
 
 
 def test_the_interface_of_an_address_is_found() -> None:

@@ -204,7 +204,7 @@ def test_a_changed_configuration_never_continues_old_weights(
     shutil.copytree(old.state_folder, beside.state_folder, ignore=shutil.ignore_patterns("*.lock", "said*"))
     for job in (beside, fresh):
         assert workers.finish(workers.start(job)) == [0]
-    said = (beside.state_folder / "said-0.json").read_text()
+    said = (beside.state_folder / "log-0.json").read_text()
     assert "belongs to another configuration" in said
     assert_same(beside, workers.outcome(fresh))
 

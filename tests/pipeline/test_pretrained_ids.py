@@ -179,6 +179,6 @@ def test_bad_folders_end_the_command_in_one_line(
     assert main([*train, "--set", f"model.system={system}", "--dual-weights", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 3
-    assert "is there already" in lines[0]
+    assert "exists already" in lines[0]
     assert "is no vocabulary" in lines[1]
     assert "has no weights.safetensors" in lines[2]

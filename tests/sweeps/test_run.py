@@ -10,10 +10,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.monitoring.mlflow_tracker import Tracker, TrackingError
+from pipeline.monitoring.mlflow_store import TrackingError
+from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.run import run_in_process
 from sweeps import run
-from sweeps.plan import SweepPlan, make_plan, open_marker
+from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.spec import Row, Sweep
 from tests.integration import lost_store
 
@@ -24,7 +25,9 @@ SWEEP = Sweep(name="one", title="one cell", tables={"T": (Row(label="ours"),)})
 def done(micro_run: RunConfig, execution: ExecutionConfig) -> SweepPlan:
     """A sweep with nothing left to run."""
     provenance = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
-    plan = make_plan(SWEEP, lambda seed, _: replace(micro_run, seed=seed), execution, seeds=(0,), provenance=provenance)
+    plan = plan_sweep(
+        SWEEP, lambda seed, _: replace(micro_run, seed=seed), execution, seeds=(0,), provenance=provenance
+    )
     (cell,) = plan.cells
     assert cell.job is not None
     run_in_process(cell.job)
@@ -32,13 +35,13 @@ def done(micro_run: RunConfig, execution: ExecutionConfig) -> SweepPlan:
 
 
 def test_the_same_command_closes_what_was_left_open(done: SweepPlan, caplog: pytest.LogCaptureFixture) -> None:
-    store, record_done = done.runs_root / "mlflow.db", run._record_done
+    store, close = done.runs_root / "mlflow.db", Tracker.close
 
-    def lose_the_store(*arguments: Any) -> None:
-        record_done(*arguments)
+    def lose_the_store(*arguments: Any, **options: Any) -> None:
+        close(*arguments, **options)
         lost_store.lose(store)
 
-    with patch.object(run, "_record_done", lose_the_store):
+    with patch.object(Tracker, "close", lose_the_store):
         assert run.run_sweep(done, experiment="away") == 0
     assert len([line for line in caplog.messages if "the same command logs what is missing" in line]) == 1
     assert open_marker(done).exists(), "the command would say that there is nothing to run"

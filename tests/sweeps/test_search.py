@@ -1,13 +1,16 @@
 """Grids and draws over any field, and the example of docs/sweeps.md."""
 
+import doctest
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from pipeline.config import RunConfig
 from pipeline.recipes import default_run
 from sharedris.errors import InputError
+from sweeps import search, spec
 from sweeps.registry import find_sweep
 from sweeps.search import draws, grid
 from sweeps.spec import Row, Sweep, cells_of
@@ -22,6 +25,13 @@ def default(seed: int, scale: str | None) -> RunConfig:
 def configs(rows: tuple[Row, ...]) -> list[RunConfig]:
     cells = cells_of(Sweep(name="s", title="", tables={"t": rows}), default, (0,))
     return [cell.config for cell in cells if cell.config is not None]
+
+
+@pytest.mark.parametrize("module", [spec, search], ids=lambda module: module.__name__)
+def test_the_examples_of_the_docstrings_run(module: ModuleType) -> None:
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
 def test_a_grid_is_every_combination() -> None:

@@ -22,7 +22,7 @@ def test_the_papers_recipe_is_planned_without_data(capsys: pytest.CaptureFixture
     arguments = ["--prepared", str(tmp_path), "--runs", str(tmp_path / "runs"), "--gflops", "60000"]
     assert main(["train", "--preset", "paper", "--plan", *arguments]) == 0
     plan = lines(capsys.readouterr().out)
-    assert plan["run"] == f"not to be started yet: refcoco_unc is not prepared in {tmp_path}"
+    assert plan["run"] == f"cannot start yet: refcoco_unc is not prepared in {tmp_path}"
     assert plan["epochs"] == "35 x 1077 steps = 37695 optimizer steps, 4221840 samples"  # 120624 // 112
     assert plan["global batch"] == "112 = 8 workers x 14 samples x 1 accumulated"
     assert "published counts, not prepared here: refcoco_unc" in plan["samples"]

@@ -17,6 +17,7 @@ from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
 from pipeline.monitoring.run_log import RunLogHandler, log_to_run
 from pipeline.monitoring.run_monitor import RunMonitor
+from pipeline.monitoring.tracked_runs import tracked_runs
 from pipeline.records import history_path
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
@@ -139,18 +140,29 @@ def test_a_store_that_does_not_answer_is_logged_once_and_ends_nothing(
     class Away:
         asked = 0
 
-        def epochs(self, run_id: str, history: pd.DataFrame) -> None:
+        def child(self, *_: object) -> str:
+            return "run"
+
+        def start(self, run: str) -> None:
+            raise InputError("MLflow fails: database is locked")
+
+        def epochs(self, run: str, history: pd.DataFrame) -> None:
             self.asked += 1
             raise InputError("MLflow fails: database is locked")
 
+        def close(self, *_: object, **__: object) -> None:
+            raise InputError("MLflow fails: database is locked")
+
     job, away = job_of(replace(micro_run, seed=9), execution), Away()
-    names = {job.run_id: "cell"}
-    monitor = RunMonitor([job], labels=names, tracker=away, mlflow_runs=names)  # type: ignore[arg-type]
-    run_in_process(job)
-    monitor.poll()
-    os.utime(history_path(job.runs_root, job.run_id))  # as another epoch does
-    monitor._done.clear()
-    monitor.poll()
+    labels = {job.run_id: "cell"}
+    with tracked_runs(away, [job], labels=labels) as tracked:  # type: ignore[arg-type]
+        monitor = RunMonitor([job], labels=labels, tracked=tracked)
+        run_in_process(job)
+        monitor.poll()
+        os.utime(history_path(job.runs_root, job.run_id))  # as another epoch does
+        monitor._done.clear()
+        monitor.poll()
+    assert not tracked.all_closed
     assert away.asked == 2
     lines = caplog.messages
     assert len([line for line in lines if "epochs are logged later: MLflow fails: database is locked" in line]) == 1

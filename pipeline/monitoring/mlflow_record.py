@@ -1,0 +1,47 @@
+"""What a finished run logs to MLflow: scores per split and protocol as metrics, its tables as artifacts.
+
+    records/RUN.parquet   history/RUN.parquet   samples/SET/SPLIT.parquet
+
+Each table has its own folder: record and history have the same file name, and two sets may have a split `val`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.job import Job
+from pipeline.records import history_path, record_path, samples_path
+
+_SCORES = ("oiou", "miou", "samples", "empty_unions", "all_background_miou", "all_image_miou")
+_ONCE = ("million_params", "gmacs", "seconds_per_step", "peak_memory_mib", "final_loss", "seconds")
+
+
+def artifacts_of(job: Job) -> list[tuple[Path, str]]:
+    """Return the files of a finished run with the artifact folder of each."""
+    files = [
+        (record_path(job.runs_root, job.run_id), "records"),
+        (history_path(job.runs_root, job.run_id), "history"),
+        *(
+            (samples_path(job.runs_root, job.run_id, split), f"samples/{split.rpartition('/')[0]}")
+            for split in job.config.data.evaluate_splits
+        ),
+    ]
+    return [(path, folder) for path, folder in files if path.exists()]
+
+
+def final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
+    """Return the metrics of a record by names that MLflow accepts."""
+    precision = [name for name in record.columns if name.startswith("precision_at_")]
+    scores = [
+        (metric_name(f"{row['split']}/{row['protocol']}/{name}"), float(row[name]))
+        for _, row in record.iterrows()
+        for name in (*_SCORES, *precision)
+    ]
+    return scores + [(f"run/{name}", float(record.iloc[0][name])) for name in _ONCE]
+
+
+def metric_name(text: str) -> str:
+    """Return a name that MLflow accepts: it refuses `@` and `+`."""
+    return text.replace("+", "plus").replace("@", "_at_")

@@ -1,0 +1,93 @@
+"""The door to MLflow's store: opens an experiment, and turns what a store raises into one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# With MLflow's seven retries a server that is away blocks each call for minutes; what it misses is logged later.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+from mlflow import MlflowClient
+
+from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
+from sharedris.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class TrackingError(InputError):
+    """MLflow's store does not answer, or refuses; no run depends on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An open experiment of a store."""
+
+    client: MlflowClient
+    identity: str
+
+
+def open_experiment(runs_root: Path, name: str) -> Experiment:
+    """Open an experiment, or create it with an absolute artifact location.
+
+    Raises:
+        TrackingError: when the store does not answer.
+    """
+    _quiet_mlflow()
+    location = None
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        location = (Path(runs_root).resolve() / "mlartifacts" / name).as_uri()
+    # Two drivers that make the sqlite store at the same time break each other's migrations.
+    with FileLock(runs_root / ".mlflow.lock"), one_line_errors(runs_root):
+        client = MlflowClient(tracking_uri(runs_root))
+        found = client.get_experiment_by_name(name)
+        identity = found.experiment_id if found else client.create_experiment(name, location)
+    return Experiment(client=client, identity=identity)
+
+
+@contextlib.contextmanager
+def one_line_errors(runs_root: Path) -> Iterator[None]:
+    """Turn whatever a store raises into one line: a database, server or artifact folder is a plug-in of any make.
+
+    Raises:
+        TrackingError: in place of every other exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        remedy = "Start it, or name another one in MLFLOW_TRACKING_URI"
+        raise TrackingError(without_password(f"MLflow ({tracking_uri(runs_root)}) fails: {cause}"), remedy) from error
+
+
+def try_logging(action: Callable[[], None]) -> bool:
+    """Call what logs to MLflow and return whether the store took it; on an error log a warning and go on.
+
+    The records are on disk, so a store that fails loses nothing.
+    """
+    try:
+        action()
+    except InputError as error:
+        log.warning("%s; records are not touched by that, and the same command logs what is missing", error.message)
+        return False
+    return True
+
+
+def _quiet_mlflow() -> None:
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # MLflow logs a page of trace of each error that it raises too; what it logs while it retries stays.
+    logging.getLogger("mlflow.store.db.utils").addFilter(_has_no_trace)
+
+
+def _has_no_trace(record: logging.LogRecord) -> bool:
+    return record.exc_info is None

@@ -1,0 +1,98 @@
+"""Runs jobs as trials of Ray Tune, each of which fits one Ray Train run; frees what a trial leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+from ray.tune.progress_reporter import TrialProgressCallback
+
+from pipeline.cluster import train_run
+from pipeline.cluster.placement import free_placement_group
+from pipeline.failures import RunError
+from pipeline.job import Job
+
+_HEAD_RESOURCE = "node:__internal_head__"
+_HEAD_SHARE = 0.001
+
+
+def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
+    """Fit every job, `at_once` at a time.
+
+    A trial takes a small part of the head node and no CPU: one that holds a CPU while its trainer waits for CPUs
+    never ends. The trials run on the driver's node, next to the runs' files.
+    """
+    storage = jobs[0].runs_root / "ray"
+    name = f"{name}-{uuid.uuid4().hex[:8]}"
+    by_run = {job.run_id: job for job in jobs}
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_HEAD_RESOURCE: _HEAD_SHARE}),
+        param_space={"run_id": tune.grid_search([job.run_id for job in jobs])},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+            trial_dirname_creator=_directory_of,
+            trial_name_creator=_directory_of,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[
+                FreePlacementGroups({run_id: str(job.state_folder) for run_id, job in by_run.items()}),
+                NoTrialLines(),
+            ],
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(storage / name, ignore_errors=True)
+
+
+def _trial(config: Mapping[str, str], jobs: Mapping[str, Job]) -> None:
+    """Fit one job; the cause of a failure is in the run's own files."""
+    job = jobs[config["run_id"]]
+    with contextlib.suppress(RunError):
+        train_run.fit(job)
+    # Without a last report Tune counts a trial as broken whose run an earlier driver's workers finished.
+    tune.report({"done": float(job.done)})
+
+
+def _directory_of(trial: Any) -> str:
+    return str(trial.config["run_id"])
+
+
+class NoTrialLines(TrialProgressCallback):
+    """Replaces Tune's own lines, which it prints even at verbose=0; the run monitor prints ours."""
+
+    def on_trial_result(self, *args: Any, **kwargs: Any) -> None:
+        """Print nothing."""
+
+    on_trial_error = on_trial_complete = on_trial_result
+
+
+class FreePlacementGroups(Callback):
+    """Frees what a trial's worker group held when the trial has ended, whatever ended it."""
+
+    def __init__(self, state_folders: Mapping[str, str]) -> None:
+        self._state_folders = dict(state_folders)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Free after a trial that ended by itself."""
+        self._free(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Free after a trial that broke."""
+        self._free(trial)
+
+    def _free(self, trial: Any) -> None:
+        free_placement_group(Path(self._state_folders[trial.config["run_id"]]))
