@@ -26,7 +26,7 @@ OURS = re.compile(r"(?:RAY_ADDRESS=\S+ )?((?:make|sharedris|python -m (?:sweeps|
 
 
 def shell_lines(text: str) -> list[str]:
-    """The lines of a page that a reader would type: indented ones and those of shell blocks, joined where they go on."""
+    """The lines that a reader would type: indented ones and those of shell blocks, joined where they continue."""
     indented = re.findall(r"^(?: {4}|\t)\$? ?(.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.MULTILINE)
     blocks = re.findall(r"^```(?:bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return "\n".join([*indented, *blocks]).replace("\\\n", " ").splitlines()
