@@ -155,3 +155,9 @@ NAMED = sorted({(page.name, name) for page in PAGES for name in files_named_by(p
 def test_a_named_file_exists(page: str, name: str) -> None:
     found = (ROOT / name).exists() if name.endswith("/") else any(f"/{path}".endswith(f"/{name}") for path in FILES)
     assert found, f"{page} names {name}, which does not exist"
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = [path.parent.relative_to(ROOT) for folder in FOLDERS[:4] for path in (ROOT / folder).rglob("__init__.py")]
+    assert [str(room) for room in rooms if f"| `{room}/` |" not in text] == []
