@@ -1,4 +1,4 @@
-# The two commands that do all the set-up: `make sweep-fpn` and `make test`.
+# Two commands do all the set-up: `make sweep-fpn` and `make test`.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -100,19 +100,19 @@ ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RUNS))/mlflow.db}"
 
 .PHONY: test
-test: $(READY) ## Run the tests (under 6 minutes on 2 cores)
+test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)
 	@$(V)/python -m pytest
 
 .PHONY: test-slow
-test-slow: $(READY) ## Run the longer proofs
+test-slow: $(READY) ## Run the slow tests: kills and resumes, numbers of workers, every compared row
 	@$(V)/python -m pytest -m slow --timeout 3600 -rP
 
 .PHONY: test-cluster
-test-cluster: $(READY) ## Run the proofs over several hosts (root, network namespaces)
+test-cluster: $(READY) ## Run the tests on several hosts, simulated by network namespaces (needs root)
 	@$(V)/python -m pytest -m cluster --timeout 1800 -rP
 
 .PHONY: lint
-lint: $(READY) ## Check style and types
+lint: $(READY) ## Check style and types (what the pre-commit hook runs)
 	@$(V)/ruff check .
 	@$(V)/ruff format --check .
 	@$(V)/mypy
@@ -123,6 +123,18 @@ bench: $(BENCHES) ## Run every benchmark (bench-model, bench-train, bench-data, 
 $(BENCHES): bench-%: $(READY)
 	@$(V)/python benchmarks/bench_$*.py
 bench-model: bench-compared # the compared modules beside ours
+
+# Keeps the pins that still fit; UPGRADE=1 takes the newest versions that pyproject.toml allows. Needs no .venv.
+.PHONY: constraints
+constraints: ## Renew constraints.txt and constraints-hashes.txt after a change of pyproject.toml (UPGRADE=1: newest)
+	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv; build/uv/bin/python -m pip install -qq uv; }
+	@build/uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --custom-compile-command "make constraints" --quiet $(if $(UPGRADE),--upgrade) \
+		--output-file constraints-hashes.txt
+	@{ echo "# Versions this project was built and tested with (Python 3.11). make venv installs under these."; \
+		echo "# Made by make constraints from constraints-hashes.txt, which has the hash of each file too."; \
+		grep -E '^[a-zA-Z0-9]' constraints-hashes.txt | sed -E 's/ *\\$$//'; } > build/constraints.txt
+	@cmp -s build/constraints.txt constraints.txt || cp build/constraints.txt constraints.txt
 
 .PHONY: clean
 clean: ## Remove what commands made below runs/ and data/

@@ -21,8 +21,8 @@ from reports.run_diff import compare_runs
 from reports.run_selection import Wanted
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Return the parsed command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m reports", description="Tables, statistics, figures from records.")
     parser.add_argument(
         "what",
@@ -50,12 +50,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "that has the tag sweep=NAME, when given as sweep:NAME",
     )
     parser.add_argument("--mlflow-uri", default="", help="MLflow's tracking address (default: sqlite in RUNS)")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 where files could not be used, 2 for wrong arguments."""
-    args = parse(arguments)
+    args = build_parser().parse_args(arguments)
     out = args.out or args.runs / "report"
     try:
         if args.what[0] == "compare":

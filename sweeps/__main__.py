@@ -28,12 +28,8 @@ _COMMANDS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        0 done, 2 bad input, 3 a cell failed, 130 Ctrl-C, 143 SIGTERM.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m sweeps", description="Plan and run the paper's ablations.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_verbosity_arguments(commands.add_parser("list", help="list every sweep", description="List every sweep."))
@@ -53,7 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "plan":
             _add_cost_arguments(command)
         add_verbosity_arguments(command)
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 2 bad input, 3 a cell failed, 130 Ctrl-C, 143 SIGTERM.
+    """
+    args = build_parser().parse_args(arguments)
     return run_guarded(lambda: _dispatch(args), name="python -m sweeps")
 
 

@@ -1,4 +1,4 @@
-"""Every command that a page shows is one that exists, with options that it takes."""
+"""Every command, link and file name that a page shows is one that exists."""
 
 from __future__ import annotations
 
@@ -10,17 +10,55 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.main import build_parser
-from reports.__main__ import main as reports_main
-from sweeps.__main__ import main as sweeps_main
+from reports.__main__ import build_parser as reports_parser
+from reports.paper import split_name
+from sweeps.__main__ import build_parser as sweeps_parser
+from sweeps.registry import find_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / ".github").rglob("*.md")),
+    *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
+]
+OURS = re.compile(r"(?:RAY_ADDRESS=\S+ )?((?:make|sharedris|python -m (?:sweeps|reports))\b.*)")
+
+
+def shell_lines(text: str) -> list[str]:
+    """The lines that a reader would type: indented ones and those of shell blocks, joined where they continue."""
+    indented = re.findall(r"^(?: {4}|\t)\$? ?(.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.MULTILINE)
+    blocks = re.findall(r"^```(?:bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return "\n".join([*indented, *blocks]).replace("\\\n", " ").splitlines()
 
 
 def commands_of(page: Path) -> list[str]:
-    """The indented lines of a page that begin with one of our commands, without their comments."""
-    lines = re.findall(r"^(?: {4}|\t)\$? ?(.*)$", page.read_text(), re.MULTILINE)
-    return [line for line in lines if re.match(r"(make|sharedris|python -m (sweeps|reports))\b", line)]
+    """The lines of a page that begin with one of our commands."""
+    return [found.group(1) for line in shell_lines(page.read_text()) if (found := OURS.match(line))]
+
+
+def check_command(line: str) -> None:
+    """Fail where a shown command names a target, setting, sub-command, option, sweep or table that does not exist."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        check_make(words[1:])
+    elif words[0] == "sharedris":
+        assert build_parser(words[1]).parse_args(words[1:]).command == words[1]
+    elif words[2] == "sweeps":
+        sweep = getattr(sweeps_parser().parse_args(words[3:]), "name", "all")
+        assert sweep.endswith(".py") or find_sweep(sweep)
+    else:
+        what = reports_parser().parse_args(words[3:]).what
+        for table in [] if what[0] in {"all", "compare"} else what:
+            split_name(table)
+
+
+def check_make(words: list[str]) -> None:
+    """Fail for a target that make does not know, and for a setting that the Makefile does not read."""
+    done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for setting in re.findall(r"^([A-Z_]+)=", "\n".join(words), re.MULTILINE):
+        assert re.search(rf"\b{setting}\b", (ROOT / "Makefile").read_text()), f"the Makefile reads no {setting}"
 
 
 COMMANDS = [(page.name, line) for page in PAGES for line in commands_of(page)]
@@ -32,16 +70,94 @@ def test_the_readme_shows_commands() -> None:
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}: {line[:60]}" for page, line in COMMANDS])
 def test_a_shown_command_exists(page: str, line: str) -> None:
-    words = shlex.split(line, comments=True)
-    if words[0] == "make":
-        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    elif words[0] == "sharedris":
-        known = build_parser(words[1]).parse_args(words[1:])
-        assert known.command == words[1]
-    else:
-        # The parsers are inside the commands: an unknown option makes them end with 2, `--help` after it with 0.
-        run = sweeps_main if words[2] == "sweeps" else reports_main
-        with pytest.raises(SystemExit) as ended:
-            run([*words[3:], "--help"])
-        assert ended.value.code == 0
+    check_command(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sharedris train --made-up",
+        "sharedris runs --made-up 3  # comment",
+        "python -m sweeps run fpn --made-up",
+        "python -m sweeps status fpn --made-up=1",
+        "python -m reports VII-a --made-up",
+        "python -m reports compare RUN RUN --made-up",
+    ],
+)
+def test_a_made_up_option_fails(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        check_command(line)
+    assert ended.value.code == 2
+    assert "--made-up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["make made-up", "make test MADE_UP=1", "python -m sweeps run made_up"])
+def test_a_made_up_name_fails(line: str) -> None:
+    with pytest.raises((AssertionError, ValueError), match=r"(?i)made.?up"):
+        check_command(line)
+
+
+def test_shell_blocks_are_read_whole() -> None:
+    page = "```bash\nsharedris train \\\n    --made-up\n```\n\n    make lint\n\n```yaml\n    make made-up\n```\n"
+    commands = [found.group(1).split() for line in shell_lines(page) if (found := OURS.match(line))]
+    assert sorted(commands) == [["make", "lint"], ["sharedris", "train", "--made-up"]]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def check_link(page: Path, target: str) -> None:
+    """Fail where a relative link leads to a file or a heading that does not exist."""
+    name, _, anchor = target.partition("#")
+    linked = (page.parent / name).resolve() if name else page
+    assert linked.is_relative_to(ROOT), f"{target} leads out of the project"
+    assert linked.exists(), f"{target} does not exist"
+    assert not anchor or anchor in anchors_of(linked), f"{linked.name} has no heading #{anchor}"
+
+
+LINKS = [
+    (page, target)
+    for page in PAGES
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    if not re.match(r"\w+:", target)
+]
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=[f"{page.name}: {target}" for page, target in LINKS])
+def test_a_link_leads_somewhere(page: Path, target: str) -> None:
+    check_link(page, target)
+
+
+@pytest.mark.parametrize("target", ["docs/made-up.md", "README.md#made-up", "#made-up", "../made-up.md"])
+def test_a_made_up_link_fails(target: str) -> None:
+    with pytest.raises(AssertionError):
+        check_link(ROOT / "README.md", target)
+
+
+FOLDERS = ("sharedris", "pipeline", "sweeps", "reports", "tests", "docs", "benchmarks")
+FILES = [str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+
+
+def files_named_by(text: str) -> list[str]:
+    """The Python files, and the paths into our folders, that a page names in code type."""
+    ours = rf"(?:{'|'.join(FOLDERS)})/[\w./+-]*"
+    made_here = set(re.findall(r"<!-- (?:test|example): (\S+) -->", text))
+    return [name for name in re.findall(rf"`({ours}|[\w/]+\.py)`", text) if name not in made_here]
+
+
+NAMED = sorted({(page.name, name) for page in PAGES for name in files_named_by(page.read_text())})
+
+
+@pytest.mark.parametrize(("page", "name"), NAMED, ids=[f"{page}: {name}" for page, name in NAMED])
+def test_a_named_file_exists(page: str, name: str) -> None:
+    found = (ROOT / name).exists() if name.endswith("/") else any(f"/{path}".endswith(f"/{name}") for path in FILES)
+    assert found, f"{page} names {name}, which does not exist"
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = [path.parent.relative_to(ROOT) for folder in FOLDERS[:4] for path in (ROOT / folder).rglob("__init__.py")]
+    assert [str(room) for room in rooms if f"| `{room}/` |" not in text] == []
