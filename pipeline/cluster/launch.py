@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ray
 
+import sharedris
 from pipeline.cluster.network import refuse_silent_address
 from pipeline.config import ExecutionConfig
 from sharedris.errors import InputError
@@ -43,11 +44,9 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
-        code = Path(__file__).resolve().parent.parent
-        modules = [str(code / package) for package in _PACKAGES]
         refuse_silent_address(address)
         try:
-            ray.init(address=address, runtime_env={"py_modules": modules}, **quiet)
+            ray.init(address=address, runtime_env={"py_modules": code_of_workers()}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"no Ray cluster at RAY_ADDRESS={address}: {str(error).splitlines()[0]}",
@@ -59,6 +58,12 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def code_of_workers() -> list[str]:
+    """Return the package folders that Ray ships to every node."""
+    root = Path(sharedris.__file__).resolve().parent.parent
+    return [str(root / package) for package in _PACKAGES]
 
 
 def set_environment() -> None:
