@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sharedris.config import ModelConfig, Precision, from_dict, to_dict
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.config import Precision, from_dict, to_dict
 from sharedris.errors import InputError
 from sharedris.model import SharedRis, build_model
 
@@ -28,7 +29,7 @@ class SavedModel(NamedTuple):
     """What a model folder holds."""
 
     model: SharedRis
-    config: ModelConfig
+    config: ComparedModelConfig
     tokenizer_path: Path
     threshold: float
     run_id: str
@@ -38,7 +39,7 @@ class SavedModel(NamedTuple):
 def save_model(
     folder: Path,
     model: nn.Module,
-    config: ModelConfig,
+    config: ComparedModelConfig,
     tokenizer_path: Path,
     threshold: float,
     run_id: str,
@@ -105,13 +106,17 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
     return SavedModel(model.to(device).eval(), config, folder / TOKENIZER, *values)
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, tuple[float, str, str]]:
+def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str]]:
     """Return the model's config and its threshold, run id and precision; a folder without the last is of fp32."""
     try:
         values = json.loads(path.read_text())
         precision = values.get("precision", "fp32")
         if precision not in get_args(Precision):
             raise ValueError(f"unknown precision {precision!r}")
-        return from_dict(ModelConfig, values["model"]), (float(values["threshold"]), str(values["run_id"]), precision)
+        return from_dict(ComparedModelConfig, values["model"]), (
+            float(values["threshold"]),
+            str(values["run_id"]),
+            precision,
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not the config of a model: {error}", REMEDY) from None

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from sharedris.baselines.config import ComparedFpnConfig, ComparedModelConfig
 from sharedris.baselines.cris_fpn import CrisFpn
 from sharedris.baselines.pwam import PwamFusion
-from sharedris.config import FpnConfig, ModelConfig
 from sharedris.encoder import Streams
 from sharedris.fusion import build_fusion
 from sharedris.layers import initialise_linear
@@ -23,7 +23,7 @@ from sharedris.projection import Projection
 class NoFpn(nn.Module):
     """The last layer through one projection shared by both modalities ("No FPN", table VII)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         self.projection = Projection(config.encoder.width, config.width, multiway=False)
 
@@ -35,7 +35,7 @@ class NoFpn(nn.Module):
 class SharedFpn(nn.Module):
     """Each stage projected and fused, all of them joined on channels and projected once more."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         fpn = config.fpn
         self.stages = fpn.stages
@@ -55,15 +55,15 @@ class SharedFpn(nn.Module):
         return self.out(torch.cat(fused, dim=-1))
 
 
-def build_stage_fusion(width: int, config: FpnConfig) -> nn.Module:
+def build_stage_fusion(width: int, config: ComparedFpnConfig) -> nn.Module:
     """Return what a stage of the Shared FPN is fused by."""
     return PwamFusion(width, config) if config.kind == "pwam" else build_fusion(config.kind, width, config.fusion)
 
 
-FPNS: dict[str, Callable[[ModelConfig], nn.Module]] = {"none": NoFpn, "cris": CrisFpn}
+FPNS: dict[str, Callable[[ComparedModelConfig], nn.Module]] = {"none": NoFpn, "cris": CrisFpn}
 """FPNs that are not a fusion at each stage."""
 
 
-def build_fpn(config: ModelConfig) -> nn.Module:
+def build_fpn(config: ComparedModelConfig) -> nn.Module:
     """Return the FPN that the config names."""
     return FPNS.get(config.fpn.kind, SharedFpn)(config)

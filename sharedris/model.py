@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.baselines.decoder_adapters import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
 from sharedris.baselines.dual_encoder import DualEncoder
 from sharedris.baselines.full_systems import whole_decoder, whole_fpn
 from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask, freeze_unread_text
-from sharedris.config import ModelConfig
 from sharedris.decoder import MaskHead, SharedDecoder
 from sharedris.encoder import Encoder, visible_keys
 from sharedris.fpn import build_fpn
@@ -26,7 +26,7 @@ class SharedRis(nn.Module):
     def __init__(
         self,
         *,
-        config: ModelConfig,
+        config: ComparedModelConfig,
         encoder: Encoder | DualEncoder,
         fpn: nn.Module,
         decoder: nn.Module,
@@ -75,18 +75,18 @@ def trim_padding(token_ids_BT: Tensor, padding_BT: Tensor | None) -> tuple[Tenso
     return token_ids_BT[:, :used_columns], padding_BT if bool(padding_BT.any()) else None
 
 
-DECODERS: dict[str, Callable[[ModelConfig], nn.Module]] = {"cgformer": adapted_cgformer, "dmmi": adapted_dmmi}
+DECODERS: dict[str, Callable[[ComparedModelConfig], nn.Module]] = {"cgformer": adapted_cgformer, "dmmi": adapted_dmmi}
 """Decoders of other papers, which make logits themselves."""
 
 
-def build_decoder(config: ModelConfig) -> tuple[nn.Module, nn.Module]:
+def build_decoder(config: ComparedModelConfig) -> tuple[nn.Module, nn.Module]:
     """Return the decoder that the config names, and the head that belongs to it."""
     if config.decoder.kind in DECODERS:
         return DECODERS[config.decoder.kind](config), LogitsHead()
     return SharedDecoder(config), MaskHead(config)
 
 
-def build_vitdet(config: ModelConfig) -> SharedRis:
+def build_vitdet(config: ComparedModelConfig) -> SharedRis:
     """Return ViTDet's framework on BEiT-3 (table X)."""
     encoder = Encoder(config.encoder)
     freeze_unread_text(encoder)
@@ -94,14 +94,14 @@ def build_vitdet(config: ModelConfig) -> SharedRis:
     return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
 
 
-def build_whole(config: ModelConfig) -> SharedRis:
+def build_whole(config: ComparedModelConfig) -> SharedRis:
     """Return CGFormer or DMMI as a whole (table VI)."""
     encoder = DualEncoder(config) if config.system.encoder == "swin_bert" else Encoder(config.encoder)
     fpn, decoder = whole_fpn(config), whole_decoder(config)
     return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
 
 
-SYSTEMS: dict[str, Callable[[ModelConfig], SharedRis]] = {
+SYSTEMS: dict[str, Callable[[ComparedModelConfig], SharedRis]] = {
     "vitdet": build_vitdet,
     "cgformer": build_whole,
     "dmmi": build_whole,
@@ -109,7 +109,7 @@ SYSTEMS: dict[str, Callable[[ModelConfig], SharedRis]] = {
 """Systems of other papers as a whole."""
 
 
-def build_model(config: ModelConfig) -> SharedRis:
+def build_model(config: ComparedModelConfig) -> SharedRis:
     """Return the model that the config describes, with random weights."""
     if config.system.kind in SYSTEMS:
         return SYSTEMS[config.system.kind](config)

@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.linear  sharedris.baselines.config
-    sharedris.config  sharedris.tokenizer
+    sharedris.linear  sharedris.config  sharedris.tokenizer
+    sharedris.baselines.config
+    sharedris.scales
     sharedris.layers  sharedris.loss
     sharedris.encoder  sharedris.fusion  sharedris.projection
     sharedris.decoder  sharedris.beit3

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.encoder import Streams
 from sharedris.projection import Projection
 
@@ -92,7 +92,7 @@ class CrisFpn(nn.Module):
     stages go on as their mean.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         fpn, width = config.fpn, config.width
         self.stages = fpn.stages

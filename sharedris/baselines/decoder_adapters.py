@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharedris.baselines.cgformer_decoder import CgformerDecoder, group_loss
-from sharedris.baselines.config import CgformerConfig, DmmiConfig
+from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, DmmiConfig
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
-from sharedris.config import ModelConfig
 from sharedris.linear import Linear
 
 
@@ -164,14 +163,14 @@ class AdaptedDecoder(LossOfItsOwn):
         return self.mask.take_loss(mask_BHW)
 
 
-def adapted_cgformer(config: ModelConfig) -> AdaptedDecoder:
+def adapted_cgformer(config: ComparedModelConfig) -> AdaptedDecoder:
     """Return CGFormer's decoder behind our FPN."""
     options, grid = config.decoder.cgformer, config.encoder.grid
     mask = CgformerMask(options, config.width, grid)
     return AdaptedDecoder(ResampledPyramid(config.width, options.pyramid_widths), mask, grid)
 
 
-def adapted_dmmi(config: ModelConfig) -> AdaptedDecoder:
+def adapted_dmmi(config: ComparedModelConfig) -> AdaptedDecoder:
     """Return DMMI's decoder behind our FPN."""
     options = config.decoder.dmmi
     mask = DmmiMask(options, config.width)

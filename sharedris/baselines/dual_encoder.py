@@ -12,11 +12,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sharedris.baselines.bert import Bert
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.baselines.dmmi_interaction import DmmiInteraction
 from sharedris.baselines.pwam import LanguageGate, Pwam
 from sharedris.baselines.pyramid import side_of
 from sharedris.baselines.swin import Swin, SwinStage
-from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
 
 
@@ -44,7 +44,7 @@ class InteractionOfStage(nn.Module):
         return self.interaction(pixels_BPC, words_BTD, None if visible_B11T is None else visible_B11T[:, 0])
 
 
-def stage_fusion(config: ModelConfig, width: int, text_width: int) -> nn.Module:
+def stage_fusion(config: ComparedModelConfig, width: int, text_width: int) -> nn.Module:
     """Return the fusion of the system that the config names, for a stage of that width."""
     if config.system.kind == "cgformer":
         return PwamOfStage(width, text_width, config.system.pwam_heads)
@@ -58,7 +58,7 @@ class DualEncoder(nn.Module):
     252 M and 341 M with it; it is frozen.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         system = config.system
         self.activation_checkpointing = False

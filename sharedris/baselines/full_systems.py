@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from sharedris.baselines.config import PyramidWidths
+from sharedris.baselines.config import ComparedModelConfig, PyramidWidths
 from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask, LossOfItsOwn
 from sharedris.baselines.dual_encoder import InteractionOfStage, as_map, closed_gates
-from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
 from sharedris.linear import Linear
 
@@ -60,7 +59,7 @@ class FourSizes(nn.Module):
 class StagePyramid(nn.Module):
     """Four stages of BEiT-3 at four sizes, the earliest the finest; the words are those of the last layer."""
 
-    def __init__(self, config: ModelConfig, widths: PyramidWidths) -> None:
+    def __init__(self, config: ComparedModelConfig, widths: PyramidWidths) -> None:
         super().__init__()
         self.stages = config.system.stages
         self.resize = FourSizes(config.encoder.width, widths)
@@ -78,7 +77,7 @@ class InteractionPyramid(nn.Module):
     with the words into the next one; the last gate has nothing behind it: counted in the published 356 M, and frozen.
     """
 
-    def __init__(self, config: ModelConfig, widths: PyramidWidths) -> None:
+    def __init__(self, config: ComparedModelConfig, widths: PyramidWidths) -> None:
         super().__init__()
         self.stages = config.system.stages
         inputs, width = config.encoder.width, config.width
@@ -120,7 +119,7 @@ class WholeDecoder(LossOfItsOwn):
         return self.mask.take_loss(mask_BHW)
 
 
-def whole_fpn(config: ModelConfig) -> nn.Module:
+def whole_fpn(config: ComparedModelConfig) -> nn.Module:
     """Return what makes four maps and words of the encoder's outputs."""
     system, decoder = config.system, config.decoder
     if system.encoder == "swin_bert":
@@ -130,7 +129,7 @@ def whole_fpn(config: ModelConfig) -> nn.Module:
     return (InteractionPyramid if system.interaction else StagePyramid)(config, decoder.dmmi.pyramid_widths)
 
 
-def whole_decoder(config: ModelConfig) -> WholeDecoder:
+def whole_decoder(config: ComparedModelConfig) -> WholeDecoder:
     """Return the decoder; on Swin its maps have the widths of Swin's stages, whatever the options say."""
     options, text_width, grid = config.decoder, config.encoder.width, config.encoder.grid
     if config.system.kind == "dmmi" and config.system.interaction:

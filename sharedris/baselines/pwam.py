@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.baselines.config import PwamConfig
-from sharedris.config import FpnConfig
+from sharedris.baselines.config import ComparedFpnConfig, PwamConfig
 from sharedris.fusion import SelfAttentionFusion
 from sharedris.layers import attention_weights, initialise_linear, merge_heads, split_heads
 from sharedris.linear import Linear
@@ -88,7 +87,7 @@ class PwamFusion(nn.Module):
     Assumed: both read the projected stage, and both are added to it.
     """
 
-    def __init__(self, width: int, config: FpnConfig) -> None:
+    def __init__(self, width: int, config: ComparedFpnConfig) -> None:
         super().__init__()
         options: PwamConfig = config.pwam
         self.shared = SelfAttentionFusion(width, config.fusion) if options.keep_self_attention else None

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.encoder import Encoder, Streams
 
 
@@ -49,7 +49,7 @@ def level(resize: Sequence[nn.Module], inputs: int, width: int) -> nn.Sequential
 class SimplePyramid(nn.Module):
     """ViTDet's maps at 1/2, 1, 2 and 4 times the patch grid, all from the last layer."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         inputs, width = config.encoder.width, config.system.vitdet.width
         self.grid = config.encoder.grid
@@ -74,7 +74,7 @@ class SimplePyramid(nn.Module):
 class TwoWayMask(nn.Module):
     """Mask R-CNN's mask branch over the whole image, for background and foreground."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         options = config.system.vitdet
         width = options.width

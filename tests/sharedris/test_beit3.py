@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.beit3 import VISUAL_POSITIONS, load_beit3, official_names, resize_positions, to_official
-from sharedris.config import SCALES, EncoderConfig, ModelConfig
+from sharedris.config import EncoderConfig
 from sharedris.encoder import Encoder
 from sharedris.errors import InputError
 from sharedris.model import build_model
+from sharedris.scales import SCALES
 
 SMALL = EncoderConfig(width=16, layers=2, heads=2, mlp_width=32, patch_size=8, image_size=32, vocabulary_size=50)
 HEADS = {
@@ -68,7 +70,7 @@ def test_round_trip(tmp_path: Path, prefix: str, suffix: str, *, wrapped: bool) 
         assert torch.equal(tensor, official()[name]), name
 
 
-def test_the_whole_model_takes_them_too(tmp_path: Path, micro_model: ModelConfig) -> None:
+def test_the_whole_model_takes_them_too(tmp_path: Path, micro_model: ComparedModelConfig) -> None:
     torch.manual_seed(2)
     source, target = build_model(micro_model), build_model(micro_model)
     save_file(to_official(source.encoder), tmp_path / "weights.safetensors")

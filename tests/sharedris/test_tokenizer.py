@@ -10,8 +10,9 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedris.config import EncoderConfig, tiny
+from sharedris.config import EncoderConfig
 from sharedris.errors import InputError
+from sharedris.scales import tiny
 from sharedris.tokenizer import Tokenizer, train_tokenizer
 from sharedris.tokenizers import require_fit
 

@@ -13,6 +13,9 @@ from sharedris.baselines.cgformer_decoder import group_loss
 from sharedris.baselines.config import (
     BertConfig,
     CgformerConfig,
+    ComparedDecoderConfig,
+    ComparedFpnConfig,
+    ComparedModelConfig,
     CrisConfig,
     DmmiConfig,
     PwamConfig,
@@ -20,27 +23,30 @@ from sharedris.baselines.config import (
     SystemConfig,
     VitdetConfig,
 )
-from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, ModelConfig, from_dict, tiny, to_dict
+from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, from_dict, to_dict
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
 from sharedris.model import SharedRis, build_model
+from sharedris.scales import tiny
 
 FUSION = FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
 CGFORMER = CgformerConfig(pyramid_widths=(32, 16, 8, 8), token_width=16, upsample_blocks=1)
 DMMI = DmmiConfig(pyramid_widths=(32, 16, 8, 8), width=24, heads=2, mlp_width=32)
 ODD = replace(CGFORMER, pyramid_widths=(30, 8, 8, 8))
 SAME_WIDTH = replace(DMMI, width=16)
-OURS = FpnConfig(stages=(1, 3), fusion=FUSION)
+OURS = ComparedFpnConfig(stages=(1, 3), fusion=FUSION)
 FPNS = {
-    "cris": FpnConfig(kind="cris", stages=(1, 2, 3), fusion=FUSION, cris=CrisConfig(level_widths=(8, 16, 32))),
-    "pwam": FpnConfig(kind="pwam", stages=(1, 3), fusion=FUSION, pwam=PwamConfig(heads=2)),
-    "pwam alone": FpnConfig(kind="pwam", stages=(1, 3), pwam=PwamConfig(keep_self_attention=False, gate=True)),
+    "cris": ComparedFpnConfig(kind="cris", stages=(1, 2, 3), fusion=FUSION, cris=CrisConfig(level_widths=(8, 16, 32))),
+    "pwam": ComparedFpnConfig(kind="pwam", stages=(1, 3), fusion=FUSION, pwam=PwamConfig(heads=2)),
+    "pwam alone": ComparedFpnConfig(kind="pwam", stages=(1, 3), pwam=PwamConfig(keep_self_attention=False, gate=True)),
 }
 DECODERS = {
-    "cgformer": DecoderConfig(kind="cgformer", cgformer=CGFORMER),
-    "cgformer without its loss": DecoderConfig(kind="cgformer", cgformer=replace(CGFORMER, group_loss=(0, 0, 0))),
-    "dmmi": DecoderConfig(kind="dmmi", dmmi=DMMI),
-    "dmmi of the FPN's width": DecoderConfig(kind="dmmi", dmmi=SAME_WIDTH),
+    "cgformer": ComparedDecoderConfig(kind="cgformer", cgformer=CGFORMER),
+    "cgformer without its loss": ComparedDecoderConfig(
+        kind="cgformer", cgformer=replace(CGFORMER, group_loss=(0, 0, 0))
+    ),
+    "dmmi": ComparedDecoderConfig(kind="dmmi", dmmi=DMMI),
+    "dmmi of the FPN's width": ComparedDecoderConfig(kind="dmmi", dmmi=SAME_WIDTH),
 }
 SWIN = SwinConfig(width=8, depths=(2, 2, 2, 2), heads=(1, 2, 2, 4), window=4, drop_path=0.0)
 BERT = BertConfig(width=24, layers=2, heads=2, mlp_width=32, vocabulary_size=1024, positions=32)
@@ -64,8 +70,8 @@ CASES = [*FPNS, *DECODERS, *SYSTEMS]
 
 
 @pytest.fixture
-def make(micro_model: ModelConfig):
-    def configure(case: str) -> ModelConfig:
+def make(micro_model: ComparedModelConfig):
+    def configure(case: str) -> ComparedModelConfig:
         encoder = replace(micro_model.encoder, layers=3, drop_path=0.0)
         if case in SYSTEMS:
             # Swin's last map must have more than one position, for norms over them.
@@ -79,7 +85,7 @@ def make(micro_model: ModelConfig):
     return configure
 
 
-def inputs(config: ModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(config: ComparedModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
     size = config.encoder.image_size
     torch.manual_seed(3)
     token_ids = torch.randint(4, config.encoder.vocabulary_size, (len(lengths), config.encoder.text_tokens))
@@ -268,7 +274,9 @@ def test_attention_maps_leave_out_what_does_not_attend(make) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
     config = make(case)
-    assert from_dict(ModelConfig, to_dict(config)) == config
+    assert from_dict(ComparedModelConfig, to_dict(config)) == config
+    with pytest.raises(ValueError, match="unknown field"):
+        from_dict(ComparedFpnConfig, {**to_dict(config.fpn), "KINDS": ("none",)})
     if case in SYSTEMS:
         system = SYSTEMS[case]
         assert config.variant == f"{'swin+bert' if 'swin' in case else 'beit3'}|whole={system.kind}"
@@ -279,7 +287,11 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (lambda: FpnConfig(kind="cris"), "fpn.stages"),
+        (lambda: ComparedFpnConfig(kind="cris"), "fpn.stages"),
+        (lambda: FpnConfig(kind="cris", stages=(1, 2, 3)), "fpn.kind"),
+        (lambda: DecoderConfig(kind="dmmi"), "decoder.kind"),
+        (lambda: tiny(fpn=FpnConfig()), "fpn: must be a ComparedFpnConfig"),
+        (lambda: tiny(decoder=DecoderConfig()), "decoder: must be a ComparedDecoderConfig"),
         (lambda: CrisConfig(level_widths=(1, 2)), "fpn.cris.level_widths"),
         (lambda: CgformerConfig(group_tokens=1), "group_tokens"),
         (lambda: CgformerConfig(dropout=1.0), "dropout"),
@@ -292,7 +304,7 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
         (lambda: tiny(encoder=replace(tiny().encoder, image_size=72), system=DUAL), "encoder.image_size"),
         (lambda: VitdetConfig(convolutions=0), "system.vitdet.convolutions"),
         (lambda: DmmiConfig(heads=7), "decoder.dmmi.heads"),
-        (lambda: build_model(tiny(decoder=DecoderConfig(kind="cgformer", cgformer=ODD))), "pyramid_widths"),
+        (lambda: build_model(tiny(decoder=ComparedDecoderConfig(kind="cgformer", cgformer=ODD))), "pyramid_widths"),
     ],
 )
 def test_nonsense_is_refused_by_name(change, field: str) -> None:
