@@ -44,9 +44,10 @@ from pipeline.recipes import default_run
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.step import train_step
 from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.config import LossConfig
 from sharedris.loss import segmentation_loss
-from sharedris.model import SharedRis, build_model
+from sharedris.model import SharedRis
 from sharedris.scales import SCALES
 from sweeps.registry import SWEEPS
 from sweeps.spec import Row, cells_of
@@ -116,7 +117,7 @@ def _measure_step(model: SharedRis, batch: Batch) -> dict[str, Any]:
 @torch.no_grad()
 def _loss(model: SharedRis, batch: Batch, weights: LossConfig) -> float:
     loss = segmentation_loss(_logits(model, batch), batch.mask_BHW, weights).total
-    own = model.take_own_loss(batch.mask_BHW)
+    own = model.pop_auxiliary_loss(batch.mask_BHW)
     return float(loss if own is None else loss + own)
 
 

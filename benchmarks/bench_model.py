@@ -31,10 +31,11 @@ from torch import Tensor, nn
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import peak_memory_mib
 from sharedris.beit3 import official_names
+from sharedris.build import build_model
 from sharedris.config import LossConfig
 from sharedris.encoder import Encoder
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model, trim_padding
+from sharedris.model import trim_padding
 from sharedris.scales import base
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -49,7 +49,7 @@ from pipeline.recipes import default_run
 from pipeline.records import SAMPLE_SCHEMA, write_table
 from pipeline.training.state import TrainState
 from pipeline.training.trainer import train
-from sharedris.model import build_model
+from sharedris.build import build_model
 
 SET = "toyplus_unc"
 FLOPS_PER_MAC, TRAINING_FACTOR = 2, 3

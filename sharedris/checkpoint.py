@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.config import Precision, from_dict, to_dict
 from sharedris.errors import InputError
-from sharedris.model import SharedRis, build_model
+from sharedris.model import SharedRis
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
 REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from sharedris.attention_row import ClassTokenAttention, attentions_of, row_of_joined_tokens
 from sharedris.config import EncoderConfig
 from sharedris.layers import FusedAttention, add_residual, merge_heads, sample_keep
 from sharedris.linear import Linear
@@ -132,12 +133,30 @@ class EncoderLayer(nn.Module):
         keep = self._keep(visual_BVD)
         return Streams(self.visual.transform(visual_BVD, keep), self.text.transform(text_BTD, keep))
 
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return the joint attention."""
+        return [ClassTokenAttention(self.attend, row_of_joined_tokens)]
+
     def _keep(self, tokens_BND: Tensor) -> Tensor | None:
         """Draw stochastic depth once for both modalities of a sample, as torchscale does."""
         return sample_keep(tokens_BND, self.drop_path) if self.training and self.drop_path > 0 else None
 
 
-class Encoder(nn.Module):
+class ImageTextEncoder(nn.Module):
+    """What the model expects of an encoder.
+
+    Attributes:
+        activation_checkpointing: recompute layers in the backward pass instead of keeping what they computed.
+    """
+
+    activation_checkpointing: bool = False
+
+    def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None = None) -> list[Streams]:
+        """Return the tokens of the stages that an FPN may read, the last of them at the end."""
+        raise NotImplementedError
+
+
+class Encoder(ImageTextEncoder):
     """BEiT-3.
 
     Args:
@@ -148,7 +167,6 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, *, final_norm: bool = False) -> None:
         super().__init__()
-        self.activation_checkpointing = False
         self.embedding = Embedding(config)
         rates = [config.drop_path * depth / max(config.layers - 1, 1) for depth in range(config.layers)]
         self.layers = nn.ModuleList(EncoderLayer(config, rate) for rate in rates)
@@ -174,6 +192,10 @@ class Encoder(nn.Module):
                 streams = layer(*streams, visible_B11S)
             outputs.append(streams)
         return outputs
+
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return that of the last layer."""
+        return attentions_of([self.layers[-1]])
 
     def normalise(self, streams: Streams) -> Streams:
         """Return the final norm of the last layer's output, BEiT-3's own output."""

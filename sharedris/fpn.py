@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sharedris.baselines.config import ComparedFpnConfig, ComparedModelConfig
-from sharedris.baselines.cris_fpn import CrisFpn
-from sharedris.baselines.pwam import PwamFusion
+from sharedris.attention_row import ClassTokenAttention, attentions_of
+from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
-from sharedris.fusion import build_fusion
+from sharedris.fusion import Fusion
 from sharedris.layers import initialise_linear
 from sharedris.linear import Linear
 from sharedris.projection import Projection
@@ -23,7 +22,7 @@ from sharedris.projection import Projection
 class NoFpn(nn.Module):
     """The last layer through one projection shared by both modalities ("No FPN", table VII)."""
 
-    def __init__(self, config: ComparedModelConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.projection = Projection(config.encoder.width, config.width, multiway=False)
 
@@ -33,16 +32,21 @@ class NoFpn(nn.Module):
 
 
 class SharedFpn(nn.Module):
-    """Each stage projected and fused, all of them joined on channels and projected once more."""
+    """Each stage projected and fused, all of them joined on channels and projected once more.
 
-    def __init__(self, config: ComparedModelConfig) -> None:
+    Args:
+        config: the stages and the widths.
+        make_fusion: returns a new fusion module; called once per stage.
+    """
+
+    def __init__(self, config: ModelConfig, make_fusion: Callable[[], Fusion]) -> None:
         super().__init__()
         fpn = config.fpn
         self.stages = fpn.stages
         self.projections = nn.ModuleList(
             Projection(config.encoder.width, config.width, multiway=fpn.multiway_projection) for _ in fpn.stages
         )
-        self.fusions = nn.ModuleList(build_stage_fusion(config.width, fpn) for _ in fpn.stages)
+        self.fusions = nn.ModuleList(make_fusion() for _ in fpn.stages)
         self.out = Linear(len(fpn.stages) * config.width, config.width)
         initialise_linear(self.out)
 
@@ -54,16 +58,6 @@ class SharedFpn(nn.Module):
             fused.append(fusion(projection(outputs[stage]), visible_B11S, visual_tokens))
         return self.out(torch.cat(fused, dim=-1))
 
-
-def build_stage_fusion(width: int, config: ComparedFpnConfig) -> nn.Module:
-    """Return what a stage of the Shared FPN is fused by."""
-    return PwamFusion(width, config) if config.kind == "pwam" else build_fusion(config.kind, width, config.fusion)
-
-
-FPNS: dict[str, Callable[[ComparedModelConfig], nn.Module]] = {"none": NoFpn, "cris": CrisFpn}
-"""FPNs that are not a fusion at each stage."""
-
-
-def build_fpn(config: ComparedModelConfig) -> nn.Module:
-    """Return the FPN that the config names."""
-    return FPNS.get(config.fpn.kind, SharedFpn)(config)
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return those of all stages."""
+        return attentions_of(self.fusions)

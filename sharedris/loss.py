@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sharedris.config import LossConfig
 
 DICE_SMOOTHING = 1.0
 """Pixels added above and below the Dice fraction, so that an empty mask has a loss."""
+
+
+class AuxiliaryLoss(nn.Module):
+    """A decoder that is trained by a loss in addition to equation 12."""
+
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the loss of the last forward pass in training and forget it; None where there is none."""
+        raise NotImplementedError
 
 
 class LossTerms(NamedTuple):

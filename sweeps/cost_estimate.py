@@ -18,8 +18,8 @@ from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
 from pipeline.cost.flops import measure_cost
 from pipeline.recipes import default_run
 from pipeline.training.schedule import plan_steps
+from sharedris.build import build_model
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model
 from sweeps.costs import cost_of
 from sweeps.plan import SweepPlan
 from sweeps.spec import cells_of

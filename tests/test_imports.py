@@ -10,16 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.linear  sharedris.config  sharedris.tokenizer
-    sharedris.baselines.config
-    sharedris.scales
+    sharedris.linear  sharedris.config  sharedris.tokenizer  sharedris.attention_row
     sharedris.layers  sharedris.loss
-    sharedris.encoder  sharedris.fusion  sharedris.projection
-    sharedris.decoder  sharedris.beit3
-    sharedris.baselines
-    sharedris.tokenizers  sharedris.fpn
+    sharedris.encoder  sharedris.fusion
+    sharedris.projection
+    sharedris.fpn  sharedris.decoder  sharedris.beit3
     sharedris.model
-    sharedris.checkpoint  sharedris.attention_maps
+    sharedris.attention_maps
+    sharedris.baselines.config
+    sharedris.baselines
+    sharedris.scales  sharedris.tokenizers  sharedris.build
+    sharedris.checkpoint
     sharedris.predictor
     sharedris.overlay
 

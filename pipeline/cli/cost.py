@@ -14,8 +14,8 @@ from pipeline.cost.flops import ComponentCost, example_inputs, measure_cost
 from pipeline.cost.peak_memory import peak_memory_mib
 from pipeline.cost.published import CELLS, TABLES, MeasuredCell, measure_cell, total
 from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.scales import SCALES
 
 COMPARED = ("IV", "V", "VI", "X")

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from pipeline import records
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.build import build_model
+from sharedris.config import DecoderConfig
 from sharedris.encoder import Encoder, Streams
 from sharedris.layers import explicit_attention
-from sharedris.model import DECODERS, SYSTEMS, SharedRis, build_model
+from sharedris.model import SharedRis
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
 """The parts that add up to a model; "encoder" is its layers, without the embedding."""
@@ -60,11 +62,11 @@ def measure_cost(config: ComparedModelConfig) -> list[ComponentCost]:
     Raises:
         UncountedOperatorError: when an operator is neither counted nor known to be free.
     """
-    if config.system.kind in SYSTEMS:
+    if config.system.kind != "shared_ris":
         return list(_measure_system(config))
     no_fpn, no_decoder = ComparedFpnConfig(kind="none", stages=()), ComparedDecoderConfig(kind="none", layers=0)
     bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
-    head = bare if config.decoder.kind not in DECODERS else dataclasses.replace(config, fpn=no_fpn)
+    head = bare if config.decoder.kind in DecoderConfig.KINDS else dataclasses.replace(config, fpn=no_fpn)
     return [
         *_measure_encoder(bare),
         _measure_part("fpn", dataclasses.replace(config, decoder=no_decoder)),

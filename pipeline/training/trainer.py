@@ -30,8 +30,8 @@ from pipeline.training.pretrained import load_initial_weights
 from pipeline.training.schedule import StepPlan, plan_steps
 from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.training.step import StepResult, train_step
+from sharedris.build import build_model
 from sharedris.errors import InputError
-from sharedris.model import build_model
 
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000

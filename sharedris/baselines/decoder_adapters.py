@@ -17,6 +17,7 @@ from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, Dmmi
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
 from sharedris.linear import Linear
+from sharedris.loss import AuxiliaryLoss
 
 
 class LogitsHead(nn.Module):
@@ -25,14 +26,6 @@ class LogitsHead(nn.Module):
     def forward(self, logits_BHW: Tensor, visual_tokens: int) -> Tensor:
         """Return what it is given."""
         return logits_BHW
-
-
-class LossOfItsOwn(nn.Module):
-    """A decoder that has a loss beside equation 12."""
-
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
-        """Return the loss of the last forward pass in training, and forget it; None where there is none."""
-        raise NotImplementedError
 
 
 def split_tokens(
@@ -44,7 +37,7 @@ def split_tokens(
     return map_BWGG, tokens_BSW[:, visual_tokens:], visible_B11T
 
 
-class CgformerMask(LossOfItsOwn):
+class CgformerMask(AuxiliaryLoss):
     """CGFormer's decoder over given maps, with its loss."""
 
     def __init__(self, options: CgformerConfig, text_width: int, grid: int) -> None:
@@ -60,13 +53,13 @@ class CgformerMask(LossOfItsOwn):
         self._groups = grouping.maps_BNHW if self.training and any(self.weights) else None
         return grouping.logits_BHW
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the Dice losses of the groupings."""
         groups, self._groups = self._groups, None
         return None if groups is None else group_loss(groups, mask_BHW, self.weights)
 
 
-class DmmiMask(LossOfItsOwn):
+class DmmiMask(AuxiliaryLoss):
     """DMMI's decoder over given maps, with its losses of training.
 
     The authors encode the sentence a second time with a noun masked, so that nothing of the word is left. Here features
@@ -96,7 +89,7 @@ class DmmiMask(LossOfItsOwn):
             self._kept = (readings, text_BTC, self.decoder.image_to_text.align(text_BTC), used_BT)
         return readings.logits_B2HW[:, 1] - readings.logits_B2HW[:, 0]
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the losses of the reconstructed words and of the pairing of images with sentences."""
         if self._kept is None:
             return None
@@ -144,7 +137,7 @@ def contrastive_loss(image_BC: Tensor, sentence_BC: Tensor, temperature: float) 
     return functional.cross_entropy(scores_BB, own_B) + functional.cross_entropy(scores_BB.T, own_B)
 
 
-class AdaptedDecoder(LossOfItsOwn):
+class AdaptedDecoder(AuxiliaryLoss):
     """A decoder of four maps over our FPN's tokens."""
 
     def __init__(self, pyramid: nn.Module, mask: CgformerMask | DmmiMask, grid: int) -> None:
@@ -158,9 +151,9 @@ class AdaptedDecoder(LossOfItsOwn):
         map_BWGG, text_BTW, visible_B11T = split_tokens(tokens_BSW, visible_B11S, visual_tokens, self.grid)
         return self.mask(self.pyramid(map_BWGG), text_BTW, visible_B11T)
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the decoder's own loss."""
-        return self.mask.take_loss(mask_BHW)
+        return self.mask.pop_auxiliary_loss(mask_BHW)
 
 
 def adapted_cgformer(config: ComparedModelConfig) -> AdaptedDecoder:

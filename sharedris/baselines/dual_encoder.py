@@ -17,7 +17,7 @@ from sharedris.baselines.dmmi_interaction import DmmiInteraction
 from sharedris.baselines.pwam import LanguageGate, Pwam
 from sharedris.baselines.pyramid import side_of
 from sharedris.baselines.swin import Swin, SwinStage
-from sharedris.encoder import Streams
+from sharedris.encoder import ImageTextEncoder, Streams
 
 
 class PwamOfStage(nn.Module):
@@ -51,7 +51,7 @@ def stage_fusion(config: ComparedModelConfig, width: int, text_width: int) -> nn
     return InteractionOfStage(width, text_width)
 
 
-class DualEncoder(nn.Module):
+class DualEncoder(ImageTextEncoder):
     """Image and text by encoders of their own; entry j of the output is stage j of Swin, from the finest map.
 
     The last stage's gate has nothing behind it. It is there because the authors' code has it, and the published
@@ -61,7 +61,6 @@ class DualEncoder(nn.Module):
     def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         system = config.system
-        self.activation_checkpointing = False
         self.image_size = config.encoder.image_size
         self.swin, self.bert = Swin(system.swin), Bert(system.bert)
         self.fusions = nn.ModuleList(stage_fusion(config, width, system.bert.width) for width in system.swin.widths)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from sharedris.baselines.config import ComparedModelConfig, PyramidWidths
-from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask, LossOfItsOwn
+from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask
 from sharedris.baselines.dual_encoder import InteractionOfStage, as_map, closed_gates
 from sharedris.encoder import Streams
 from sharedris.linear import Linear
+from sharedris.loss import AuxiliaryLoss
 
 
 class MapsAndWords(NamedTuple):
@@ -102,7 +103,7 @@ class InteractionPyramid(nn.Module):
         return MapsAndWords(self.resize(maps), words_BTW)
 
 
-class WholeDecoder(LossOfItsOwn):
+class FullDecoder(AuxiliaryLoss):
     """A decoder over maps and words."""
 
     def __init__(self, mask: CgformerMask | DmmiMask) -> None:
@@ -114,12 +115,12 @@ class WholeDecoder(LossOfItsOwn):
         visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
         return self.mask(read.maps, read.words_BTD, visible_B11T)
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the decoder's own loss."""
-        return self.mask.take_loss(mask_BHW)
+        return self.mask.pop_auxiliary_loss(mask_BHW)
 
 
-def whole_fpn(config: ComparedModelConfig) -> nn.Module:
+def full_fpn(config: ComparedModelConfig) -> nn.Module:
     """Return what makes four maps and words of the encoder's outputs."""
     system, decoder = config.system, config.decoder
     if system.encoder == "swin_bert":
@@ -129,7 +130,7 @@ def whole_fpn(config: ComparedModelConfig) -> nn.Module:
     return (InteractionPyramid if system.interaction else StagePyramid)(config, decoder.dmmi.pyramid_widths)
 
 
-def whole_decoder(config: ComparedModelConfig) -> WholeDecoder:
+def full_decoder(config: ComparedModelConfig) -> FullDecoder:
     """Return the decoder; on Swin its maps have the widths of Swin's stages, whatever the options say."""
     options, text_width, grid = config.decoder, config.encoder.width, config.encoder.grid
     if config.system.kind == "dmmi" and config.system.interaction:
@@ -140,5 +141,5 @@ def whole_decoder(config: ComparedModelConfig) -> WholeDecoder:
         widths = config.system.swin.widths[::-1]
         cgformer, dmmi = replace(cgformer, pyramid_widths=widths), replace(dmmi, pyramid_widths=widths)
     if config.system.kind == "cgformer":
-        return WholeDecoder(CgformerMask(cgformer, text_width, grid))
-    return WholeDecoder(DmmiMask(dmmi, text_width))
+        return FullDecoder(CgformerMask(cgformer, text_width, grid))
+    return FullDecoder(DmmiMask(dmmi, text_width))

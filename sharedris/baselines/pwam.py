@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.baselines.config import ComparedFpnConfig, PwamConfig
-from sharedris.fusion import SelfAttentionFusion
+from sharedris.attention_row import ClassTokenAttention
+from sharedris.baselines.config import ComparedFpnConfig
+from sharedris.fusion import Fusion, SelfAttentionFusion
 from sharedris.layers import attention_weights, initialise_linear, merge_heads, split_heads
 from sharedris.linear import Linear
 
@@ -80,7 +81,7 @@ class LanguageGate(nn.Module):
         return self.open(functional.relu(self.squeeze(common_BPC))).tanh() * common_BPC
 
 
-class PwamFusion(nn.Module):
+class PwamFusion(Fusion):
     """PWAM beside our self-attention, in the place of a stage's fusion.
 
     The paper says no more than that it was adapted, and prints 14 M / 13 G: module and self-attention, no gate.
@@ -89,7 +90,7 @@ class PwamFusion(nn.Module):
 
     def __init__(self, width: int, config: ComparedFpnConfig) -> None:
         super().__init__()
-        options: PwamConfig = config.pwam
+        options = config.pwam
         self.shared = SelfAttentionFusion(width, config.fusion) if options.keep_self_attention else None
         self.pwam = Pwam(width, width, options.heads)
         self.gate = LanguageGate(width) if options.gate else nn.Identity()
@@ -103,3 +104,7 @@ class PwamFusion(nn.Module):
             tokens_BSW = self.shared(tokens_BSW, visible_B11S, visual_tokens)
         padding = (0, 0, 1, text_BTW.shape[1])
         return tokens_BSW + functional.pad(common_BPW, padding)
+
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return that of the self-attention; PWAM has only pixels as queries."""
+        return [] if self.shared is None else self.shared.class_token_attentions()

@@ -20,8 +20,8 @@ from sharedris.baselines.bert_swin_weights import load_swin
 from sharedris.baselines.config import BertConfig, SwinConfig, SystemConfig
 from sharedris.baselines.swin import Swin
 from sharedris.baselines.wordpiece import WordPieceTokenizer
+from sharedris.build import build_model
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.predictor import Predictor
 from sharedris.tokenizers import open_tokenizer
 from tests.conftest import TOY

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.beit3 import VISUAL_POSITIONS, load_beit3, official_names, resize_positions, to_official
+from sharedris.build import build_model
 from sharedris.config import EncoderConfig
 from sharedris.encoder import Encoder
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.scales import SCALES
 
 SMALL = EncoderConfig(width=16, layers=2, heads=2, mlp_width=32, patch_size=8, image_size=32, vocabulary_size=50)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from sharedris.attention_maps import attention_maps
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.config import LossConfig
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model, trim_padding
+from sharedris.model import trim_padding
 from sharedris.scales import SCALES, large, tiny
 
 FPNS = [

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.checkpoint import load_model, save_model
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, image_tensor, open_image
 from sharedris.tokenizer import Tokenizer, train_tokenizer

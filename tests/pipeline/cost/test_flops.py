@@ -17,8 +17,8 @@ from pipeline.cli import cost as command
 from pipeline.cost.flops import UncountedOperatorError, count_macs, example_inputs, measure_cost, write_costs
 from pipeline.cost.published import CELLS, CostCell, measure_cell, total
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.layers import explicit_attention
-from sharedris.model import build_model
 from sharedris.scales import base, tiny
 
 MISSES = {  # published cells that no choice of the open options reaches; docs/model.md and docs/compared.md name them

@@ -12,8 +12,8 @@ from pipeline.distributed.process_group import Worker, random_state, restore_ran
 from pipeline.distributed.sync_batch_norm import GlobalBatchNorm2d, synchronize
 from pipeline.recipes import default_run
 from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model
 from sweeps.registry import find_sweep
 from sweeps.spec import cells_of
 from tests.integration import workers
@@ -34,7 +34,7 @@ def test_every_parameter_of_a_variant_gets_a_gradient(config: ComparedModelConfi
     mask_BHW = torch.randint(0, 2, (2, encoder.image_size, encoder.image_size))
     logits_BHW = model(torch.randn(2, 3, encoder.image_size, encoder.image_size), ids_BT, padding_BT)
     total = segmentation_loss(logits_BHW, mask_BHW, default_run().train.loss).total
-    own = model.take_own_loss(mask_BHW)
+    own = model.pop_auxiliary_loss(mask_BHW)
     (total if own is None else total + own).backward()
     unused = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
     assert unused == []

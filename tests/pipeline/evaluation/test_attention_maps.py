@@ -9,7 +9,7 @@ from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.evaluation.attention_maps import STORED_SAMPLES, store_attention
 from reports.attention import read_attention
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.model import build_model
+from sharedris.build import build_model
 
 
 def test_the_reports_read_what_evaluation_stored(

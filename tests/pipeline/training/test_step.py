@@ -17,7 +17,7 @@ from pipeline.distributed.process_group import Worker
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.step import NonFiniteLossError, StepResult, train_step
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.model import build_model
+from sharedris.build import build_model
 
 WHOLE = 6
 

@@ -23,10 +23,11 @@ from sharedris.baselines.config import (
     SystemConfig,
     VitdetConfig,
 )
+from sharedris.build import build_model
 from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, from_dict, to_dict
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
-from sharedris.model import SharedRis, build_model
+from sharedris.model import SharedRis
 from sharedris.scales import tiny
 
 FUSION = FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
@@ -95,7 +96,7 @@ def inputs(config: ComparedModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) ->
 
 def whole_loss(model: SharedRis, batch: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
     loss = segmentation_loss(model(*batch), mask, LossConfig()).total
-    own = model.take_own_loss(mask)
+    own = model.pop_auxiliary_loss(mask)
     return loss if own is None else loss + own
 
 
@@ -131,7 +132,7 @@ def test_bfloat16_changes_little_and_trains(make, case: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(*inputs(config))
     mask = torch.ones(3, *[config.encoder.image_size] * 2)
-    loss, own = segmentation_loss(logits, mask, LossConfig()).total, model.take_own_loss(mask)
+    loss, own = segmentation_loss(logits, mask, LossConfig()).total, model.pop_auxiliary_loss(mask)
     (loss if own is None else loss + own).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
@@ -158,7 +159,7 @@ def test_evaluation_is_deterministic_and_the_same_by_explicit_attention(make, ca
         assert torch.equal(model(*inputs(config)), logits)
         with explicit_attention(model):
             torch.testing.assert_close(model(*inputs(config)), logits, atol=1e-5, rtol=1e-4)
-    assert model.take_own_loss(torch.zeros(3, 32, 32)) is None
+    assert model.pop_auxiliary_loss(torch.zeros(3, 32, 32)) is None
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -198,11 +199,11 @@ def test_own_losses_are_there_once_for_each_forward_pass(make) -> None:
     mask = torch.ones(3, 32, 32)
     for case, expected in (("cgformer", True), ("cgformer without its loss", False), ("dmmi", True), ("pwam", False)):
         model = build_model(make(case)).train()
-        assert model.take_own_loss(mask) is None
+        assert model.pop_auxiliary_loss(mask) is None
         model(*inputs(make(case)))
-        own = model.take_own_loss(mask)
+        own = model.pop_auxiliary_loss(mask)
         assert (own is not None and float(own.detach()) > 0) is expected
-        assert model.take_own_loss(mask) is None
+        assert model.pop_auxiliary_loss(mask) is None
 
 
 @pytest.mark.parametrize("case", ["dmmi", "whole dmmi, beit3", "whole dmmi, swin+bert"])
