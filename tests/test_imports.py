@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.linear  sharedris.config  sharedris.tokenizer  sharedris.attention_row
-    sharedris.layers  sharedris.loss
+    sharedris.linear  sharedris.config  sharedris.attention_row  sharedris.tokenizer
+    sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer
     sharedris.encoder  sharedris.fusion
     sharedris.projection
     sharedris.fpn  sharedris.decoder  sharedris.beit3

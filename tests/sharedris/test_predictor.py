@@ -17,7 +17,7 @@ from sharedris.checkpoint import load_model, save_model
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, image_tensor, open_image
-from sharedris.tokenizer import Tokenizer, train_tokenizer
+from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_vocabulary_that_does_not_fit_is_refused(
     words = ["".join(chr(0x4E00 + 40 * row + column) for column in range(40)) for row in range(40)]
     train_tokenizer(words, tmp_path / "large.model", 3000)
     with pytest.raises(InputError, match="the model has 1024"):
-        Predictor(load_model(folder).model, Tokenizer(tmp_path / "large.model", 20))
+        Predictor(load_model(folder).model, SentencePieceTokenizer(tmp_path / "large.model", 20))
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
