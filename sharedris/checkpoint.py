@@ -19,6 +19,7 @@ from torch import nn
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import Precision, from_dict, to_dict
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
 from sharedris.model import SharedRis
 
@@ -104,7 +105,9 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
-    return SavedModel(model.to(device).eval(), config, folder / TOKENIZER, *values)
+    model.to(device).eval()
+    use_cpu_kernels(model)
+    return SavedModel(model, config, folder / TOKENIZER, *values)
 
 
 def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str]]:

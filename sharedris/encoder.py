@@ -19,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 from sharedris.attention_row import ClassTokenAttention, attentions_of, row_of_joined_tokens
 from sharedris.config import EncoderConfig
 from sharedris.layers import FusedAttention, add_residual, merge_heads, sample_keep
-from sharedris.linear import Linear
 
 FIRST_POSITION = 2
 """Row of the position tables that belongs to the first token; rows 0 and 1 exist in the official weights, unused."""
@@ -78,13 +77,13 @@ class Branch(nn.Module):
         width, eps = config.width, config.layer_norm_eps
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.qkv = Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width)
         self.inner_norm = nn.LayerNorm(width, eps=eps)
-        self.out = Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.fc1 = Linear(width, config.mlp_width)
+        self.fc1 = nn.Linear(width, config.mlp_width)
         self.hidden_norm = nn.LayerNorm(config.mlp_width, eps=eps)
-        self.fc2 = Linear(config.mlp_width, width)
+        self.fc2 = nn.Linear(config.mlp_width, width)
         self._initialise(math.sqrt(math.log(2 * config.layers)))
 
     def _initialise(self, gain: float) -> None:

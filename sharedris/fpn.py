@@ -15,7 +15,6 @@ from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
 from sharedris.fusion import Fusion
 from sharedris.layers import initialise_linear
-from sharedris.linear import Linear
 from sharedris.projection import Projection
 
 
@@ -47,7 +46,7 @@ class SharedFpn(nn.Module):
             Projection(config.encoder.width, config.width, multiway=fpn.multiway_projection) for _ in fpn.stages
         )
         self.fusions = nn.ModuleList(make_fusion() for _ in fpn.stages)
-        self.out = Linear(len(fpn.stages) * config.width, config.width)
+        self.out = nn.Linear(len(fpn.stages) * config.width, config.width)
         initialise_linear(self.out)
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:

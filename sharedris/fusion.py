@@ -21,7 +21,6 @@ from sharedris.layers import (
     merge_heads,
     split_heads,
 )
-from sharedris.linear import Linear
 
 
 class Fusion(nn.Module):
@@ -128,9 +127,9 @@ class BiDirectionFusion(Fusion):
         inner = config.bi_width
         self.heads = config.bi_heads
         self.visual_norm, self.text_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.visual_keys, self.text_keys = Linear(width, inner), Linear(width, inner)
-        self.visual_values, self.text_values = Linear(width, inner), Linear(width, inner)
-        self.visual_out, self.text_out = Linear(inner, width), Linear(inner, width)
+        self.visual_keys, self.text_keys = nn.Linear(width, inner), nn.Linear(width, inner)
+        self.visual_values, self.text_values = nn.Linear(width, inner), nn.Linear(width, inner)
+        self.visual_out, self.text_out = nn.Linear(inner, width), nn.Linear(inner, width)
         self.visual_scale = nn.Parameter(torch.full((width,), config.bi_layer_scale))
         self.text_scale = nn.Parameter(torch.full((width,), config.bi_layer_scale))
         self.attend = PairAttention()

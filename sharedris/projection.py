@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from sharedris.encoder import Streams
 from sharedris.layers import initialise_linear
-from sharedris.linear import Linear
 
 
 class Projection(nn.Module):
@@ -15,8 +14,8 @@ class Projection(nn.Module):
 
     def __init__(self, encoder_width: int, width: int, *, multiway: bool) -> None:
         super().__init__()
-        self.visual = Linear(encoder_width, width)
-        self.text = Linear(encoder_width, width) if multiway else self.visual
+        self.visual = nn.Linear(encoder_width, width)
+        self.text = nn.Linear(encoder_width, width) if multiway else self.visual
         initialise_linear(self)
 
     def forward(self, streams: Streams) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.linear  sharedris.config  sharedris.attention_row  sharedris.tokenizer
+    sharedris.config  sharedris.attention_row  sharedris.tokenizer
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer
     sharedris.encoder  sharedris.fusion
     sharedris.projection
@@ -19,7 +19,7 @@ ORDER = """
     sharedris.attention_maps
     sharedris.baselines.config
     sharedris.baselines
-    sharedris.scales  sharedris.tokenizers  sharedris.build
+    sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels
     sharedris.checkpoint
     sharedris.predictor
     sharedris.overlay

@@ -15,6 +15,7 @@ from pipeline.cost.peak_memory import peak_memory_mib
 from pipeline.cost.published import CELLS, TABLES, MeasuredCell, measure_cell, total
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
 from sharedris.scales import SCALES
 
@@ -53,6 +54,7 @@ def _measure(config: ComparedModelConfig, batch: int) -> dict[str, float]:
     """Return seconds per sample (the best of three) and the peak memory of one forward pass."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_model(config).eval().to(device)
+    use_cpu_kernels(model)
     inputs = [tensor.to(device) for tensor in example_inputs(config, batch)]
     seconds = []
     with torch.inference_mode():

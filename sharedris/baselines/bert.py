@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from sharedris.baselines.config import BertConfig
 from sharedris.layers import MultiHeadAttention, initialise_linear
-from sharedris.linear import Linear
 
 
 class BertLayer(nn.Module):
@@ -22,7 +21,7 @@ class BertLayer(nn.Module):
         width, eps = config.width, config.layer_norm_eps
         self.attention = MultiHeadAttention(width, config.heads)
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
-        self.fc1, self.fc2 = Linear(width, config.mlp_width), Linear(config.mlp_width, width)
+        self.fc1, self.fc2 = nn.Linear(width, config.mlp_width), nn.Linear(config.mlp_width, width)
         self.dropout = nn.Dropout(config.dropout)
         initialise_linear(self)
 

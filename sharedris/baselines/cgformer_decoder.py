@@ -19,7 +19,6 @@ from torch.nn import functional
 from sharedris.baselines.config import CgformerConfig
 from sharedris.baselines.pyramid import join_finer
 from sharedris.decoder import UpsampleBlock
-from sharedris.linear import Linear
 
 PIXEL_COUNT_OFFSET = 1.0
 """Added to the number of pixels of a group, so that an empty group has a mean."""
@@ -40,7 +39,7 @@ def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
 def mlp(width: int, dropout: float) -> nn.Sequential:
     """Return the tokens' MLP, twice as wide inside."""
     return nn.Sequential(
-        Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), Linear(2 * width, width), nn.Dropout(dropout)
+        nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width), nn.Dropout(dropout)
     )
 
 
@@ -50,10 +49,10 @@ class SentenceReader(nn.Module):
     def __init__(self, width: int, text_width: int, dropout: float) -> None:
         super().__init__()
         self.token_norm, self.text_norm = nn.LayerNorm(width), nn.LayerNorm(text_width)
-        self.query = Linear(width, width, bias=False)
-        self.key = Linear(text_width, width, bias=False)
-        self.value = Linear(text_width, width, bias=False)
-        self.out = Linear(width, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(text_width, width, bias=False)
+        self.value = nn.Linear(text_width, width, bias=False)
+        self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, 0.0)
@@ -77,8 +76,8 @@ class GroupingAttention(nn.Module):
         super().__init__()
         self.evaluation_noise = evaluation_noise
         self.pixel_norm, self.token_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value = Linear(width, width), Linear(width, width), Linear(width, width)
-        self.out = Linear(width, width)
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, dropout)

@@ -16,7 +16,6 @@ from sharedris.baselines.cgformer_decoder import CgformerDecoder, group_loss
 from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, DmmiConfig
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
-from sharedris.linear import Linear
 from sharedris.loss import AuxiliaryLoss
 
 
@@ -72,7 +71,7 @@ class DmmiMask(AuxiliaryLoss):
     def __init__(self, options: DmmiConfig, text_width: int) -> None:
         super().__init__()
         self.options = options
-        self.text_in = Linear(text_width, options.width) if text_width != options.width else nn.Identity()
+        self.text_in = nn.Linear(text_width, options.width) if text_width != options.width else nn.Identity()
         self.decoder = DmmiDecoder(options)
         self._kept: tuple[Readings, Tensor, Tensor, Tensor] | None = None
 

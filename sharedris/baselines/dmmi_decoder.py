@@ -20,7 +20,6 @@ from sharedris.baselines.config import DmmiConfig
 from sharedris.baselines.cris_fpn import convolution_block
 from sharedris.baselines.pyramid import join_finer
 from sharedris.layers import MultiHeadAttention, merge_heads
-from sharedris.linear import Linear
 
 
 class Readings(NamedTuple):
@@ -38,7 +37,7 @@ class CrossLayer(nn.Module):
         super().__init__()
         self.own, self.other = MultiHeadAttention(width, heads), MultiHeadAttention(width, heads)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.fc1, self.fc2 = Linear(width, mlp_width), Linear(mlp_width, width)
+        self.fc1, self.fc2 = nn.Linear(width, mlp_width), nn.Linear(mlp_width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -61,8 +60,8 @@ class ImageToText(nn.Module):
         width = options.width
         self.pixels = convolution_block(width, width, 3)
         self.layer = CrossLayer(width, options.heads, options.mlp_width, options.dropout)
-        self.vectors = nn.ModuleList(Linear(2 * width, width) for _ in range(2))
-        self.align = Linear(width, width)
+        self.vectors = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(2))
+        self.align = nn.Linear(width, width)
 
     def words(self, text_BTC: Tensor, map_BCHW: Tensor, visible_B11T: Tensor | None) -> Tensor:
         """Return the words, some of which were hidden, as the map gives them back, (B, T, C)."""

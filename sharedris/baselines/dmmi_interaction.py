@@ -17,7 +17,6 @@ from torch.nn import functional
 from sharedris.baselines.pwam import full_precision, normalise_pixels
 from sharedris.baselines.pyramid import side_of
 from sharedris.layers import initialise_linear
-from sharedris.linear import Linear
 
 
 class PixelsLookForWords(nn.Module):
@@ -26,9 +25,9 @@ class PixelsLookForWords(nn.Module):
     def __init__(self, width: int, text_width: int, side: int) -> None:
         super().__init__()
         inner = {1: width, 3: width // 2, 5: width // 4}[side]
-        self.squeeze = Linear(width, inner)
+        self.squeeze = nn.Linear(width, inner)
         self.look = nn.Conv2d(inner, width, side, padding=side // 2)
-        self.key = Linear(text_width, width)
+        self.key = nn.Linear(text_width, width)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B1T: Tensor | None) -> Tensor:
         """Return shares, (B, P, T)."""
@@ -50,9 +49,9 @@ class WordsLookForPixels(nn.Module):
         inner = width // length
         self.scale = width**-0.5  # of the pixels' width, though the products are as long as the text's
         self.before, self.after = length // 2, (length - 1) // 2
-        self.squeeze = Linear(text_width, inner)
+        self.squeeze = nn.Linear(text_width, inner)
         self.look = nn.Conv1d(inner, text_width, length)
-        self.key = Linear(width, text_width)
+        self.key = nn.Linear(width, text_width)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor) -> Tensor:
         """Return shares, (B, T, P)."""
@@ -71,10 +70,10 @@ class DmmiInteraction(nn.Module):
         self.from_words = nn.ModuleList(PixelsLookForWords(width, text_width, side) for side in (1, 3, 5))
         self.from_pixels = nn.ModuleList(WordsLookForPixels(width, text_width, length) for length in (1, 2, 3))
         self.word_weights, self.pixel_weights = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
-        self.word_value, self.pixel_value = Linear(text_width, width), Linear(width, text_width)
-        self.read_words, self.read_pixels = Linear(width, width), Linear(text_width, text_width)
-        self.pixels, self.out = Linear(width, width), Linear(width, width)
-        self.text_out = Linear(text_width, text_width)
+        self.word_value, self.pixel_value = nn.Linear(text_width, width), nn.Linear(width, text_width)
+        self.read_words, self.read_pixels = nn.Linear(width, width), nn.Linear(text_width, text_width)
+        self.pixels, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.text_out = nn.Linear(text_width, text_width)
         initialise_linear(self)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B1T: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,6 @@ from sharedris.baselines.config import ComparedModelConfig, PyramidWidths
 from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask
 from sharedris.baselines.dual_encoder import InteractionOfStage, as_map, closed_gates
 from sharedris.encoder import Streams
-from sharedris.linear import Linear
 from sharedris.loss import AuxiliaryLoss
 
 
@@ -82,8 +81,8 @@ class InteractionPyramid(nn.Module):
         super().__init__()
         self.stages = config.system.stages
         inputs, width = config.encoder.width, config.width
-        self.projections = nn.ModuleList(Linear(inputs, width) for _ in self.stages)
-        self.text = Linear(inputs, width)
+        self.projections = nn.ModuleList(nn.Linear(inputs, width) for _ in self.stages)
+        self.text = nn.Linear(inputs, width)
         self.fusions = nn.ModuleList(InteractionOfStage(width, width) for _ in self.stages)
         self.gates = closed_gates((width,) * len(self.stages))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.stages)

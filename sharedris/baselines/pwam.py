@@ -17,7 +17,6 @@ from sharedris.attention_row import ClassTokenAttention
 from sharedris.baselines.config import ComparedFpnConfig
 from sharedris.fusion import Fusion, SelfAttentionFusion
 from sharedris.layers import attention_weights, initialise_linear, merge_heads, split_heads
-from sharedris.linear import Linear
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
@@ -46,12 +45,12 @@ class Pwam(nn.Module):
     def __init__(self, width: int, text_width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.pixels = Linear(width, width)
-        self.query = Linear(width, width)
-        self.key = Linear(text_width, width)
-        self.value = Linear(text_width, width)
-        self.read = Linear(width, width)
-        self.out = Linear(width, width)
+        self.pixels = nn.Linear(width, width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(text_width, width)
+        self.value = nn.Linear(text_width, width)
+        self.read = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
         initialise_linear(self)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
@@ -72,7 +71,7 @@ class LanguageGate(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.squeeze, self.open = Linear(width, width, bias=False), Linear(width, width, bias=False)
+        self.squeeze, self.open = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         for layer in (self.squeeze, self.open):
             nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)
 

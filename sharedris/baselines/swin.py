@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 from sharedris.baselines.config import SwinConfig
 from sharedris.baselines.pyramid import side_of
 from sharedris.layers import Mlp, initialise_linear, merge_heads, sample_keep, split_heads
-from sharedris.linear import Linear
 
 MLP_RATIO = 4
 APART = -100.0
@@ -33,7 +32,7 @@ class WindowAttention(nn.Module):
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.offset_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.offset_bias, std=0.02)
         initialise_linear(self)
@@ -118,7 +117,7 @@ class Merge(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * width)
-        self.reduce = Linear(4 * width, 2 * width, bias=False)
+        self.reduce = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, pixels_BPC: Tensor, side: int) -> Tensor:
         """Return (B, P / 4, 2 C); an odd side is padded by zeros."""

@@ -12,6 +12,7 @@ from sharedris.attention_maps import attention_maps
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import LossConfig
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
 from sharedris.model import trim_padding
@@ -190,6 +191,7 @@ def test_components_without_attention_have_no_map(micro_model: ComparedModelConf
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own, inside
 def test_compile_gives_the_same_logits(micro_model: ComparedModelConfig) -> None:
     model = build_model(micro_model).eval()
+    use_cpu_kernels(model)
     batch = inputs(micro_model)
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(model)(*batch), model(*batch), atol=1e-4, rtol=1e-3)
