@@ -123,7 +123,7 @@ def run_theirs(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor
 def run_ours(encoder: Encoder, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Return our output for the same inputs; columns that no sample uses are left out, as the model does."""
     image, token_ids, padding = batch
-    return encoder.normalise(encoder(image, *trim_padding(token_ids, padding))[-1]).joined()
+    return encoder.normalize(encoder(image, *trim_padding(token_ids, padding))[-1]).joined()
 
 
 Run = Callable[[Any, tuple[Tensor, Tensor, Tensor]], Tensor]

@@ -1,8 +1,8 @@
-"""Where the text class token looks: attention maps as the paper's supplement describes them (figures 7 and 10).
+"""Attention maps of the text class token, as in the paper's supplement (figures 7 and 10).
 
 The row of the text class token over the patches, mean over heads: of the encoder's last layer, of the K stages of the
-FPN (their mean), of the decoder's last layer. Hooks compute that one row beside the fused attention, so that the maps
-come from the very forward pass that makes the mask.
+FPN (their mean), of the decoder's last layer. Hooks compute that row in addition to the fused attention, so that the
+maps come from the forward pass that makes the mask.
 
 Shapes: B batch, H heads, N queries, M keys, d channels of a head, V visual tokens, T text tokens, G side of the grid.
 """
@@ -26,9 +26,9 @@ COMPONENTS = ("encoder", "fpn", "decoder")
 def attention_maps(
     model: SharedRis, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None
 ) -> dict[str, Tensor]:
-    """Return the maps by component, float (B, G, G): "encoder", "fpn", "decoder"; without those that do not attend.
+    """Return the maps by component, float (B, G, G): "encoder", "fpn", "decoder"; parts without attention have none.
 
-    Values are attention weights: a map and what the token gives to non-patches add up to 1.
+    Values are attention weights: a map and the weights of tokens other than patches add up to 1.
     """
     return forward_with_attention(model, image_BCHW, token_ids_BT, padding_BT)[1]
 

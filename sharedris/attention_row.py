@@ -1,4 +1,4 @@
-"""How a module tells which of its attentions holds the row of the text class token, for `sharedris/attention_maps.py`.
+"""How a module declares which of its attentions has the text class token as a query; see `sharedris/attention_maps.py`.
 
 Shapes: B batch, H heads, N queries, M keys, d channels of a head.
 """

@@ -1,6 +1,6 @@
 """Every module by its name in the config, and the model put together from them.
 
-To add a module, write it in a file of its own and add its name here and to `KINDS` of its config.
+To add a module, write it in a new file and add its name here and to `KINDS` of its config.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A trained model as a folder: `model.safetensors`, `config.json`, `tokenizer.model`.
 
-Weights are in a format that cannot carry code, and the folder appears whole or not at all.
+Weights are in a format that cannot contain code. The folder is written atomically.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"
 
 
 class SavedModel(NamedTuple):
-    """What a model folder holds."""
+    """The content of a model folder."""
 
     model: SharedRis
     config: ComparedModelConfig
@@ -47,22 +47,22 @@ def save_model(
     run_id: str,
     precision: str = "fp32",
 ) -> None:
-    """Write a model folder in one step, in place of one that is there.
+    """Write a model folder atomically, replacing an existing one.
 
     Args:
-        folder: where to; its parents are made.
-        model: a `SharedRis`; give the module that DDP or compile wrap, not the wrapper.
+        folder: the folder to write; its parents are created.
+        model: a `SharedRis`; give the wrapped module, not the wrapper of DDP or compile.
         config: the config that it was built from.
         tokenizer_path: sentencepiece model, copied.
         threshold: probability above which a pixel is foreground.
-        run_id: name of the run, kept in `config.json`.
-        precision: of the forward passes that it was scored with on a GPU, kept there too.
+        run_id: name of the run, stored in `config.json`.
+        precision: of the forward passes that scored it on a GPU, stored there too.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     try:
-        # A copy each: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
+        # Copies: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
@@ -74,7 +74,7 @@ def save_model(
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """Move the new folder to its place; a folder cannot be renamed over a full one."""
+    """Move the new folder to its place; a folder cannot be renamed over one with files in it."""
     if folder.exists():
         old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
         folder.rename(old)
@@ -111,7 +111,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
 
 
 def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str]]:
-    """Return the model's config and its threshold, run id and precision; a folder without the last is of fp32."""
+    """Return the model's config, and its threshold, run id and precision (fp32 where an old folder has none)."""
     try:
         values = json.loads(path.read_text())
         precision = values.get("precision", "fp32")

@@ -121,7 +121,7 @@ class HeadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Equation 12: weights of binary cross-entropy and Dice, and the size at which they are taken."""
+    """Equation 12: weights of binary cross-entropy and Dice, and the size at which they are computed."""
 
     bce: float = 2.0
     dice: float = 0.5

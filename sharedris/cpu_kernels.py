@@ -27,7 +27,7 @@ FEWEST_ROWS_TO_CAST = 64
 
 
 def use_cpu_kernels(model: nn.Module) -> None:
-    """Let the layers of a model on a CPU use the kernels of this file; do nothing on another device.
+    """Make the layers of a model on a CPU use the kernels of this file; does nothing on other devices.
 
     Only the classes of the modules change: parameters, state-dict names, hooks and copies stay as they are. A model
     that is moved to a GPU later runs torch's kernels again.

@@ -59,13 +59,13 @@ class SharedDecoder(nn.Module):
 
 
 class UpsampleBlock(nn.Module):
-    """Twice the size, then convolution, batch norm and ReLU (equation 10)."""
+    """Upsampling by two, then convolution, batch norm and ReLU (equation 10)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        # Tokens reach the head channels-last; a weight of the same layout spares a copy at every call.
+        # Tokens reach the head channels-last; a weight of the same layout avoids a copy per call.
         self.convolution.weight.data = self.convolution.weight.data.to(memory_format=torch.channels_last)
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class MaskHead(nn.Module):
     def forward(self, tokens_BSW: Tensor, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W), of the joined tokens."""
         patches_BGGC = tokens_BSW[:, 1:visual_tokens].unflatten(1, (self.grid, self.grid))
-        # Tokens are channels-last already: the permuted view is what the convolutions like best.
+        # Tokens are channels-last already: the permuted view has the layout in which convolutions are fastest.
         map_BCHW = self.out(self.blocks(patches_BGGC.permute(0, 3, 1, 2)))
         text_class_BC = self.class_token(tokens_BSW[:, visual_tokens])
         return torch.einsum("bchw,bc->bhw", map_BCHW, text_class_BC.to(map_BCHW.dtype))

@@ -1,4 +1,4 @@
-"""Shared FPN: what the encoder's stages become before the mask decoder (equations 6 and 7, table VII).
+"""Shared FPN: fuses the encoder's stages for the mask decoder (equations 6 and 7, table VII).
 
 Shapes: B batch, V visual tokens, T text tokens, S = V + T, D encoder width, W head width, K stages.
 """
@@ -14,7 +14,7 @@ from sharedris.attention_row import ClassTokenAttention, attentions_of
 from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
 from sharedris.fusion import Fusion
-from sharedris.layers import initialise_linear
+from sharedris.layers import initialize_linear
 from sharedris.projection import Projection
 
 
@@ -31,7 +31,7 @@ class NoFpn(nn.Module):
 
 
 class SharedFpn(nn.Module):
-    """Each stage projected and fused, all of them joined on channels and projected once more.
+    """Each stage is projected and fused; all are concatenated on channels and projected once more.
 
     Args:
         config: the stages and the widths.
@@ -47,7 +47,7 @@ class SharedFpn(nn.Module):
         )
         self.fusions = nn.ModuleList(make_fusion() for _ in fpn.stages)
         self.out = nn.Linear(len(fpn.stages) * config.width, config.width)
-        initialise_linear(self.out)
+        initialize_linear(self.out)
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
         """Return the joined tokens, (B, S, W), from the encoder's outputs (entry j is layer j)."""

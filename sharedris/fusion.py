@@ -1,4 +1,4 @@
-"""Modules that let the two modalities of the joined tokens meet (tables VII b and VIII b).
+"""Modules that exchange information between the two modalities (tables VII b and VIII b).
 
 Shapes: B batch, V visual tokens, T text tokens, S = V + T, W width, I inner width, H heads.
 """
@@ -17,7 +17,7 @@ from sharedris.layers import (
     Mlp,
     MultiHeadAttention,
     add_residual,
-    initialise_linear,
+    initialize_linear,
     merge_heads,
     split_heads,
 )
@@ -74,7 +74,7 @@ class CrossAttentionFusion(Fusion):
         self.attend_text = FusedAttention()
 
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
-        """Return v + MHA(v, t), then t + MHA(t, v), joined again, (B, S, W)."""
+        """Return v + MHA(v, t), then t + MHA(t, v), concatenated again, (B, S, W)."""
         visual_BVW, text_BTW = tokens_BSW[:, :visual_tokens], tokens_BSW[:, visual_tokens:]
         visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
         normed_text_BTW = self.norm(text_BTW)
@@ -93,7 +93,7 @@ class CrossAttentionFusion(Fusion):
 
 
 class PairAttention(nn.Module):
-    """One score matrix read both ways; explicit always, as it is V x T and small."""
+    """One score matrix read in both directions; always explicit, as it is V x T and small."""
 
     def forward(
         self,
@@ -135,10 +135,10 @@ class BiDirectionFusion(Fusion):
         self.attend = PairAttention()
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = Mlp(width, config.mlp_width)
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
-        """Return both modalities after reading each other at once, and the MLP, (B, S, W)."""
+        """Return both modalities after simultaneous attention to each other and the MLP, (B, S, W)."""
         visual_BVW = self.visual_norm(tokens_BSW[:, :visual_tokens])
         text_BTW = self.text_norm(tokens_BSW[:, visual_tokens:])
         from_text, from_visual = self.attend(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 
 class FusedAttention(nn.Module):
-    """Softmax attention by torch's fused kernel; what training and inference run."""
+    """Softmax attention by torch's fused kernel, for training and inference."""
 
     def forward(self, query_BHNd: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_B11M: Tensor | None) -> Tensor:
         """Return the attended values, (B, H, N, d).
@@ -29,7 +29,7 @@ class FusedAttention(nn.Module):
 
 
 class ExplicitAttention(nn.Module):
-    """The same function as two matrix products, which cost counters see in full (they undercount the fused one)."""
+    """The same function as two matrix products, which cost counters count in full (they undercount the fused one)."""
 
     def forward(self, query_BHNd: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_B11M: Tensor | None) -> Tensor:
         """Return the attended values, (B, H, N, d); arguments as for `FusedAttention`."""
@@ -82,7 +82,7 @@ class MultiHeadAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.attend = FusedAttention()
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, tokens_BND: Tensor, visible_B11N: Tensor | None = None) -> Tensor:
         """Return self-attention over the tokens, (B, N, D)."""
@@ -103,11 +103,11 @@ class MultiHeadAttention(nn.Module):
         return functional.linear(tokens_BND, self.qkv.weight[rows], self.qkv.bias[rows])
 
 
-def initialise_linear(module: nn.Module) -> None:
+def initialize_linear(module: nn.Module) -> None:
     """Draw the weights of all linear layers in a module as BEiT does: normal, 0.02, cut at two deviations; no bias.
 
     The residual branches of FPN and decoder then start near zero. With Xavier's deviation the first logits at the tiny
-    scale were 50 and more, and the first epoch was lost on shrinking them.
+    scale were 50 and more, and the first epoch only reduced them.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -122,7 +122,7 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(width, hidden_width)
         self.fc2 = nn.Linear(hidden_width, width)
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         """Return (B, N, D)."""

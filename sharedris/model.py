@@ -60,7 +60,7 @@ class SharedRis(nn.Module):
 
 
 def trim_padding(token_ids_BT: Tensor, padding_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Drop the columns that no sample uses, and the mask where nothing is padded; logits do not depend on either."""
+    """Drop the columns that are padding in every sample, and a mask without padding; the logits do not change."""
     if padding_BT is None or torch.compiler.is_compiling() or padding_BT.is_meta:
         return token_ids_BT, padding_BT
     used_columns = int((~padding_BT).any(dim=0).nonzero().amax()) + 1

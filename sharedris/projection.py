@@ -1,4 +1,4 @@
-"""W_j: what brings a stage of the encoder to the width of FPN and decoder (equation 6)."""
+"""W_j: the projection of an encoder stage to the width of FPN and decoder (equation 6)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sharedris.encoder import Streams
-from sharedris.layers import initialise_linear
+from sharedris.layers import initialize_linear
 
 
 class Projection(nn.Module):
@@ -16,7 +16,7 @@ class Projection(nn.Module):
         super().__init__()
         self.visual = nn.Linear(encoder_width, width)
         self.text = nn.Linear(encoder_width, width) if multiway else self.visual
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, streams: Streams) -> Tensor:
         """Return the joined tokens, (B, S, W)."""

@@ -1,9 +1,9 @@
 """CGFormer's decoder (Tang et al., CVPR 2023, sections 3.2 and 3.3): tokens that group the pixels (table V).
 
-Two tokens compete for every pixel of ever finer maps; in training the assignment is drawn and hard, with the gradient
-of the soft one, and in evaluation it is what the draws give on average. From level to level the last token takes in the
-sentence again, and in the end it becomes the filter that makes the mask. Written from the paper and from what its
-authors' code does, which the golden files compare.
+Two tokens compete for every pixel of finer and finer maps. In training the assignment is a hard sample with the
+gradient of the soft one; in evaluation it is the expectation of the samples. The last token reads the sentence again at
+each level and finally becomes the filter that makes the mask. Written from the paper and the behavior of its authors'
+code; golden files compare both.
 
 Shapes: B batch, N group tokens, C channels, P pixels, T text tokens, D width of the text, H = W side of a map.
 """
@@ -25,10 +25,10 @@ PIXEL_COUNT_OFFSET = 1.0
 
 
 class Grouping(NamedTuple):
-    """What the decoder returns."""
+    """The decoder's output."""
 
     logits_BHW: Tensor
-    maps_BNHW: list[Tensor]  # of each level: how much a pixel belongs to a token; 0 or 1 where it was drawn
+    maps_BNHW: list[Tensor]  # per level: the weight of a token for a pixel; 0 or 1 where sampled
 
 
 def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -44,7 +44,7 @@ def mlp(width: int, dropout: float) -> nn.Sequential:
 
 
 class SentenceReader(nn.Module):
-    """The last token reads the words, one head; then all tokens pass an MLP, with nothing kept beside it."""
+    """The last token attends to the words with one head; then all tokens pass an MLP without a residual."""
 
     def __init__(self, width: int, text_width: int, dropout: float) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class SentenceReader(nn.Module):
 
 
 class GroupingAttention(nn.Module):
-    """Tokens take the mean of the pixels that are nearest to them by angle."""
+    """Each token becomes the mean of the pixels nearest to it by angle."""
 
     def __init__(self, width: int, dropout: float, *, evaluation_noise: bool) -> None:
         super().__init__()
@@ -81,11 +81,11 @@ class GroupingAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, dropout)
-        # At its start the clamp below holds it, and gives it no gradient: the public code's temperature never moves.
+        # The clamp below is active at the start and gives no gradient: the public code's temperature never changes.
         self.temperature = nn.Parameter(torch.ones(1))
 
     def forward(self, tokens_BNC: Tensor, pixels_BPC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens, (B, N, C), and how much of each pixel went to them, (B, N, P)."""
+        """Return the tokens, (B, N, C), and the weight of each pixel for each token, (B, N, P)."""
         pixels_BPC = self.pixel_norm(pixels_BPC)
         query_BNC = functional.normalize(self.query(self.token_norm(tokens_BNC)), dim=-1)
         key_BPC = functional.normalize(self.key(pixels_BPC), dim=-1)
@@ -96,12 +96,11 @@ class GroupingAttention(nn.Module):
         return self.mlp(self.mlp_norm(updated_BNC)), groups_BNP
 
     def _assign(self, likeness_BNP: Tensor) -> Tensor:
-        """Return how much each pixel belongs to each token, (B, N, P).
+        """Return the weight of each token for each pixel, (B, N, P).
 
-        Drawn: 1 for one token and 0 for the others, with the gradient of the softmax over tokens. Else the share of
-        draws that each token would get, which is the softmax itself (whatever the temperature): tokens are means over
-        many pixels, so that the mask is that of the draws but for their noise. The nearest token's whole pixels, by
-        argmax, would be another thing than what was trained.
+        Sampled in training: 1 for one token and 0 for the others, with the gradient of the softmax over tokens.
+        Otherwise the expectation of the samples, which is the softmax at any temperature: tokens are means over many
+        pixels, so that the mask is that of the samples without their noise. An argmax would differ from training.
         """
         if not (self.training or self.evaluation_noise):
             return likeness_BNP.softmax(dim=1)
@@ -113,12 +112,12 @@ class GroupingAttention(nn.Module):
 
 
 class CgformerDecoder(nn.Module):
-    """The decoder by itself, over four maps and the words.
+    """The decoder over four maps and the words.
 
     Args:
         options: widths and rates.
         text_width: D.
-        grid: side of the second-coarsest map; position tables have its size, and 2 and 4 times that.
+        grid: side of the second-coarsest map; the position tables have 1, 2 and 4 times this side.
     """
 
     def __init__(self, options: CgformerConfig, text_width: int, grid: int) -> None:
@@ -133,7 +132,7 @@ class CgformerDecoder(nn.Module):
         sides = (grid, 2 * grid, 4 * grid)
         self.positions = nn.ParameterList(nn.Parameter(torch.randn(side**2, width) * width**-0.5) for side in sides)
         self.readers = nn.ModuleList(SentenceReader(width, text_width, options.dropout) for _ in range(2))
-        # Two for three levels: the finer two share one, as in the public code.
+        # Two for three levels: the two finer levels share one, as in the public code.
         self.groupings = nn.ModuleList(
             GroupingAttention(width, options.dropout, evaluation_noise=options.evaluation_noise) for _ in range(2)
         )
@@ -165,9 +164,9 @@ class CgformerDecoder(nn.Module):
 
 
 def group_loss(maps_BNHW: list[Tensor], mask_BHW: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return the weighted Dice losses of the pixels of the mask's token, the last, as the public code has them for two.
+    """Return the weighted Dice losses of the pixels of the last token, that of the mask, as in the public code.
 
-    The sigmoid over what is 0 or 1 already is theirs.
+    The sigmoid over values that are 0 or 1 is the public code's too.
     """
     losses = []
     for map_BNHW, weight in zip(maps_BNHW, weights, strict=True):

@@ -34,8 +34,8 @@ class PwamConfig:
     """LAVT's pixel-word attention (table IV)."""
 
     heads: int = 1
-    gate: bool = False  # LAVT gates what flows back into its encoder, and its decoder reads what is not gated
-    keep_self_attention: bool = True  # our MSA beside it; alone fits the published 14 M / 13 G
+    gate: bool = False  # LAVT gates the features that return to its encoder; its decoder reads ungated ones
+    keep_self_attention: bool = True  # our MSA in parallel; only this fits the published 14 M / 13 G
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +43,17 @@ class CgformerConfig:
     """CGFormer's grouping decoder (tables V and VI)."""
 
     pyramid_widths: PyramidWidths = (1024, 512, 256, 128)  # at 1/2, 1, 2 and 4 times the patch grid
-    group_tokens: int = 2  # the last is the one that becomes the mask
+    group_tokens: int = 2  # the last becomes the mask
     token_width: int = 512
     dropout: float = 0.1
     upsample_blocks: int = 2  # from 4 times the patch grid to the input's size: 480 for the paper's
-    evaluation_noise: bool = False  # the public code draws in evaluation too; here it takes what draws give on average
+    evaluation_noise: bool = False  # the public code samples in evaluation too; here evaluation takes the expectation
     group_loss: tuple[float, float, float] = (0.001, 0.01, 0.1)  # weights of the groupings' Dice; zeros leave it out
 
     def __post_init__(self) -> None:
         require_field(self.group_tokens >= 2, "decoder.cgformer.group_tokens", "must be 2 or more")
         require_field(0.0 <= self.dropout < 1.0, "decoder.cgformer.dropout", "must be in [0, 1)")
-        require_field(len(self.group_loss) == 3, "decoder.cgformer.group_loss", "needs three weights, one a level")
+        require_field(len(self.group_loss) == 3, "decoder.cgformer.group_loss", "needs three weights, one per level")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class DmmiConfig:
     heads: int = 8
     mlp_width: int = 2048
     dropout: float = 0.1
-    masked_words: float = 0.15  # share hidden from the image-to-text branch; the authors hide one noun of each sentence
+    masked_words: float = 0.15  # ratio hidden from the image-to-text branch; the authors hide one noun per sentence
     reconstruction_loss: float = 0.01
     contrastive_loss: float = 0.01
     temperature: float = 0.05
@@ -77,7 +77,7 @@ class DmmiConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VitdetConfig:
-    """The instance-segmentation framework that BEiT-3 reports, without its boxes (table X)."""
+    """The instance-segmentation framework reported by BEiT-3, without boxes (table X)."""
 
     width: int = 256  # of the pyramid and of the mask branch, as in ViTDet
     convolutions: int = 4  # of the mask branch, as in Mask R-CNN
@@ -90,7 +90,7 @@ class VitdetConfig:
 class SwinConfig:
     """The Swin transformer of CGFormer and DMMI (table VI): base, windows of 12."""
 
-    width: int = 128  # of the first stage; each further one has twice as much
+    width: int = 128  # of the first stage; it doubles with each stage
     depths: tuple[int, ...] = (2, 2, 18, 2)
     heads: tuple[int, ...] = (4, 8, 16, 32)
     window: int = 12
@@ -98,7 +98,7 @@ class SwinConfig:
     drop_path: float = 0.3
 
     def __post_init__(self) -> None:
-        require_field(len(self.depths) == len(self.heads) == 4, "system.swin.depths", "needs four stages, as heads")
+        require_field(len(self.depths) == len(self.heads) == 4, "system.swin.depths", "needs four stages, as do heads")
         for stage, heads in enumerate(self.heads):
             width = self.width * 2**stage
             require_field(
@@ -144,7 +144,7 @@ class SystemConfig:
     vitdet: VitdetConfig = field(default_factory=VitdetConfig)
     stages: tuple[int, ...] = (3, 6, 9, 12)  # of BEiT-3, from the finest map to the coarsest
     pwam_heads: int = 8  # of CGFormer on Swin + BERT; on BEiT-3 it has no PWAM
-    interaction: bool = True  # DMMI's own text-image interaction at BEiT-3's stages too; its cost cell asks for it
+    interaction: bool = True  # DMMI's text-image interaction at BEiT-3's stages too; its cost cell includes it
     swin: SwinConfig = field(default_factory=SwinConfig)
     bert: BertConfig = field(default_factory=BertConfig)
 
@@ -153,7 +153,7 @@ class SystemConfig:
         require_field(self.encoder in get_args(EncoderPair), "system.encoder", f"unknown encoder {self.encoder!r}")
         require_field(len(self.stages) == 4, "system.stages", "needs four")
         dual = self.encoder != "beit3"
-        require_field(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} takes beit3 alone")
+        require_field(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} supports only beit3")
 
 
 @dataclass(frozen=True, kw_only=True)

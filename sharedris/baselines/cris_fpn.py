@@ -1,8 +1,8 @@
 """The FPN of CRIS (Wang et al., CVPR 2022, section 3.2), in the place of ours (table IV).
 
-Three levels of features, the last of them multiplied by the sentence; each level takes in the one above it; all three
-are joined, and two coordinate channels tell every position where it is. Written from the paper and from what its
-authors' code does, which the golden file compares.
+Three levels of features, the last multiplied by the sentence; each level is joined with the one above it; all three are
+concatenated, with two coordinate channels. Written from the paper and the behavior of its authors' code; the golden
+file compares both.
 
 Shapes: B batch, S = V + T joined tokens, W width, G side of the patch grid, C channels of a level, H = W side of a map.
 """
@@ -37,7 +37,7 @@ def with_coordinates(map_BCHW: Tensor) -> Tensor:
 
 
 def resample(map_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the map at another size: averaged down or bilinearly up; the same where it fits already."""
+    """Return the map at another size: averaged down or bilinearly up; unchanged at the same size."""
     if map_BCHW.shape[-2:] == size:
         return map_BCHW
     if map_BCHW.shape[-1] > size[-1]:
@@ -46,7 +46,7 @@ def resample(map_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class CrisNeck(nn.Module):
-    """The neck by itself, at the size of the middle level.
+    """The neck, at the size of the middle level.
 
     Args:
         inputs: channels of the three maps, earliest stage first.
@@ -87,9 +87,9 @@ class CrisNeck(nn.Module):
 class CrisFpn(nn.Module):
     """The neck between our encoder and our decoder: three stages, all at the patch grid.
 
-    The paper says no more than that it was adapted. Assumed, with the cost cell: one multiway W_j a stage, as ours; the
-    text class token is the sentence. The neck makes a map alone, so that the class token and the text of the three
-    stages go on as their mean.
+    The paper states only that it was adapted. Assumed, in line with the cost cell: one multiway W_j per stage, as ours;
+    the text class token is the sentence. The neck makes only a map; class token and text are the mean of the three
+    stages.
     """
 
     def __init__(self, config: ComparedModelConfig) -> None:

@@ -1,11 +1,11 @@
-"""DMMI's decoder (Hu et al., ICCV 2023, sections 3.3 and 3.4): image reads text, and text is remade from the image.
+"""DMMI's decoder (Hu et al., ICCV 2023, sections 3.3 and 3.4): a text-to-image and an image-to-text branch.
 
 The text-to-image branch makes the mask: maps from the coarsest to the finest, with a transformer decoder layer over the
-words between them. The image-to-text branch is there for training alone: it must bring back words that were hidden from
-it out of the image, and one vector of the image must be nearest to its own sentence. Written from the paper and from
-what its authors' code does, which the golden file compares.
+words between them. The image-to-text branch runs only in training: it reconstructs hidden words from the image, and
+makes an image vector that must be nearest to its sentence. Written from the paper and the behavior of its authors'
+code; the golden file compares both.
 
-Shapes: B batch, C width, H = W side of a map, P its pixels, T text tokens, N queries, M what they read.
+Shapes: B batch, C width, H = W side of a map, P its pixels, T text tokens, N queries, M keys.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from sharedris.layers import MultiHeadAttention, merge_heads
 
 
 class Readings(NamedTuple):
-    """What the decoder returns; the last two are made in training alone."""
+    """The decoder's output; the last two exist only in training."""
 
     logits_B2HW: Tensor  # background, foreground
-    text_BTC: Tensor | None  # the words as the image gives them back
+    text_BTC: Tensor | None  # the words as reconstructed from the image
     image_BC: Tensor | None  # one vector of the image
 
 
@@ -43,7 +43,7 @@ class CrossLayer(nn.Module):
     def forward(
         self, tokens_BNC: Tensor, memory_BMC: Tensor, own_B11N: Tensor | None, visible_B11M: Tensor | None
     ) -> Tensor:
-        """Return (B, N, C); the last two arguments are False at padding of the tokens and of what they read."""
+        """Return (B, N, C); the last two arguments are False at padding of the tokens and of the memory."""
         tokens_BNC = self.norms[0](tokens_BNC + self.dropout(self.own(tokens_BNC, own_B11N)))
         key, value = self.other.project_key_value(memory_BMC)
         read = self.other.attend(self.other.project_query(tokens_BNC), key, value, visible_B11M)
@@ -53,7 +53,7 @@ class CrossLayer(nn.Module):
 
 
 class ImageToText(nn.Module):
-    """The branch that trains alone: words from the image, and the image's own vector."""
+    """The branch that runs only in training: words from the image, and a vector of the image."""
 
     def __init__(self, options: DmmiConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class ImageToText(nn.Module):
         self.align = nn.Linear(width, width)
 
     def words(self, text_BTC: Tensor, map_BCHW: Tensor, visible_B11T: Tensor | None) -> Tensor:
-        """Return the words, some of which were hidden, as the map gives them back, (B, T, C)."""
+        """Return the words as reconstructed from the map, (B, T, C); some of the given ones are hidden."""
         return self.layer(text_BTC, self.pixels(map_BCHW).flatten(2).transpose(1, 2), visible_B11T, None)
 
     def vector(self, maps: list[Tensor]) -> Tensor:
@@ -76,7 +76,7 @@ class ImageToText(nn.Module):
 
 
 class DmmiDecoder(nn.Module):
-    """The decoder by itself, over four maps and the words; inside, pixels are as wide as the words."""
+    """The decoder over four maps and the words; inside, pixels have the width of the words."""
 
     def __init__(self, options: DmmiConfig) -> None:
         super().__init__()
@@ -94,12 +94,12 @@ class DmmiDecoder(nn.Module):
     def forward(
         self, maps: list[Tensor], text_BTC: Tensor, hidden_BTC: Tensor | None, visible_B11T: Tensor | None
     ) -> Readings:
-        """Return the two logits of each pixel, at the finest map's side, and what the image-to-text branch says.
+        """Return the two logits of each pixel, at the finest map's side, and the output of the image-to-text branch.
 
         Args:
             maps: from the coarsest to the finest.
             text_BTC: the words.
-            hidden_BTC: the words with some of them hidden; None leaves the image-to-text branch out.
+            hidden_BTC: the words with some of them hidden; None skips the image-to-text branch.
             visible_B11T: False at padding; None when nothing is padded.
         """
         joined = [self.joins[0](join_finer(maps[0], maps[1]))]

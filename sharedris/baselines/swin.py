@@ -1,7 +1,7 @@
-"""The Swin transformer (Liu et al., ICCV 2021), with a place after each stage where text comes in.
+"""The Swin transformer (Liu et al., ICCV 2021), in stages between which the dual encoder fuses text.
 
-CGFormer and DMMI have it from LAVT: what the pixels make of the words goes to the decoder as the stage's map, and back
-to the pixels. Parameters carry the names of Hugging Face's `SwinModel` once `bert_swin_weights.py` has translated them.
+CGFormer and DMMI use it as LAVT does. `bert_swin_weights.py` translates the parameter names of Hugging Face's
+`SwinModel`.
 
 Shapes: B batch, H x W positions of a stage, P = H W, C its channels, N positions of a window, K windows, h heads.
 """
@@ -19,15 +19,15 @@ from torch.utils.checkpoint import checkpoint
 
 from sharedris.baselines.config import SwinConfig
 from sharedris.baselines.pyramid import side_of
-from sharedris.layers import Mlp, initialise_linear, merge_heads, sample_keep, split_heads
+from sharedris.layers import Mlp, initialize_linear, merge_heads, sample_keep, split_heads
 
 MLP_RATIO = 4
 APART = -100.0
-"""Added to the score of two positions that a cyclic shift has brought together; as the authors have it."""
+"""Added to the score of two positions that only the cyclic shift made neighbors, as in the authors' code."""
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows, with a learnt bias for each offset of two positions and each head."""
+    """Attention within windows, with a learned bias for each offset of two positions and each head."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class WindowAttention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.offset_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.offset_bias, std=0.02)
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, windows_KNC: Tensor, offsets_NN: Tensor, apart_KNN: Tensor | None) -> Tensor:
         """Return (K, N, C); `offsets_NN` are rows of the bias table, `apart_KNN` holds 0 or `APART` for one image."""
@@ -94,7 +94,7 @@ class SwinBlock(nn.Module):
 
 @functools.lru_cache(maxsize=32)
 def apart_after_shift(side: int, window: int, shift: int) -> np.ndarray:
-    """Return `APART` for two positions of a window that the shift alone made neighbours, else 0, (K, N, N)."""
+    """Return `APART` for two positions of a window that only the shift made neighbors, else 0, (K, N, N)."""
     place = np.arange(side)
     part = (place >= side - window).astype(np.int64) + (place >= side - shift)
     region_HW = 3 * part[:, None] + part
@@ -112,7 +112,7 @@ def offset_rows(window: int) -> np.ndarray:
 
 
 class Merge(nn.Module):
-    """Each 2x2 neighbours become one position of twice the channels."""
+    """Each 2x2 neighbors become one position with twice the channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Merge(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks of one resolution, and what makes the next one of it."""
+    """Blocks of one resolution, and the reduction to the next one."""
 
     def __init__(self, config: SwinConfig, index: int, rates: list[float], *, merges: bool) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class SwinStage(nn.Module):
 
 
 class Swin(nn.Module):
-    """The transformer's parts; the dual encoder runs its stages and what stands between them."""
+    """The transformer's parts; the dual encoder runs the stages with the fusion between them."""
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Swin(nn.Module):
         return self.patch_norm(self.patches(image_BCHW).flatten(2).transpose(1, 2))
 
     def run_blocks(self, index: int, pixels_BPC: Tensor, *, recompute: bool) -> Tensor:
-        """Return a stage's pixels before they are merged, (B, P, C); `recompute` keeps less for the backward pass."""
+        """Return a stage's pixels before they are merged, (B, P, C); `recompute` saves memory in the backward pass."""
         side = side_of(pixels_BPC)
         offsets_NN = torch.from_numpy(offset_rows(self.config.window)).to(pixels_BPC.device)
         for block in self.stages[index].blocks:  # type: ignore[union-attr] # a ModuleList

@@ -44,7 +44,7 @@ def encoder(golden: dict[str, Tensor], tmp_path: Path) -> Encoder:
 
 def run(encoder: Encoder, golden: dict[str, Tensor]) -> list[Tensor]:
     outputs = encoder(golden["input.images"], golden["input.tokens"], golden["input.padding"])
-    return [*(streams.joined() for streams in outputs), encoder.normalise(outputs[-1]).joined()]
+    return [*(streams.joined() for streams in outputs), encoder.normalize(outputs[-1]).joined()]
 
 
 @pytest.mark.parametrize("explicit", [False, True])

@@ -162,7 +162,7 @@ def test_pixels_are_normalised() -> None:
 def test_bad_images_are_refused(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:3000])
-    with pytest.raises(InputError, match="no image that Pillow reads"):
+    with pytest.raises(InputError, match="not an image that Pillow reads"):
         open_image(tmp_path / "text.jpg")
     with pytest.raises(InputError, match="cannot be decoded"):
         open_image(tmp_path / "cut.png")

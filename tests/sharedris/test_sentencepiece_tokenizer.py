@@ -16,7 +16,7 @@ from sharedris.scales import tiny
 from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer, train_tokenizer
 from sharedris.tokenizers import require_fit
 
-SENTENCES = [f"the {size} {colour} {shape}" for size in ("small", "large") for colour in ("red", "green", "blue")
+SENTENCES = [f"the {size} {color} {shape}" for size in ("small", "large") for color in ("red", "green", "blue")
              for shape in ("circle", "square", "triangle")]  # fmt: skip
 
 
