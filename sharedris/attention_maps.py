@@ -48,7 +48,7 @@ def forward_with_attention(
         }
         logits_BHW = model(image_BCHW, token_ids_BT, padding_BT)
     maps = {name: torch.stack([row[0] for row in recorded]).mean(dim=0) for name, recorded in rows.items()}
-    return logits_BHW, {name: map_BP.unflatten(1, (grid, grid)) for name, map_BP in maps.items()}
+    return logits_BHW, {name: torch.unflatten(map_BP, 1, (grid, grid)) for name, map_BP in maps.items()}
 
 
 @contextmanager

@@ -156,7 +156,8 @@ class ModelConfig:
     @property
     def logits_size(self) -> int:
         """Side of the logit map: at the paper's scale 120, a quarter of the input."""
-        return self.encoder.grid * 2**self.head.upsample_blocks
+        scale: int = 2**self.head.upsample_blocks
+        return self.encoder.grid * scale
 
     @property
     def vocabulary_size(self) -> int:

@@ -111,22 +111,28 @@ def linear(tokens: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
         return functional.linear(tokens, weight_OI, bias_O)
     if torch.is_grad_enabled() and (tokens.requires_grad or weight_OI.requires_grad):
         # Rows in two dimensions: the layer's output may then be changed in place, which autograd forbids for a view.
-        rows_NO = _OneDnnLinear.apply(tokens.reshape(-1, tokens.shape[-1]), weight_OI, bias_O)
+        rows_NI = tokens.reshape(-1, tokens.shape[-1])
+        rows_NO: Tensor = _OneDnnLinear.apply(rows_NI, weight_OI, bias_O)  # type: ignore[no-untyped-call] # of torch
         return rows_NO.view(*tokens.shape[:-1], -1)
     return product(tokens, weight_OI, bias_O)
 
 
 def large_on_cpu(operand: Tensor, multiplications: int) -> bool:
     """Return whether a product is on the CPU and large enough for oneDNN; False in traced and compiled models."""
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if _is_traced():
         return False  # checked first: a traced shape is not a plain number
     return (
         operand.device.type == "cpu"
         and operand.dtype in (torch.float32, torch.bfloat16)
         and multiplications >= SMALLEST_PRODUCT
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call] # torch has no types for it
         and bool(torch.backends.mkldnn.enabled)
     )
+
+
+def _is_traced() -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call] # torch has no types for it
+    return tracing or torch.compiler.is_compiling()
 
 
 def _by_onednn(tokens: Tensor, weight_OI: Tensor) -> bool:
@@ -143,7 +149,7 @@ def _cast_costs_more(tokens: Tensor, weight_OI: Tensor) -> bool:
 
     A layer over one row per sample, as in the mask head, is cast as torch does: earlier scores of bf16 stay the same.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_compiling() or tokens.device.type != "cpu" or tokens.ndim < 3:
+    if _is_traced() or tokens.device.type != "cpu" or tokens.ndim < 3:
         return False
     rows = tokens.numel() // tokens.shape[-1]
     return torch.is_autocast_enabled("cpu") and weight_OI.dtype == torch.float32 and rows < FEWEST_ROWS_TO_CAST
@@ -152,7 +158,9 @@ def _cast_costs_more(tokens: Tensor, weight_OI: Tensor) -> bool:
 def product(rows: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return rows weight^T + bias of float32 by oneDNN, without a gradient; check `large_on_cpu` first."""
     # Contiguous operands only: for others oneDNN falls back to code that is slower by orders of magnitude.
-    return torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight_OI.contiguous(), bias_O, "none", [], "")
+    operands = rows.contiguous(), weight_OI.contiguous(), bias_O
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(*operands, "none", [], "")
+    return output
 
 
 class _OneDnnLinear(torch.autograd.Function):

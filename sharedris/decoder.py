@@ -87,7 +87,7 @@ class MaskHead(nn.Module):
 
     def forward(self, tokens_BSW: Tensor, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W), of the joined tokens."""
-        patches_BGGC = tokens_BSW[:, 1:visual_tokens].unflatten(1, (self.grid, self.grid))
+        patches_BGGC = torch.unflatten(tokens_BSW[:, 1:visual_tokens], 1, (self.grid, self.grid))
         # Tokens are channels-last already: the permuted view has the layout in which convolutions are fastest.
         map_BCHW = self.out(self.blocks(patches_BGGC.permute(0, 3, 1, 2)))
         text_class_BC = self.class_token(tokens_BSW[:, visual_tokens])

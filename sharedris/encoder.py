@@ -98,7 +98,7 @@ class Branch(nn.Module):
 
     def project(self, tokens_BND: Tensor) -> Tensor:
         """Return queries, keys and values, (B, N, 3, H, d), by one matrix product."""
-        return self.qkv(self.attention_norm(tokens_BND)).unflatten(-1, (3, self.heads, -1))
+        return torch.unflatten(self.qkv(self.attention_norm(tokens_BND)), -1, (3, self.heads, -1))
 
     def attention_output(self, tokens_BND: Tensor, attended_BND: Tensor, keep_B11: Tensor | None) -> Tensor:
         """Return tokens + out(LN(attended)), the rest of equation 4."""

@@ -27,7 +27,8 @@ class NoFpn(nn.Module):
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
         """Return the joined tokens, (B, S, W)."""
-        return self.projection(outputs[-1])
+        tokens_BSW: Tensor = self.projection(outputs[-1])
+        return tokens_BSW
 
 
 class SharedFpn(nn.Module):
@@ -55,7 +56,8 @@ class SharedFpn(nn.Module):
         for stage, projection, fusion in zip(self.stages, self.projections, self.fusions, strict=True):
             visual_tokens = outputs[stage].visual_BVD.shape[1]
             fused.append(fusion(projection(outputs[stage]), visible_B11S, visual_tokens))
-        return self.out(torch.cat(fused, dim=-1))
+        tokens_BSW: Tensor = self.out(torch.cat(fused, dim=-1))
+        return tokens_BSW
 
     def class_token_attentions(self) -> list[ClassTokenAttention]:
         """Return those of all stages."""

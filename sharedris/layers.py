@@ -39,7 +39,7 @@ class ExplicitAttention(nn.Module):
 
 def attention_weights(query_BHNd: Tensor, key_BHMd: Tensor, visible_B11M: Tensor | None) -> Tensor:
     """Return softmax(query key^T / sqrt(d)) over the visible keys, (B, H, N, M)."""
-    scores_BHNM = (query_BHNd * query_BHNd.shape[-1] ** -0.5) @ key_BHMd.transpose(-2, -1)
+    scores_BHNM: Tensor = (query_BHNd * query_BHNd.shape[-1] ** -0.5) @ key_BHMd.transpose(-2, -1)
     if visible_B11M is not None:
         scores_BHNM = scores_BHNM.masked_fill(~visible_B11M, float("-inf"))
     return scores_BHNM.softmax(dim=-1)
@@ -65,7 +65,7 @@ def explicit_attention(model: nn.Module) -> Iterator[nn.Module]:
 
 def split_heads(tokens_BND: Tensor, heads: int) -> Tensor:
     """Return (B, N, H * d) as (B, H, N, d), without a copy."""
-    return tokens_BND.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return torch.unflatten(tokens_BND, -1, (heads, -1)).transpose(1, 2)
 
 
 def merge_heads(tokens_BHNd: Tensor) -> Tensor:
@@ -87,7 +87,8 @@ class MultiHeadAttention(nn.Module):
     def forward(self, tokens_BND: Tensor, visible_B11N: Tensor | None = None) -> Tensor:
         """Return self-attention over the tokens, (B, N, D)."""
         query, key, value = (split_heads(part, self.heads) for part in self.qkv(tokens_BND).chunk(3, dim=-1))
-        return self.out(merge_heads(self.attend(query, key, value, visible_B11N)))
+        attended_BND: Tensor = self.out(merge_heads(self.attend(query, key, value, visible_B11N)))
+        return attended_BND
 
     def project_query(self, tokens_BND: Tensor) -> Tensor:
         """Return only the queries, (B, H, N, d)."""
@@ -126,7 +127,8 @@ class Mlp(nn.Module):
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         """Return (B, N, D)."""
-        return self.fc2(functional.gelu(self.fc1(tokens_BND)))
+        output_BND: Tensor = self.fc2(functional.gelu(self.fc1(tokens_BND)))
+        return output_BND
 
 
 def sample_keep(tokens_BND: Tensor, drop_path: float) -> Tensor:

@@ -45,7 +45,8 @@ class SharedRis(nn.Module):
         visual_tokens = outputs[-1].visual_BVD.shape[1]
         visible_B11S = visible_keys(padding_BT, visual_tokens)
         tokens_BSW = self.decoder(self.fpn(outputs, visible_B11S), visible_B11S, visual_tokens)
-        return self.head(tokens_BSW, visual_tokens).float()
+        logits_BHW: Tensor = self.head(tokens_BSW, visual_tokens)
+        return logits_BHW.float()
 
     def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the loss that a compared decoder adds to equation 12 for the last forward pass in training.

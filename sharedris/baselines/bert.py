@@ -29,7 +29,8 @@ class BertLayer(nn.Module):
         """Return (B, T, D)."""
         attended_BTD = self.dropout(self.attention(tokens_BTD, visible_B11T))
         tokens_BTD = self.attention_norm(tokens_BTD + attended_BTD)
-        return self.mlp_norm(tokens_BTD + self.dropout(self.fc2(functional.gelu(self.fc1(tokens_BTD)))))
+        output_BTD: Tensor = self.mlp_norm(tokens_BTD + self.dropout(self.fc2(functional.gelu(self.fc1(tokens_BTD)))))
+        return output_BTD
 
 
 class Bert(nn.Module):
@@ -48,7 +49,7 @@ class Bert(nn.Module):
 
     def forward(self, token_ids_BT: Tensor, padding_BT: Tensor | None) -> Tensor:
         """Return the last layer's features, (B, T, D); those at padding are undefined."""
-        tokens_BTD = self.words(token_ids_BT) + self.positions[: token_ids_BT.shape[1]] + self.sentences[0]
+        tokens_BTD: Tensor = self.words(token_ids_BT) + self.positions[: token_ids_BT.shape[1]] + self.sentences[0]
         tokens_BTD = self.dropout(self.norm(tokens_BTD))
         visible_B11T = None if padding_BT is None else ~padding_BT[:, None, None, :]
         for layer in self.layers:

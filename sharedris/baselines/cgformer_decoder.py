@@ -66,7 +66,8 @@ class SentenceReader(nn.Module):
             scores_B1T = scores_B1T.masked_fill(~visible_B1T, float("-inf"))
         read_B1C = self.dropout(scores_B1T.softmax(dim=-1)) @ self.value(text_BTD)
         last_B1C = last_B1C + self.dropout(self.out(read_B1C))
-        return self.mlp(self.mlp_norm(torch.cat([tokens_BNC[:, :-1], last_B1C], dim=1)))
+        output_BNC: Tensor = self.mlp(self.mlp_norm(torch.cat([tokens_BNC[:, :-1], last_B1C], dim=1)))
+        return output_BNC
 
 
 class GroupingAttention(nn.Module):
@@ -156,7 +157,7 @@ class CgformerDecoder(nn.Module):
                 tokens_BNC = self.readers[level - 1](tokens_BNC, text_BTD, visible_B1T)
             pixels_BPC = map_BCHW.flatten(2).transpose(1, 2) + self.positions[level]
             tokens_BNC, groups_BNP = self.groupings[min(level, 1)](tokens_BNC, pixels_BPC)
-            groups.append(groups_BNP.unflatten(2, map_BCHW.shape[-2:]))
+            groups.append(torch.unflatten(groups_BNP, 2, map_BCHW.shape[-2:]))
         filter_BC = self.filter(tokens_BNC[:, -1])
         map_BCHW = self.out(self.blocks(map_BCHW))
         logits_BHW = torch.einsum("bchw,bc->bhw", map_BCHW, filter_BC[:, :-1].to(map_BCHW.dtype))

@@ -210,7 +210,8 @@ class ComparedModelConfig(ModelConfig):
         """Side of the logit map: at the paper's scale 120, a quarter of the input, and 480 for CGFormer."""
         kind = self.decoder.kind if self.system.kind == "shared_ris" else self.system.kind
         if kind == "cgformer":
-            return self.finest_grid * 2**self.decoder.cgformer.upsample_blocks
+            scale: int = 2**self.decoder.cgformer.upsample_blocks
+            return self.finest_grid * scale
         return self.finest_grid if kind in {"dmmi", "vitdet"} else super().logits_size
 
     @property

@@ -81,7 +81,8 @@ class CrisNeck(nn.Module):
         middle = self.middle_join(torch.cat([self.middle_in(middle_BCHW), resample(high, size)], dim=1))
         low = self.low_join(torch.cat([resample(self.low_in(low_BCHW), size), middle], dim=1))
         levels = [self.low_out(low), self.middle_out(middle), resample(self.high_out(high), size)]
-        return self.out(self.place(with_coordinates(self.join(torch.cat(levels, dim=1)))))
+        map_BCHW: Tensor = self.out(self.place(with_coordinates(self.join(torch.cat(levels, dim=1)))))
+        return map_BCHW
 
 
 class CrisFpn(nn.Module):
@@ -113,4 +114,4 @@ class CrisFpn(nn.Module):
         return torch.cat([tokens_BSW[:, :1], patches_BPW, tokens_BSW[:, visual_tokens:]], dim=1)
 
     def _map(self, patches_BPW: Tensor) -> Tensor:
-        return patches_BPW.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        return torch.unflatten(patches_BPW, 1, (self.grid, self.grid)).permute(0, 3, 1, 2)

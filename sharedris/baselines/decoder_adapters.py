@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.baselines.cgformer_decoder import CgformerDecoder, group_loss
+from sharedris.baselines.cgformer_decoder import CgformerDecoder, Grouping, group_loss
 from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, DmmiConfig
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
@@ -31,7 +31,7 @@ def split_tokens(
     tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int, grid: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the patches as a map, (B, W, G, G), the text tokens, (B, T, W), and which are visible, (B, 1, 1, T)."""
-    map_BWGG = tokens_BSW[:, 1:visual_tokens].unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+    map_BWGG = torch.unflatten(tokens_BSW[:, 1:visual_tokens], 1, (grid, grid)).permute(0, 3, 1, 2)
     visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
     return map_BWGG, tokens_BSW[:, visual_tokens:], visible_B11T
 
@@ -48,7 +48,7 @@ class CgformerMask(AuxiliaryLoss):
     def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
         """Return logits, (B, H, W)."""
         visible_B1T = None if visible_B11T is None else visible_B11T[:, 0]
-        grouping = self.decoder(maps, text_BTD, visible_B1T)
+        grouping: Grouping = self.decoder(maps, text_BTD, visible_B1T)
         self._groups = grouping.maps_BNHW if self.training and any(self.weights) else None
         return grouping.logits_BHW
 
@@ -79,7 +79,7 @@ class DmmiMask(AuxiliaryLoss):
         """Return logits, (B, H, W): foreground minus background, whose sigmoid equals the authors' softmax."""
         text_BTC = self.text_in(text_BTD)
         if not self.training:
-            readings = self.decoder(maps, text_BTC, None, visible_B11T)
+            readings: Readings = self.decoder(maps, text_BTC, None, visible_B11T)
         else:
             used_BT = used_positions(text_BTC, visible_B11T)
             drawn_BT = torch.rand(used_BT.shape, device=text_BTC.device) < self.options.masked_words
@@ -148,7 +148,8 @@ class AdaptedDecoder(AuxiliaryLoss):
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W)."""
         map_BWGG, text_BTW, visible_B11T = split_tokens(tokens_BSW, visible_B11S, visual_tokens, self.grid)
-        return self.mask(self.pyramid(map_BWGG), text_BTW, visible_B11T)
+        logits_BHW: Tensor = self.mask(self.pyramid(map_BWGG), text_BTW, visible_B11T)
+        return logits_BHW
 
     def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the decoder's loss."""

@@ -49,7 +49,8 @@ class CrossLayer(nn.Module):
         read = self.other.attend(self.other.project_query(tokens_BNC), key, value, visible_B11M)
         tokens_BNC = self.norms[1](tokens_BNC + self.dropout(self.other.out(merge_heads(read))))
         hidden_BNF = self.dropout(functional.relu(self.fc1(tokens_BNC)))
-        return self.norms[2](tokens_BNC + self.dropout(self.fc2(hidden_BNF)))
+        output_BNC: Tensor = self.norms[2](tokens_BNC + self.dropout(self.fc2(hidden_BNF)))
+        return output_BNC
 
 
 class ImageToText(nn.Module):
@@ -65,7 +66,8 @@ class ImageToText(nn.Module):
 
     def words(self, text_BTC: Tensor, map_BCHW: Tensor, visible_B11T: Tensor | None) -> Tensor:
         """Return the words as reconstructed from the map, (B, T, C); some of the given ones are hidden."""
-        return self.layer(text_BTC, self.pixels(map_BCHW).flatten(2).transpose(1, 2), visible_B11T, None)
+        words_BTC: Tensor = self.layer(text_BTC, self.pixels(map_BCHW).flatten(2).transpose(1, 2), visible_B11T, None)
+        return words_BTC
 
     def vector(self, maps: list[Tensor]) -> Tensor:
         """Return one vector, (B, C), from the three maps, coarsest first."""
@@ -113,5 +115,5 @@ class DmmiDecoder(nn.Module):
 
     @staticmethod
     def _read(layer: nn.Module, map_BCHW: Tensor, text_BTC: Tensor, visible_B11T: Tensor | None) -> Tensor:
-        pixels_BPC = layer(map_BCHW.flatten(2).transpose(1, 2), text_BTC, None, visible_B11T)
-        return pixels_BPC.transpose(1, 2).unflatten(2, map_BCHW.shape[-2:])
+        pixels_BPC: Tensor = layer(map_BCHW.flatten(2).transpose(1, 2), text_BTC, None, visible_B11T)
+        return torch.unflatten(pixels_BPC.transpose(1, 2), 2, map_BCHW.shape[-2:])

@@ -33,9 +33,9 @@ class PixelToWordAttention(nn.Module):
         """Return attention weights, (B, P, T)."""
         side = side_of(pixels_BPC)
         inner_BPI = normalize_pixels(self.squeeze(pixels_BPC))
-        queries_BCHW = self.look(inner_BPI.transpose(1, 2).unflatten(2, (side, side)))
+        queries_BCHW = self.look(torch.unflatten(inner_BPI.transpose(1, 2), 2, (side, side)))
         query_BPC = functional.instance_norm(queries_BCHW).flatten(2).transpose(1, 2)
-        scores_BPT = query_BPC @ self.key(words_BTD).transpose(1, 2) * pixels_BPC.shape[-1] ** -0.5
+        scores_BPT: Tensor = query_BPC @ self.key(words_BTD).transpose(1, 2) * pixels_BPC.shape[-1] ** -0.5
         if visible_B1T is not None:
             scores_BPT = scores_BPT.masked_fill(~visible_B1T, float("-inf"))
         return scores_BPT.softmax(dim=-1)
@@ -59,7 +59,8 @@ class WordToPixelAttention(nn.Module):
         phrases_BIT = functional.pad(inner_BIT, (self.before, self.after), mode="replicate")
         query_BTD = self.look(phrases_BIT).transpose(1, 2)
         key_BPD = normalize_pixels(self.key(pixels_BPC))
-        return (query_BTD @ key_BPD.transpose(1, 2) * self.scale).softmax(dim=-1)
+        scores_BTP: Tensor = query_BTD @ key_BPD.transpose(1, 2) * self.scale
+        return scores_BTP.softmax(dim=-1)
 
 
 class DmmiInteraction(nn.Module):

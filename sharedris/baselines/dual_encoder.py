@@ -9,6 +9,7 @@ Shapes: B batch, P pixels of a stage, C their channels, T text tokens, D their w
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sharedris.baselines.bert import Bert
@@ -41,7 +42,9 @@ class StageInteraction(nn.Module):
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the features shared by pixels and words, (B, P, C), and the words, (B, T, D)."""
-        return self.interaction(pixels_BPC, words_BTD, None if visible_B11T is None else visible_B11T[:, 0])
+        visible_B1T = None if visible_B11T is None else visible_B11T[:, 0]
+        fused: tuple[Tensor, Tensor] = self.interaction(pixels_BPC, words_BTD, visible_B1T)
+        return fused
 
 
 def stage_fusion(config: ComparedModelConfig, width: int, text_width: int) -> nn.Module:
@@ -101,4 +104,4 @@ def closed_gates(widths: tuple[int, ...]) -> nn.ModuleList:
 def as_map(tokens_BPC: Tensor) -> Tensor:
     """Return the tokens of a square map as one, (B, C, H, W)."""
     side = side_of(tokens_BPC)
-    return tokens_BPC.transpose(1, 2).unflatten(2, (side, side))
+    return torch.unflatten(tokens_BPC.transpose(1, 2), 2, (side, side))

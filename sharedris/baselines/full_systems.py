@@ -112,7 +112,8 @@ class FullDecoder(AuxiliaryLoss):
     def forward(self, read: MapsAndWords, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W)."""
         visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
-        return self.mask(read.maps, read.words_BTD, visible_B11T)
+        logits_BHW: Tensor = self.mask(read.maps, read.words_BTD, visible_B11T)
+        return logits_BHW
 
     def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the decoder's loss."""

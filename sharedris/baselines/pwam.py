@@ -77,7 +77,8 @@ class LanguageGate(nn.Module):
 
     def forward(self, common_BPC: Tensor) -> Tensor:
         """Return (B, P, C)."""
-        return self.open(functional.relu(self.squeeze(common_BPC))).tanh() * common_BPC
+        gate_BPC: Tensor = self.open(functional.relu(self.squeeze(common_BPC))).tanh()
+        return gate_BPC * common_BPC
 
 
 class PwamFusion(Fusion):

@@ -43,9 +43,10 @@ class WindowAttention(nn.Module):
         scores_KhNN = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         scores_KhNN = scores_KhNN + self.offset_bias[offsets_NN].permute(2, 0, 1)
         if apart_KNN is not None:
-            by_image = scores_KhNN.unflatten(0, (-1, len(apart_KNN))) + apart_KNN[None, :, None]
+            by_image = torch.unflatten(scores_KhNN, 0, (-1, len(apart_KNN))) + apart_KNN[None, :, None]
             scores_KhNN = by_image.flatten(0, 1)
-        return self.out(merge_heads(scores_KhNN.softmax(dim=-1) @ value))
+        attended_KNC: Tensor = self.out(merge_heads(scores_KhNN.softmax(dim=-1) @ value))
+        return attended_KNC
 
 
 class SwinBlock(nn.Module):
@@ -65,7 +66,7 @@ class SwinBlock(nn.Module):
 
     def _attend(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor) -> Tensor:
         rest = -side % self.window
-        map_BHWC = functional.pad(pixels_BPC.unflatten(1, (side, side)), (0, 0, 0, rest, 0, rest))
+        map_BHWC = functional.pad(torch.unflatten(pixels_BPC, 1, (side, side)), (0, 0, 0, rest, 0, rest))
         apart = None
         if self.shift:
             map_BHWC = torch.roll(map_BHWC, (-self.shift, -self.shift), dims=(1, 2))
@@ -77,13 +78,13 @@ class SwinBlock(nn.Module):
 
     def _cut(self, map_BHWC: Tensor) -> Tensor:
         """Return the map's windows, (K, N, C), those of one image after another."""
-        rows = map_BHWC.unflatten(1, (-1, self.window)).unflatten(3, (-1, self.window))
+        rows = torch.unflatten(torch.unflatten(map_BHWC, 1, (-1, self.window)), 3, (-1, self.window))
         return rows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
     def _join(self, windows_KNC: Tensor, side: int) -> Tensor:
         """Return the map, (B, H, W, C), of windows that `_cut` made."""
         across = side // self.window
-        grid = windows_KNC.unflatten(0, (-1, across, across)).unflatten(3, (self.window, self.window))
+        grid = torch.unflatten(torch.unflatten(windows_KNC, 0, (-1, across, across)), 3, (self.window, self.window))
         return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def _keep(self, update_BPC: Tensor) -> Tensor:
@@ -108,7 +109,8 @@ def offset_rows(window: int) -> np.ndarray:
     """Return the row of the bias table for each two positions of a window, (N, N)."""
     y, x = np.divmod(np.arange(window**2), window)
     down, right = y[:, None] - y + window - 1, x[:, None] - x + window - 1
-    return down * (2 * window - 1) + right
+    rows_NN: np.ndarray = down * (2 * window - 1) + right
+    return rows_NN
 
 
 class Merge(nn.Module):
@@ -122,9 +124,10 @@ class Merge(nn.Module):
     def forward(self, pixels_BPC: Tensor, side: int) -> Tensor:
         """Return (B, P / 4, 2 C); an odd side is padded by zeros."""
         odd = side % 2
-        map_BHWC = functional.pad(pixels_BPC.unflatten(1, (side, side)), (0, 0, 0, odd, 0, odd))
+        map_BHWC = functional.pad(torch.unflatten(pixels_BPC, 1, (side, side)), (0, 0, 0, odd, 0, odd))
         quarters = [map_BHWC[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduce(self.norm(torch.cat(quarters, dim=-1).flatten(1, 2)))
+        merged_BPC: Tensor = self.reduce(self.norm(torch.cat(quarters, dim=-1).flatten(1, 2)))
+        return merged_BPC
 
 
 class SwinStage(nn.Module):
@@ -159,7 +162,8 @@ class Swin(nn.Module):
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
         """Return the patches, (B, P, C)."""
-        return self.patch_norm(self.patches(image_BCHW).flatten(2).transpose(1, 2))
+        pixels_BPC: Tensor = self.patch_norm(self.patches(image_BCHW).flatten(2).transpose(1, 2))
+        return pixels_BPC
 
     def run_blocks(self, index: int, pixels_BPC: Tensor, *, recompute: bool) -> Tensor:
         """Return a stage's pixels before they are merged, (B, P, C); `recompute` saves memory in the backward pass."""

@@ -66,7 +66,7 @@ class SimplePyramid(nn.Module):
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> list[Tensor]:
         """Return the maps from the coarsest to the finest, each (B, C, H, W)."""
         patches_BPD = outputs[-1].visual_BVD[:, 1:]
-        map_BDGG = patches_BPD.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        map_BDGG = torch.unflatten(patches_BPD, 1, (self.grid, self.grid)).permute(0, 3, 1, 2)
         return [made(map_BDGG) for made in self.levels]
 
 
@@ -99,7 +99,7 @@ class TwoWayMask(nn.Module):
             for map_BCHW in maps
         ]
         map_BCHW = self.convolutions(torch.stack(resized).sum(dim=0))
-        logits_B2HW = self.classes(functional.relu(self.enlarge(map_BCHW)))
+        logits_B2HW: Tensor = self.classes(functional.relu(self.enlarge(map_BCHW)))
         return logits_B2HW[:, 1] - logits_B2HW[:, 0]
 
 
