@@ -43,9 +43,13 @@ from pipeline.provenance import collect
 from pipeline.recipes import default_run
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.step import train_step
-from sharedris.config import SCALES, LossConfig, ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
+from sharedris.config import LossConfig
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.loss import segmentation_loss
-from sharedris.model import SharedRis, build_model
+from sharedris.model import SharedRis
+from sharedris.scales import SCALES
 from sweeps.registry import SWEEPS
 from sweeps.spec import Row, cells_of
 
@@ -58,7 +62,7 @@ DRAWS = 1
 """Seed of what is drawn in the two passes that a loss is taken from."""
 
 
-def models(scale: str) -> dict[str, ModelConfig]:
+def models(scale: str) -> dict[str, ComparedModelConfig]:
     """Return the distinct models of the four tables, ours first."""
     tables: dict[str, tuple[Row, ...]] = {name: SWEEPS["all"].tables[name] for name in TABLES}
     sweep = replace(SWEEPS["all"], tables=tables)
@@ -67,12 +71,13 @@ def models(scale: str) -> dict[str, ModelConfig]:
     return {OURS: found.pop(OURS), **found}
 
 
-def measure(config: ModelConfig, prepared: str, split: str, repeats: int) -> dict[str, Any]:
+def measure(config: ComparedModelConfig, prepared: str, split: str, repeats: int) -> dict[str, Any]:
     """Return seconds and memory of a forward pass and of an optimisation step, and the loss before and after it."""
     torch.manual_seed(0)
     encoder = config.encoder
     dataset = ReferDataset(prepared, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens)
     model = build_model(config)
+    use_cpu_kernels(model)
     one, two = collate([dataset[0]]), collate([dataset[0], dataset[len(dataset) // 2]])
     return {**_measure_forward(model, one, repeats), **_measure_step(model, two)}
 
@@ -114,7 +119,7 @@ def _measure_step(model: SharedRis, batch: Batch) -> dict[str, Any]:
 @torch.no_grad()
 def _loss(model: SharedRis, batch: Batch, weights: LossConfig) -> float:
     loss = segmentation_loss(_logits(model, batch), batch.mask_BHW, weights).total
-    own = model.take_own_loss(batch.mask_BHW)
+    own = model.pop_auxiliary_loss(batch.mask_BHW)
     return float(loss if own is None else loss + own)
 
 
@@ -128,7 +133,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def _row(name: str, config: ModelConfig, values: dict[str, Any], ours: dict[str, Any]) -> str:
+def _row(name: str, config: ComparedModelConfig, values: dict[str, Any], ours: dict[str, Any]) -> str:
     costs = measure_cost(config)
     million_params, gmacs = sum(cost.million_params for cost in costs), sum(cost.gmacs for cost in costs)
     forward, step = values["forward_cpu_seconds"], values["step_cpu_seconds"]

@@ -31,10 +31,13 @@ from torch import Tensor, nn
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import peak_memory_mib
 from sharedris.beit3 import official_names
-from sharedris.config import LossConfig, base
+from sharedris.build import build_model
+from sharedris.config import LossConfig
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.encoder import Encoder
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model, trim_padding
+from sharedris.model import trim_padding
+from sharedris.scales import base
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = time.perf_counter
@@ -92,6 +95,7 @@ def build_theirs() -> nn.Module:
 def build_ours(theirs: nn.Module | None = None) -> Encoder:
     """Return our encoder, with torchscale's weights."""
     encoder = Encoder(CONFIG, final_norm=True)
+    use_cpu_kernels(encoder)
     for layer in encoder.layers:
         layer.drop_path = 0.0  # type: ignore[assignment]
     if theirs is not None:
@@ -119,7 +123,7 @@ def run_theirs(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor
 def run_ours(encoder: Encoder, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Return our output for the same inputs; columns that no sample uses are left out, as the model does."""
     image, token_ids, padding = batch
-    return encoder.normalise(encoder(image, *trim_padding(token_ids, padding))[-1]).joined()
+    return encoder.normalize(encoder(image, *trim_padding(token_ids, padding))[-1]).joined()
 
 
 Run = Callable[[Any, tuple[Tensor, Tensor, Tensor]], Tensor]
@@ -238,6 +242,7 @@ def memory_table(size: int) -> None:
 def whole_model(repeats: int) -> None:
     """Print what the whole of Shared-RIS base takes, head included."""
     model, batch = build_model(base()), inputs(1)
+    use_cpu_kernels(model)
     mask = torch.zeros(1, CONFIG.image_size, CONFIG.image_size, dtype=torch.uint8)
     seconds: dict[str, list[float]] = {"forward": [], "training step": []}
     for _ in range(repeats + 1):

@@ -35,7 +35,8 @@ from pipeline.monitoring.console_log import own_handler
 from pipeline.provenance import collect
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path
-from sharedris.config import DecoderConfig, EncoderConfig, FpnConfig, FusionConfig, HeadConfig, ModelConfig
+from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.config import EncoderConfig, FusionConfig, HeadConfig
 from sweeps.plan import SweepPlan, plan_sweep
 from sweeps.run import run_sweep
 from sweeps.search import draws
@@ -136,12 +137,12 @@ def micro_config() -> RunConfig:
     encoder = EncoderConfig(
         width=16, layers=2, heads=2, mlp_width=32, patch_size=8, image_size=32, vocabulary_size=1024, text_positions=32
     )
-    model = ModelConfig(
+    model = ComparedModelConfig(
         scale="micro",
         width=16,
         encoder=encoder,
-        fpn=FpnConfig(stages=(1, 2), fusion=fusion),
-        decoder=DecoderConfig(fusion=fusion),
+        fpn=ComparedFpnConfig(stages=(1, 2), fusion=fusion),
+        decoder=ComparedDecoderConfig(fusion=fusion),
         head=HeadConfig(class_token_hidden=16),
     )
     default = default_run()

@@ -116,10 +116,10 @@ def plain_start(prepared: str) -> dict[str, Any]:
     import pandas as pd
 
     from pipeline.data.prepared.manifest import load_manifest
-    from sharedris.tokenizer import Tokenizer
+    from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer
 
     manifest = load_manifest(prepared, "refcoco_unc")
-    tokenizer = Tokenizer(manifest.tokenizer_path, 20)
+    tokenizer = SentencePieceTokenizer(manifest.tokenizer_path, 20)
 
     def opened() -> tuple[int, Callable[[], object]]:
         samples: list[dict[str, Any]] = []

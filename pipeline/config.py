@@ -12,18 +12,15 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sharedris.config import LossConfig, ModelConfig, Precision, to_dict
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.config import LossConfig, Precision, to_dict
+from sharedris.errors import require_field
 
 CONFIG_VERSION = 2
 """Raised when the meaning of a field changes, so that an old record is never taken for a new run.
 
 2: CGFormer is evaluated by the mean of its draws, and DMMI hides words alone.
 """
-
-
-def _require(condition: bool, field_name: str, message: str) -> None:
-    if not condition:
-        raise ValueError(f"{field_name}: {message}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +32,9 @@ class DataConfig:
     horizontal_flip: bool = False  # the paper names no augmentation
 
     def __post_init__(self) -> None:
-        _require(len(self.train_sets) > 0, "data.train_sets", "needs at least one set")
+        require_field(len(self.train_sets) > 0, "data.train_sets", "needs at least one set")
         for split in self.evaluate_splits:
-            _require(split.count("/") == 1, "data.evaluate_splits", f"{split!r} is not SET/SPLIT in full")
+            require_field(split.count("/") == 1, "data.evaluate_splits", f"{split!r} is not SET/SPLIT in full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +50,8 @@ class OptimConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, "optim.learning_rate", "must be above 0")
-        _require(self.clip_norm > 0, "optim.clip_norm", "must be above 0")
+        require_field(self.learning_rate > 0, "optim.learning_rate", "must be above 0")
+        require_field(self.clip_norm > 0, "optim.clip_norm", "must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +69,8 @@ class TrainConfig:
     encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "train.epochs", "must be 1 or more")
-        _require(self.global_batch_size >= 1, "train.global_batch_size", "must be 1 or more")
+        require_field(self.epochs >= 1, "train.epochs", "must be 1 or more")
+        require_field(self.global_batch_size >= 1, "train.global_batch_size", "must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +83,14 @@ class EvaluationConfig:
     batch_size: int = 1
 
     def __post_init__(self) -> None:
-        _require(0.0 < self.threshold < 1.0, "evaluation.threshold", "must be in (0, 1)")
+        require_field(0.0 < self.threshold < 1.0, "evaluation.threshold", "must be in (0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One configuration, one seed."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ComparedModelConfig = field(default_factory=ComparedModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -139,14 +136,14 @@ class ExecutionConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.workers >= 1, "workers", "must be 1 or more")
-        _require(
+        require_field(self.workers >= 1, "workers", "must be 1 or more")
+        require_field(
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
-        _require(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+        require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
         for name in ("micro_batch_size", "checkpoint_every_epochs", "checkpoint_every_steps"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, name, "must be 1 or more")
+            require_field(value is None or value >= 1, name, "must be 1 or more")
 
     @property
     def reads(self) -> list[str]:
@@ -167,6 +164,6 @@ def replace_at(config: Any, path: str, value: Any) -> Any:
     """
     name, _, rest = path.partition(".")
     names = [entry.name for entry in dataclasses.fields(config)]
-    _require(name in names, path, f"no field {name!r} here; there are: {', '.join(names)}")
+    require_field(name in names, path, f"no field {name!r} here; there are: {', '.join(names)}")
     current = getattr(config, name)
     return dataclasses.replace(config, **{name: replace_at(current, rest, value) if rest else value})

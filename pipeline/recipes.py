@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.config import DataConfig, OptimConfig, RunConfig, TrainConfig
-from sharedris.config import SCALES
 from sharedris.errors import InputError
+from sharedris.scales import SCALES
 
 DEFAULT_SET = "toyplus_unc"
 """The paper's ablations run on RefCOCO+ val; this is its synthetic counterpart."""

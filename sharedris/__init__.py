@@ -1,1 +1,1 @@
-"""The model of "A Simple Baseline with Single-encoder for Referring Image Segmentation" and nothing else."""
+"""The model of "A Simple Baseline with Single-encoder for Referring Image Segmentation", without the pipeline."""

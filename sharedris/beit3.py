@@ -1,7 +1,7 @@
-"""BEiT-3's official weights, in and out: their names, their position tables, and nothing silently left random.
+"""Import and export of BEiT-3's official weights: names, position tables, and an error for every missing parameter.
 
-A layer here holds q, k and v of a modality as one matrix; the official files hold three. Everything else is a change of
-name. The final norm is read only where the encoder has one: Shared-RIS takes its stages before it.
+A layer here has q, k and v of a modality in one matrix; the official files have three. Everything else is a change of
+name. The final norm is read only if the encoder has one: Shared-RIS takes its stages before it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from sharedris.errors import InputError
 PREFIX = "beit3."
 VISUAL_POSITIONS = "encoder.embed_positions.A.weight"
 FIXED_ROWS = FIRST_POSITION + 1
-"""Rows of the visual position table that are no patch: two unused ones and the class token's."""
+"""Rows of the visual position table that are not patches: two unused ones and the class token's."""
 
 IGNORED = re.compile(
     r"(mlm_head|mlm_classifier|mim_head|lm_head|language_head|vision_head|pooler|head|classifier)\."
     r"|logit_scale$|vision_embed\.mask_token$|encoder\.layer_norm\.[AB]\.(weight|bias)$"
 )
-"""Official parameters that this model has no use for: heads of the pre-training tasks, mask token, final norm."""
+"""Official parameters that this model does not use: heads of the pre-training tasks, mask token, final norm."""
 
 REMEDY = "Give one of Microsoft's beit3_{base,large}_*.pth, or a file that import-beit3 wrote, and the matching --model"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What became of each official name; `missing` and `unexpected` are empty in an import that succeeded."""
+    """The result for each official name; `missing` and `unexpected` are empty after a successful import."""
 
     matched: tuple[str, ...]
     resized: tuple[str, ...]
@@ -50,7 +50,7 @@ class ImportReport:
 
 
 def official_names(encoder: Encoder) -> dict[str, tuple[str, ...]]:
-    """Return, for each parameter of the encoder, the official ones that it is made of (three for q, k, v)."""
+    """Return, for each parameter of the encoder, its official names (three for q, k, v)."""
     return {name: _official(name) for name, _ in encoder.named_parameters()}
 
 
@@ -100,7 +100,7 @@ def load_beit3(model: nn.Module, path: Path | str) -> ImportReport:
     """Load official weights into the encoder of a `SharedRis`, or into an `Encoder`.
 
     Args:
-        model: changed in place; untouched when anything is wrong.
+        model: changed in place; unchanged after an error.
         path: `.pth` or `.safetensors`; names with or without `beit3.`, under the key `model` or not.
 
     Raises:
@@ -108,7 +108,7 @@ def load_beit3(model: nn.Module, path: Path | str) -> ImportReport:
     """
     encoder = model if isinstance(model, Encoder) else model.get_submodule("encoder")
     if not isinstance(encoder, Encoder):
-        raise InputError("this model has encoders of its own for image and text, not BEiT-3's", "Leave the file out")
+        raise InputError("BEiT-3's weights do not fit a model with separate encoders", "Leave the file out")
     found = read_official(Path(path))
     report, weights = _match(encoder, found)
     _refuse(path, "lacks", report.missing)
@@ -119,7 +119,7 @@ def load_beit3(model: nn.Module, path: Path | str) -> ImportReport:
 
 
 def _match(encoder: Encoder, found: dict[str, Tensor]) -> tuple[ImportReport, dict[str, Tensor]]:
-    """Return the report and the weights wanted, with the visual positions at the encoder's grid."""
+    """Return the report and the encoder's weights, with the visual positions at the encoder's grid."""
     wanted = {official for officials in official_names(encoder).values() for official in officials}
     weights = {name: tensor.float() for name, tensor in found.items() if name in wanted}
     resized = []
@@ -141,7 +141,7 @@ def _match(encoder: Encoder, found: dict[str, Tensor]) -> tuple[ImportReport, di
 
 
 def _load(encoder: Encoder, weights: dict[str, Tensor], path: Path | str) -> None:
-    """Join q, k and v, check every shape, and only then change the encoder."""
+    """Concatenate q, k and v and check every shape before changing the encoder."""
     state, wrong = {}, []
     for name, parameter in encoder.named_parameters():
         parts = [weights[official] for official in _official(name)]
@@ -165,11 +165,11 @@ def resize_positions(table_ND: Tensor, grid: int) -> Tensor:
     """Return the visual position table for another square grid: first rows kept, the rest bicubic.
 
     Raises:
-        InputError: when the table is not that of a square grid.
+        InputError: when the table does not belong to a square grid.
     """
     old = math.isqrt(max(table_ND.shape[0] - FIXED_ROWS, 0))
     if old < 1 or old**2 + FIXED_ROWS != table_ND.shape[0]:
-        raise InputError(f"{VISUAL_POSITIONS} has {table_ND.shape[0]} rows, which is no square grid", REMEDY)
+        raise InputError(f"{VISUAL_POSITIONS} has {table_ND.shape[0]} rows, which is not a square grid", REMEDY)
     patches_1DGG = table_ND[FIXED_ROWS:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
     patches_1DGG = functional.interpolate(patches_1DGG, size=(grid, grid), mode="bicubic", align_corners=False)
     return torch.cat([table_ND[:FIXED_ROWS], patches_1DGG.permute(0, 2, 3, 1).reshape(grid**2, -1)])
@@ -179,7 +179,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint under official names without prefix.
 
     Raises:
-        InputError: when the file is missing, is no checkpoint, or would have to run code to be read.
+        InputError: when the file is missing, is not a checkpoint, or contains code.
     """
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _read_pth(path)
@@ -187,13 +187,13 @@ def read_official(path: Path) -> dict[str, Tensor]:
         raise InputError(f"cannot read {path}: {error.strerror or error}", REMEDY) from None
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is no checkpoint of plain tensors: {reason}", REMEDY) from None
+        raise InputError(f"{path} is not a checkpoint of plain tensors: {reason}", REMEDY) from None
     return _without_prefix(path, content)
 
 
 def _read_pth(path: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # on another pickle protocol; what it cannot read it refuses
+        warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol; unreadable files raise an error
         return torch.load(path, "cpu", weights_only=True)
 
 
@@ -204,7 +204,7 @@ def _without_prefix(path: Path, content: Any) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         tensors = {str(name).removeprefix(PREFIX): value for name, value in content.items()}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise InputError(f"{path} holds no dictionary of tensors", REMEDY)
+        raise InputError(f"{path} has no dictionary of tensors", REMEDY)
     if len(tensors) != len(content):
-        raise InputError(f"{path} holds the same parameter with and without {PREFIX!r}", REMEDY)
+        raise InputError(f"{path} has the same parameter with and without {PREFIX!r}", REMEDY)
     return tensors

@@ -1,6 +1,6 @@
 """A trained model as a folder: `model.safetensors`, `config.json`, `tokenizer.model`.
 
-Weights are in a format that cannot carry code, and the folder appears whole or not at all.
+Weights are in a format that cannot contain code. The folder is written atomically.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sharedris.config import ModelConfig, Precision, from_dict, to_dict
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
+from sharedris.config import Precision, from_dict, to_dict
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
-from sharedris.model import SharedRis, build_model
+from sharedris.model import SharedRis
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
 REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"
 
 
 class SavedModel(NamedTuple):
-    """What a model folder holds."""
+    """The content of a model folder."""
 
     model: SharedRis
-    config: ModelConfig
+    config: ComparedModelConfig
     tokenizer_path: Path
     threshold: float
     run_id: str
@@ -38,28 +41,28 @@ class SavedModel(NamedTuple):
 def save_model(
     folder: Path,
     model: nn.Module,
-    config: ModelConfig,
+    config: ComparedModelConfig,
     tokenizer_path: Path,
     threshold: float,
     run_id: str,
     precision: str = "fp32",
 ) -> None:
-    """Write a model folder in one step, in place of one that is there.
+    """Write a model folder atomically, replacing an existing one.
 
     Args:
-        folder: where to; its parents are made.
-        model: a `SharedRis`; give the module that DDP or compile wrap, not the wrapper.
+        folder: the folder to write; its parents are created.
+        model: a `SharedRis`; give the wrapped module, not the wrapper of DDP or compile.
         config: the config that it was built from.
         tokenizer_path: sentencepiece model, copied.
         threshold: probability above which a pixel is foreground.
-        run_id: name of the run, kept in `config.json`.
-        precision: of the forward passes that it was scored with on a GPU, kept there too.
+        run_id: name of the run, stored in `config.json`.
+        precision: of the forward passes that scored it on a GPU, stored there too.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     try:
-        # A copy each: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
+        # Copies: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
@@ -71,7 +74,7 @@ def save_model(
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """Move the new folder to its place; a folder cannot be renamed over a full one."""
+    """Move the new folder to its place; a folder cannot be renamed over one with files in it."""
     if folder.exists():
         old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
         folder.rename(old)
@@ -102,16 +105,22 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
-    return SavedModel(model.to(device).eval(), config, folder / TOKENIZER, *values)
+    model.to(device).eval()
+    use_cpu_kernels(model)
+    return SavedModel(model, config, folder / TOKENIZER, *values)
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, tuple[float, str, str]]:
-    """Return the model's config and its threshold, run id and precision; a folder without the last is of fp32."""
+def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str]]:
+    """Return the model's config, and its threshold, run id and precision (fp32 where an old folder has none)."""
     try:
         values = json.loads(path.read_text())
         precision = values.get("precision", "fp32")
         if precision not in get_args(Precision):
             raise ValueError(f"unknown precision {precision!r}")
-        return from_dict(ModelConfig, values["model"]), (float(values["threshold"]), str(values["run_id"]), precision)
+        return from_dict(ComparedModelConfig, values["model"]), (
+            float(values["threshold"]),
+            str(values["run_id"]),
+            precision,
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not the config of a model: {error}", REMEDY) from None

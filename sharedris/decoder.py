@@ -5,26 +5,28 @@ Shapes: B batch, V visual tokens, T text tokens, S = V + T, W width, G side of t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sharedris.attention_row import ClassTokenAttention, attentions_of
 from sharedris.config import ModelConfig
-from sharedris.fusion import BiDirectionFusion, build_fusion
+from sharedris.fusion import Fusion
 from sharedris.layers import Mlp, add_residual
 
 
 class DecoderLayer(nn.Module):
-    """A fusion module and an MLP shared by both modalities (the bi-direction module brings its own MLP)."""
+    """A fusion module, then an MLP shared by both modalities unless the fusion module has one."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, fusion: Fusion, width: int, mlp_width: int) -> None:
         super().__init__()
-        fusion = config.decoder.fusion
-        self.fusion = build_fusion(config.decoder.kind, config.width, fusion)
+        self.fusion = fusion
         self.norm: nn.LayerNorm | None = None
-        if not isinstance(self.fusion, BiDirectionFusion):
-            self.norm = nn.LayerNorm(config.width)
-            self.mlp = Mlp(config.width, fusion.mlp_width)
+        if not fusion.has_mlp:
+            self.norm = nn.LayerNorm(width)
+            self.mlp = Mlp(width, mlp_width)
 
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return u of equation 9, (B, S, W)."""
@@ -33,13 +35,17 @@ class DecoderLayer(nn.Module):
             return tokens_BSW
         return add_residual(self.mlp(self.norm(tokens_BSW)), tokens_BSW, None)
 
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return those of the fusion module."""
+        return self.fusion.class_token_attentions()
+
 
 class SharedDecoder(nn.Module):
-    """`config.decoder.layers` layers; with none of them the tokens pass ("No fusion", table VIII)."""
+    """Fusion layers in sequence; without layers the tokens pass unchanged ("No fusion", table VIII)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, layers: Iterable[DecoderLayer]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder.layers))
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return (B, S, W)."""
@@ -47,15 +53,19 @@ class SharedDecoder(nn.Module):
             tokens_BSW = layer(tokens_BSW, visible_B11S, visual_tokens)
         return tokens_BSW
 
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return those of the last layer."""
+        return attentions_of(self.layers[-1:])
+
 
 class UpsampleBlock(nn.Module):
-    """Twice the size, then convolution, batch norm and ReLU (equation 10)."""
+    """Upsampling by two, then convolution, batch norm and ReLU (equation 10)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        # Tokens reach the head channels-last; a weight of the same layout spares a copy at every call.
+        # Tokens reach the head channels-last; a weight of the same layout avoids a copy per call.
         self.convolution.weight.data = self.convolution.weight.data.to(memory_format=torch.channels_last)
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
@@ -77,8 +87,8 @@ class MaskHead(nn.Module):
 
     def forward(self, tokens_BSW: Tensor, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W), of the joined tokens."""
-        patches_BGGC = tokens_BSW[:, 1:visual_tokens].unflatten(1, (self.grid, self.grid))
-        # Tokens are channels-last already: the permuted view is what the convolutions like best.
+        patches_BGGC = torch.unflatten(tokens_BSW[:, 1:visual_tokens], 1, (self.grid, self.grid))
+        # Tokens are channels-last already: the permuted view has the layout in which convolutions are fastest.
         map_BCHW = self.out(self.blocks(patches_BGGC.permute(0, 3, 1, 2)))
         text_class_BC = self.class_token(tokens_BSW[:, visual_tokens])
         return torch.einsum("bchw,bc->bhw", map_BCHW, text_class_BC.to(map_BCHW.dtype))

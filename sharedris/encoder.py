@@ -1,7 +1,7 @@
-"""The shared vision-language encoder: BEiT-3 with its two streams kept apart and joined for attention alone.
+"""The shared vision-language encoder: BEiT-3 with separate streams that are joined only for attention.
 
-Same function as Microsoft's `torchscale.model.BEiT3` (equations 1 to 5), as the golden file proves. Every parameter of
-a layer exists twice, for visual and for text tokens ("multiway"); only the attention sees both.
+The same function as Microsoft's `torchscale.model.BEiT3` (equations 1 to 5); the golden file proves it. Every parameter
+of a layer exists twice, for visual and for text tokens ("multiway"); only the attention reads both.
 
 Shapes: B batch, V visual tokens (class token + patches), T text tokens, S = V + T, D encoder width, H heads, d = D / H.
 """
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from sharedris.attention_row import ClassTokenAttention, attentions_of, row_of_joined_tokens
 from sharedris.config import EncoderConfig
 from sharedris.layers import FusedAttention, add_residual, merge_heads, sample_keep
-from sharedris.linear import Linear
 
 FIRST_POSITION = 2
 """Row of the position tables that belongs to the first token; rows 0 and 1 exist in the official weights, unused."""
@@ -36,7 +36,7 @@ class Streams(NamedTuple):
 
 
 class Embedding(nn.Module):
-    """Patches and word pieces to tokens (equations 1 and 2)."""
+    """Embeds patches and word pieces (equations 1 and 2)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -77,16 +77,16 @@ class Branch(nn.Module):
         width, eps = config.width, config.layer_norm_eps
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.qkv = Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width)
         self.inner_norm = nn.LayerNorm(width, eps=eps)
-        self.out = Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.fc1 = Linear(width, config.mlp_width)
+        self.fc1 = nn.Linear(width, config.mlp_width)
         self.hidden_norm = nn.LayerNorm(config.mlp_width, eps=eps)
-        self.fc2 = Linear(config.mlp_width, width)
-        self._initialise(math.sqrt(math.log(2 * config.layers)))
+        self.fc2 = nn.Linear(config.mlp_width, width)
+        self._initialize(math.sqrt(math.log(2 * config.layers)))
 
-    def _initialise(self, gain: float) -> None:
+    def _initialize(self, gain: float) -> None:
         """Initialise as torchscale does for layers with inner norms: v, out and the MLP take a depth-wise gain."""
         query, key, value = self.qkv.weight.chunk(3)
         for part, part_gain in ((query, 2**-0.5), (key, 2**-0.5), (value, gain * 2**-0.5)):
@@ -98,13 +98,13 @@ class Branch(nn.Module):
 
     def project(self, tokens_BND: Tensor) -> Tensor:
         """Return queries, keys and values, (B, N, 3, H, d), by one matrix product."""
-        return self.qkv(self.attention_norm(tokens_BND)).unflatten(-1, (3, self.heads, -1))
+        return torch.unflatten(self.qkv(self.attention_norm(tokens_BND)), -1, (3, self.heads, -1))
 
-    def merge(self, tokens_BND: Tensor, attended_BND: Tensor, keep_B11: Tensor | None) -> Tensor:
+    def attention_output(self, tokens_BND: Tensor, attended_BND: Tensor, keep_B11: Tensor | None) -> Tensor:
         """Return tokens + out(LN(attended)), the rest of equation 4."""
         return add_residual(self.out(self.inner_norm(attended_BND)), tokens_BND, keep_B11)
 
-    def transform(self, tokens_BND: Tensor, keep_B11: Tensor | None) -> Tensor:
+    def feed_forward(self, tokens_BND: Tensor, keep_B11: Tensor | None) -> Tensor:
         """Return tokens + MLP(LN(tokens)), equation 5."""
         hidden_BNF = functional.gelu(self.fc1(self.mlp_norm(tokens_BND)))
         return add_residual(self.fc2(self.hidden_norm(hidden_BNF)), tokens_BND, keep_B11)
@@ -127,28 +127,45 @@ class EncoderLayer(nn.Module):
         attended_BSD = merge_heads(self.attend(query, key, value, visible_B11S))
         visual_tokens = visual_BVD.shape[1]
         keep = self._keep(visual_BVD)
-        visual_BVD = self.visual.merge(visual_BVD, attended_BSD[:, :visual_tokens], keep)
-        text_BTD = self.text.merge(text_BTD, attended_BSD[:, visual_tokens:], keep)
+        visual_BVD = self.visual.attention_output(visual_BVD, attended_BSD[:, :visual_tokens], keep)
+        text_BTD = self.text.attention_output(text_BTD, attended_BSD[:, visual_tokens:], keep)
         keep = self._keep(visual_BVD)
-        return Streams(self.visual.transform(visual_BVD, keep), self.text.transform(text_BTD, keep))
+        return Streams(self.visual.feed_forward(visual_BVD, keep), self.text.feed_forward(text_BTD, keep))
+
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return the joint attention."""
+        return [ClassTokenAttention(self.attend, row_of_joined_tokens)]
 
     def _keep(self, tokens_BND: Tensor) -> Tensor | None:
         """Draw stochastic depth once for both modalities of a sample, as torchscale does."""
         return sample_keep(tokens_BND, self.drop_path) if self.training and self.drop_path > 0 else None
 
 
-class Encoder(nn.Module):
+class ImageTextEncoder(nn.Module):
+    """What the model expects of an encoder.
+
+    Attributes:
+        activation_checkpointing: recompute layers in the backward pass instead of keeping what they computed.
+    """
+
+    activation_checkpointing: bool = False
+
+    def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None = None) -> list[Streams]:
+        """Return the tokens of the stages that an FPN may read, the last of them at the end."""
+        raise NotImplementedError
+
+
+class Encoder(ImageTextEncoder):
     """BEiT-3.
 
     Args:
         config: sizes.
         final_norm: add the norm after the last layer. The paper's stages are taken before it, so that Shared-RIS has
-            none (its parameters would never get a gradient); BEiT-3 by itself has one.
+            none (its parameters would never get a gradient); BEiT-3 itself has one.
     """
 
     def __init__(self, config: EncoderConfig, *, final_norm: bool = False) -> None:
         super().__init__()
-        self.activation_checkpointing = False
         self.embedding = Embedding(config)
         rates = [config.drop_path * depth / max(config.layers - 1, 1) for depth in range(config.layers)]
         self.layers = nn.ModuleList(EncoderLayer(config, rate) for rate in rates)
@@ -160,7 +177,7 @@ class Encoder(nn.Module):
         """Return the embedding and every layer's output before the final norm: `layers + 1` entries.
 
         Args:
-            image_BCHW: normalised image at the configured size.
+            image_BCHW: normalized image at the configured size.
             token_ids_BT: ids of the word pieces.
             padding_BT: True at padding; None when nothing is padded.
         """
@@ -175,8 +192,12 @@ class Encoder(nn.Module):
             outputs.append(streams)
         return outputs
 
-    def normalise(self, streams: Streams) -> Streams:
-        """Return the final norm of the last layer's output, BEiT-3's own output."""
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return that of the last layer."""
+        return attentions_of([self.layers[-1]])
+
+    def normalize(self, streams: Streams) -> Streams:
+        """Return the final norm of the last layer's output, which is BEiT-3's output."""
         assert self.final_norm is not None, "built without the final norm"
         return Streams(*(norm(tokens) for norm, tokens in zip(self.final_norm, streams, strict=True)))
 

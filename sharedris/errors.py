@@ -1,4 +1,7 @@
-"""The one error that is the user's to mend: a clear line and its remedy, shown without a trace, exit code 2."""
+"""The error that a user can fix: one line and its remedy, shown without a traceback, exit code 2.
+
+Configs raise a `ValueError` that names the field (`require_field`); commands turn it into an `InputError`.
+"""
 
 
 class InputError(ValueError):
@@ -13,3 +16,13 @@ class InputError(ValueError):
         self.message = message
         self.remedy = remedy
         super().__init__(f"{message}. {remedy}" if remedy else message)
+
+
+def require_field(condition: bool, field: str, message: str) -> None:
+    """Check a condition on a config field.
+
+    Raises:
+        ValueError: when it does not hold; the message starts with the field's dotted name.
+    """
+    if not condition:
+        raise ValueError(f"{field}: {message}")

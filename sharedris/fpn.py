@@ -1,4 +1,4 @@
-"""Shared FPN: what the encoder's stages become before the mask decoder (equations 6 and 7, table VII).
+"""Shared FPN: fuses the encoder's stages for the mask decoder (equations 6 and 7, table VII).
 
 Shapes: B batch, V visual tokens, T text tokens, S = V + T, D encoder width, W head width, K stages.
 """
@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sharedris.baselines.cris_fpn import CrisFpn
-from sharedris.baselines.pwam import PwamFusion
-from sharedris.config import FpnConfig, ModelConfig
+from sharedris.attention_row import ClassTokenAttention, attentions_of
+from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
-from sharedris.fusion import build_fusion
-from sharedris.layers import initialise_linear
-from sharedris.linear import Linear
+from sharedris.fusion import Fusion
+from sharedris.layers import initialize_linear
 from sharedris.projection import Projection
 
 
@@ -29,22 +27,28 @@ class NoFpn(nn.Module):
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
         """Return the joined tokens, (B, S, W)."""
-        return self.projection(outputs[-1])
+        tokens_BSW: Tensor = self.projection(outputs[-1])
+        return tokens_BSW
 
 
 class SharedFpn(nn.Module):
-    """Each stage projected and fused, all of them joined on channels and projected once more."""
+    """Each stage is projected and fused; all are concatenated on channels and projected once more.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Args:
+        config: the stages and the widths.
+        make_fusion: returns a new fusion module; called once per stage.
+    """
+
+    def __init__(self, config: ModelConfig, make_fusion: Callable[[], Fusion]) -> None:
         super().__init__()
         fpn = config.fpn
         self.stages = fpn.stages
         self.projections = nn.ModuleList(
             Projection(config.encoder.width, config.width, multiway=fpn.multiway_projection) for _ in fpn.stages
         )
-        self.fusions = nn.ModuleList(build_stage_fusion(config.width, fpn) for _ in fpn.stages)
-        self.out = Linear(len(fpn.stages) * config.width, config.width)
-        initialise_linear(self.out)
+        self.fusions = nn.ModuleList(make_fusion() for _ in fpn.stages)
+        self.out = nn.Linear(len(fpn.stages) * config.width, config.width)
+        initialize_linear(self.out)
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> Tensor:
         """Return the joined tokens, (B, S, W), from the encoder's outputs (entry j is layer j)."""
@@ -52,18 +56,9 @@ class SharedFpn(nn.Module):
         for stage, projection, fusion in zip(self.stages, self.projections, self.fusions, strict=True):
             visual_tokens = outputs[stage].visual_BVD.shape[1]
             fused.append(fusion(projection(outputs[stage]), visible_B11S, visual_tokens))
-        return self.out(torch.cat(fused, dim=-1))
+        tokens_BSW: Tensor = self.out(torch.cat(fused, dim=-1))
+        return tokens_BSW
 
-
-def build_stage_fusion(width: int, config: FpnConfig) -> nn.Module:
-    """Return what a stage of the Shared FPN is fused by."""
-    return PwamFusion(width, config) if config.kind == "pwam" else build_fusion(config.kind, width, config.fusion)
-
-
-FPNS: dict[str, Callable[[ModelConfig], nn.Module]] = {"none": NoFpn, "cris": CrisFpn}
-"""FPNs that are not a fusion at each stage."""
-
-
-def build_fpn(config: ModelConfig) -> nn.Module:
-    """Return the FPN that the config names."""
-    return FPNS.get(config.fpn.kind, SharedFpn)(config)
+    def class_token_attentions(self) -> list[ClassTokenAttention]:
+        """Return those of all stages."""
+        return attentions_of(self.fusions)

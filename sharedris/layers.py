@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.linear import Linear, large_on_cpu, linear, product
-
 
 class FusedAttention(nn.Module):
-    """Softmax attention by torch's fused kernel; what training and inference run."""
+    """Softmax attention by torch's fused kernel, for training and inference."""
 
     def forward(self, query_BHNd: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_B11M: Tensor | None) -> Tensor:
         """Return the attended values, (B, H, N, d).
@@ -27,19 +25,11 @@ class FusedAttention(nn.Module):
             value_BHMd: values.
             visible_B11M: True where a key may be attended; None when all may.
         """
-        multiplications = query_BHNd[0, 0].numel() * key_BHMd.shape[2]
-        alike = query_BHNd.dtype == key_BHMd.dtype == value_BHMd.dtype
-        if alike and not torch.is_grad_enabled() and large_on_cpu(query_BHNd, multiplications):
-            return _attend_head_by_head(query_BHNd, key_BHMd, value_BHMd, visible_B11M)
-        if query_BHNd.device.type == "cpu" and query_BHNd.dtype == torch.bfloat16:
-            # On CPUs torch's fused kernel multiplies bfloat16 by MKL; the plain products go to oneDNN: as exact, and a
-            # training step of the base encoder takes three quarters of the time (but keeps the weights in memory).
-            return attention_weights(query_BHNd, key_BHMd, visible_B11M).to(value_BHMd.dtype) @ value_BHMd
         return functional.scaled_dot_product_attention(query_BHNd, key_BHMd, value_BHMd, attn_mask=visible_B11M)
 
 
 class ExplicitAttention(nn.Module):
-    """The same function as two matrix products, which cost counters see in full (they undercount the fused one)."""
+    """The same function as two matrix products, which cost counters count in full (they undercount the fused one)."""
 
     def forward(self, query_BHNd: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_B11M: Tensor | None) -> Tensor:
         """Return the attended values, (B, H, N, d); arguments as for `FusedAttention`."""
@@ -47,33 +37,9 @@ class ExplicitAttention(nn.Module):
         return weights_BHNM @ value_BHMd
 
 
-def _attend_head_by_head(
-    query_BHNd: Tensor, key_BHMd: Tensor, value_BHMd: Tensor, visible_B11M: Tensor | None
-) -> Tensor:
-    """Return the attended values by oneDNN's products, whose operands are matrices; a head's weights stay in the cache.
-
-    torch's fused kernel multiplies by MKL, at half of the rate (see `sharedris.linear`). Inference alone: a backward
-    pass would have to keep or recompute the weights.
-    """
-    multiply = product if query_BHNd.dtype == torch.float32 else functional.linear
-    batch, heads, tokens, channels = query_BHNd.shape
-    attended_BNHd = query_BHNd.new_empty(batch, tokens, heads, channels)
-    for sample in range(batch):
-        query_HNd = (query_BHNd[sample] * channels**-0.5).contiguous()
-        key_HMd, value_HdM = key_BHMd[sample].contiguous(), value_BHMd[sample].transpose(1, 2).contiguous()
-        hidden_1M = None if visible_B11M is None else ~visible_B11M[sample % len(visible_B11M), 0]
-        for head in range(heads):
-            weights_NM = multiply(query_HNd[head], key_HMd[head])
-            if hidden_1M is not None:
-                weights_NM.masked_fill_(hidden_1M, float("-inf"))
-            torch.softmax(weights_NM, dim=-1, out=weights_NM)
-            attended_BNHd[sample, :, head] = multiply(weights_NM, value_HdM[head])
-    return attended_BNHd.transpose(1, 2)
-
-
 def attention_weights(query_BHNd: Tensor, key_BHMd: Tensor, visible_B11M: Tensor | None) -> Tensor:
     """Return softmax(query key^T / sqrt(d)) over the visible keys, (B, H, N, M)."""
-    scores_BHNM = (query_BHNd * query_BHNd.shape[-1] ** -0.5) @ key_BHMd.transpose(-2, -1)
+    scores_BHNM: Tensor = (query_BHNd * query_BHNd.shape[-1] ** -0.5) @ key_BHMd.transpose(-2, -1)
     if visible_B11M is not None:
         scores_BHNM = scores_BHNM.masked_fill(~visible_B11M, float("-inf"))
     return scores_BHNM.softmax(dim=-1)
@@ -82,24 +48,24 @@ def attention_weights(query_BHNd: Tensor, key_BHMd: Tensor, visible_B11M: Tensor
 @contextmanager
 def explicit_attention(model: nn.Module) -> Iterator[nn.Module]:
     """Swap every fused attention of a model for the explicit one while the context lasts."""
-    owners = [
-        (owner, name)
+    swapped = [
+        (owner, name, child)
         for owner in model.modules()
         for name, child in owner.named_children()
         if isinstance(child, FusedAttention)
     ]
-    for owner, name in owners:
+    for owner, name, _ in swapped:
         setattr(owner, name, ExplicitAttention())
     try:
         yield model
     finally:
-        for owner, name in owners:
-            setattr(owner, name, FusedAttention())
+        for owner, name, child in swapped:
+            setattr(owner, name, child)
 
 
 def split_heads(tokens_BND: Tensor, heads: int) -> Tensor:
     """Return (B, N, H * d) as (B, H, N, d), without a copy."""
-    return tokens_BND.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return torch.unflatten(tokens_BND, -1, (heads, -1)).transpose(1, 2)
 
 
 def merge_heads(tokens_BHNd: Tensor) -> Tensor:
@@ -113,34 +79,36 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
         self.attend = FusedAttention()
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, tokens_BND: Tensor, visible_B11N: Tensor | None = None) -> Tensor:
         """Return self-attention over the tokens, (B, N, D)."""
         query, key, value = (split_heads(part, self.heads) for part in self.qkv(tokens_BND).chunk(3, dim=-1))
-        return self.out(merge_heads(self.attend(query, key, value, visible_B11N)))
+        attended_BND: Tensor = self.out(merge_heads(self.attend(query, key, value, visible_B11N)))
+        return attended_BND
 
     def project_query(self, tokens_BND: Tensor) -> Tensor:
-        """Return the queries alone, (B, H, N, d)."""
-        width = self.out.in_features
-        return split_heads(linear(tokens_BND, self.qkv.weight[:width], self.qkv.bias[:width]), self.heads)
+        """Return only the queries, (B, H, N, d)."""
+        return split_heads(self.project_rows(tokens_BND, slice(0, self.out.in_features)), self.heads)
 
     def project_key_value(self, tokens_BMD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values alone, each (B, H, M, d)."""
-        width = self.out.in_features
-        key_value = linear(tokens_BMD, self.qkv.weight[width:], self.qkv.bias[width:])
-        key, value = key_value.chunk(2, dim=-1)
+        """Return only keys and values, each (B, H, M, d)."""
+        key, value = self.project_rows(tokens_BMD, slice(self.out.in_features, None)).chunk(2, dim=-1)
         return split_heads(key, self.heads), split_heads(value, self.heads)
 
+    def project_rows(self, tokens_BND: Tensor, rows: slice) -> Tensor:
+        """Return some outputs of `qkv`: those of these rows of its weight."""
+        return functional.linear(tokens_BND, self.qkv.weight[rows], self.qkv.bias[rows])
 
-def initialise_linear(module: nn.Module) -> None:
+
+def initialize_linear(module: nn.Module) -> None:
     """Draw the weights of all linear layers in a module as BEiT does: normal, 0.02, cut at two deviations; no bias.
 
     The residual branches of FPN and decoder then start near zero. With Xavier's deviation the first logits at the tiny
-    scale were 50 and more, and the first epoch was lost on shrinking them.
+    scale were 50 and more, and the first epoch only reduced them.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -153,13 +121,14 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden_width: int) -> None:
         super().__init__()
-        self.fc1 = Linear(width, hidden_width)
-        self.fc2 = Linear(hidden_width, width)
-        initialise_linear(self)
+        self.fc1 = nn.Linear(width, hidden_width)
+        self.fc2 = nn.Linear(hidden_width, width)
+        initialize_linear(self)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         """Return (B, N, D)."""
-        return self.fc2(functional.gelu(self.fc1(tokens_BND)))
+        output_BND: Tensor = self.fc2(functional.gelu(self.fc1(tokens_BND)))
+        return output_BND
 
 
 def sample_keep(tokens_BND: Tensor, drop_path: float) -> Tensor:

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sharedris.config import LossConfig
 
 DICE_SMOOTHING = 1.0
-"""Pixels added above and below the Dice fraction, so that an empty mask has a loss."""
+"""Pixels added to numerator and denominator of Dice, so that an empty mask has a finite loss."""
+
+
+class AuxiliaryLoss(nn.Module):
+    """A decoder that is trained by a loss in addition to equation 12."""
+
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the loss of the last forward pass in training and clear it; None when there is none."""
+        raise NotImplementedError
 
 
 class LossTerms(NamedTuple):
-    """Scalars; `total` is the weighted sum that is minimised."""
+    """Scalars; `total` is the weighted sum to minimize."""
 
     total: Tensor
     bce: Tensor
@@ -25,12 +33,12 @@ class LossTerms(NamedTuple):
 
 
 def segmentation_loss(logits_BHW: Tensor, mask_BHW: Tensor, config: LossConfig) -> LossTerms:
-    """Return the loss of logits against binary masks at the model's input size, in float32 whatever the precision.
+    """Return the loss of logits against binary masks at the model's input size, in float32 at every precision.
 
     Args:
         logits_BHW: logits, before the sigmoid.
-        mask_BHW: 0 and 1, at the input size; compared at the logits' size, or at its own with
-            `config.resolution == "input"`.
+        mask_BHW: 0 and 1, at the input size; compared at the logits' size, or at the input size
+            with `config.resolution == "input"`.
         config: weights and resolution.
     """
     logits_BHW, mask_BHW = logits_BHW.float(), mask_BHW.float()

@@ -1,33 +1,26 @@
-"""Shared-RIS: encoder, FPN, decoder and head, put together as the config says.
+"""Shared-RIS: encoder, FPN, decoder and head in sequence; `sharedris/build.py` builds them from a config.
 
 Shapes: B batch, V visual tokens, T text tokens, S = V + T, H = W side of the logit map (120 for 480 pixels).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from sharedris.baselines.decoder_adapters import LogitsHead, LossOfItsOwn, adapted_cgformer, adapted_dmmi
-from sharedris.baselines.dual_encoder import DualEncoder
-from sharedris.baselines.full_systems import whole_decoder, whole_fpn
-from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask, freeze_unread_text
 from sharedris.config import ModelConfig
-from sharedris.decoder import MaskHead, SharedDecoder
-from sharedris.encoder import Encoder, visible_keys
-from sharedris.fpn import build_fpn
+from sharedris.encoder import ImageTextEncoder, visible_keys
+from sharedris.loss import AuxiliaryLoss
 
 
 class SharedRis(nn.Module):
-    """The whole model of figure 3; its parts are passed in, so that an ablation swaps one."""
+    """The complete model of figure 3; its parts are passed in, so that an ablation swaps one."""
 
     def __init__(
         self,
         *,
         config: ModelConfig,
-        encoder: Encoder | DualEncoder,
+        encoder: ImageTextEncoder,
         fpn: nn.Module,
         decoder: nn.Module,
         head: nn.Module,
@@ -52,14 +45,15 @@ class SharedRis(nn.Module):
         visual_tokens = outputs[-1].visual_BVD.shape[1]
         visible_B11S = visible_keys(padding_BT, visual_tokens)
         tokens_BSW = self.decoder(self.fpn(outputs, visible_B11S), visible_B11S, visual_tokens)
-        return self.head(tokens_BSW, visual_tokens).float()
+        logits_BHW: Tensor = self.head(tokens_BSW, visual_tokens)
+        return logits_BHW.float()
 
-    def take_own_loss(self, mask_BHW: Tensor) -> Tensor | None:
-        """Return what a compared decoder is trained by beside equation 12, of the last forward pass in training.
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the loss that a compared decoder adds to equation 12 for the last forward pass in training.
 
-        None for ours, which has equation 12 alone. Asked once for each forward pass.
+        None for our decoder. Call once per forward pass.
         """
-        return self.decoder.take_loss(mask_BHW) if isinstance(self.decoder, LossOfItsOwn) else None
+        return self.decoder.pop_auxiliary_loss(mask_BHW) if isinstance(self.decoder, AuxiliaryLoss) else None
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Recompute each encoder layer in the backward pass instead of keeping what it computed."""
@@ -67,51 +61,9 @@ class SharedRis(nn.Module):
 
 
 def trim_padding(token_ids_BT: Tensor, padding_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Drop the columns that no sample uses, and the mask where nothing is padded; logits do not depend on either."""
+    """Drop the columns that are padding in every sample, and a mask without padding; the logits do not change."""
     if padding_BT is None or torch.compiler.is_compiling() or padding_BT.is_meta:
         return token_ids_BT, padding_BT
     used_columns = int((~padding_BT).any(dim=0).nonzero().amax()) + 1
     padding_BT = padding_BT[:, :used_columns]
     return token_ids_BT[:, :used_columns], padding_BT if bool(padding_BT.any()) else None
-
-
-DECODERS: dict[str, Callable[[ModelConfig], nn.Module]] = {"cgformer": adapted_cgformer, "dmmi": adapted_dmmi}
-"""Decoders of other papers, which make logits themselves."""
-
-
-def build_decoder(config: ModelConfig) -> tuple[nn.Module, nn.Module]:
-    """Return the decoder that the config names, and the head that belongs to it."""
-    if config.decoder.kind in DECODERS:
-        return DECODERS[config.decoder.kind](config), LogitsHead()
-    return SharedDecoder(config), MaskHead(config)
-
-
-def build_vitdet(config: ModelConfig) -> SharedRis:
-    """Return ViTDet's framework on BEiT-3 (table X)."""
-    encoder = Encoder(config.encoder)
-    freeze_unread_text(encoder)
-    fpn, decoder = SimplePyramid(config), TwoWayMask(config)
-    return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
-
-
-def build_whole(config: ModelConfig) -> SharedRis:
-    """Return CGFormer or DMMI as a whole (table VI)."""
-    encoder = DualEncoder(config) if config.system.encoder == "swin_bert" else Encoder(config.encoder)
-    fpn, decoder = whole_fpn(config), whole_decoder(config)
-    return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
-
-
-SYSTEMS: dict[str, Callable[[ModelConfig], SharedRis]] = {
-    "vitdet": build_vitdet,
-    "cgformer": build_whole,
-    "dmmi": build_whole,
-}
-"""Systems of other papers as a whole."""
-
-
-def build_model(config: ModelConfig) -> SharedRis:
-    """Return the model that the config describes, with random weights."""
-    if config.system.kind in SYSTEMS:
-        return SYSTEMS[config.system.kind](config)
-    decoder, head = build_decoder(config)
-    return SharedRis(config=config, encoder=Encoder(config.encoder), fpn=build_fpn(config), decoder=decoder, head=head)

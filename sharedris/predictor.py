@@ -1,4 +1,4 @@
-"""A trained model without the pipeline: an image and a sentence in, a probability map and a mask out.
+"""Use a trained model without the pipeline: image and sentence in, probability map and mask out.
 
     predictor = Predictor.from_run("runs/models/RUN")
     prediction = predictor.predict("photo.jpg", "the dog on the left")
@@ -28,14 +28,14 @@ from sharedris.tokenizer import Tokenizer
 from sharedris.tokenizers import open_tokenizer, require_fit
 
 MAX_PIXELS = 100_000_000
-"""Larger images are refused: their probability map alone would take 400 MB a sentence."""
+"""Larger images are refused: one probability map would take 400 MB."""
 
 SENTENCES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says about one sentence."""
+    """The model's output for one sentence."""
 
     sentence: str
     probability_HW: np.ndarray  # float32, 0 .. 1
@@ -52,12 +52,12 @@ class Predictor:
     """A model in evaluation mode with its tokenizer.
 
     Args:
-        model: on the device that it shall run on.
-        tokenizer: the one that it was trained with.
+        model: on the device to run on.
+        tokenizer: the one that the model was trained with.
         threshold: probability above which a pixel belongs to the mask.
 
     Raises:
-        InputError: when the tokenizer has ids that the model has no row for.
+        InputError: when the tokenizer has more ids than the model has rows.
     """
 
     def __init__(self, model: SharedRis, tokenizer: Tokenizer, threshold: float = 0.35) -> None:
@@ -71,7 +71,7 @@ class Predictor:
         """Return the predictor of a model folder (`runs/models/RUN`).
 
         Raises:
-            InputError: when the folder is not one.
+            InputError: when it is not a model folder.
         """
         saved = load_model(Path(folder), device)
         tokenizer = open_tokenizer(saved.tokenizer_path, saved.config.encoder.text_tokens)
@@ -111,7 +111,7 @@ class Predictor:
         else:
             logits_BHW, maps = self.model(image_BCHW, token_ids_BT, padding_BT), {}
         predictions = []
-        for index, sentence in enumerate(sentences):  # one at a time: a large image's maps need not all be in memory
+        for index, sentence in enumerate(sentences):  # one at a time: a full-size map may need 400 MB
             small_11HW = logits_BHW[index, None, None].sigmoid()
             probability_11HW = functional.interpolate(small_11HW, size_WH[::-1], mode="bilinear")
             probability_HW = probability_11HW[0, 0].cpu().numpy()
@@ -127,18 +127,20 @@ class Predictor:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Return an image file as upright RGB, as a viewer shows it.
+    """Return an image file as RGB with its EXIF orientation applied.
 
     Raises:
-        InputError: when the file is missing, is no image, is damaged, empty or too large.
+        InputError: when the file is missing, is not an image, is damaged, empty or too large.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit says it more clearly
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS has the clearer message
             with Image.open(path) as image:
                 return upright_rgb(image)
     except UnidentifiedImageError:
-        raise InputError(f"{path} is no image that Pillow reads", "Give a JPEG, PNG, WebP, TIFF or the like") from None
+        raise InputError(
+            f"{path} is not an image that Pillow reads", "Give a JPEG, PNG, WebP, TIFF or the like"
+        ) from None
     except Image.DecompressionBombError:
         raise InputError(f"{path} is larger than {MAX_PIXELS:,} pixels", "Scale it down first") from None
     except InputError as error:
@@ -160,13 +162,13 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         raise InputError(f"the image is {width}x{height} pixels", "Give one with pixels")
     if width * height > MAX_PIXELS:
         raise InputError(f"the image is {width}x{height}, more than {MAX_PIXELS:,} pixels", "Scale it down first")
-    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
         image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def image_tensor(image: Image.Image, image_size: int) -> Tensor:
-    """Return an RGB image as the model takes it, float (3, S, S): bicubic resize without aspect, mean and std 0.5."""
+    """Return an RGB image as the model's input, float (3, S, S): bicubic resize without aspect, mean and std 0.5."""
     resized = image.resize((image_size, image_size), Image.Resampling.BICUBIC)
     image_HWC = torch.from_numpy(np.array(resized, dtype=np.uint8))
     return image_HWC.permute(2, 0, 1).float().div(127.5).sub(1.0).contiguous()

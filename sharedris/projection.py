@@ -1,4 +1,4 @@
-"""W_j: what brings a stage of the encoder to the width of FPN and decoder (equation 6)."""
+"""W_j: the projection of an encoder stage to the width of FPN and decoder (equation 6)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sharedris.encoder import Streams
-from sharedris.layers import initialise_linear
-from sharedris.linear import Linear
+from sharedris.layers import initialize_linear
 
 
 class Projection(nn.Module):
@@ -15,9 +14,9 @@ class Projection(nn.Module):
 
     def __init__(self, encoder_width: int, width: int, *, multiway: bool) -> None:
         super().__init__()
-        self.visual = Linear(encoder_width, width)
-        self.text = Linear(encoder_width, width) if multiway else self.visual
-        initialise_linear(self)
+        self.visual = nn.Linear(encoder_width, width)
+        self.text = nn.Linear(encoder_width, width) if multiway else self.visual
+        initialize_linear(self)
 
     def forward(self, streams: Streams) -> Tensor:
         """Return the joined tokens, (B, S, W)."""

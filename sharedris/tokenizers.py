@@ -1,4 +1,4 @@
-"""Which tokenizer does a file hold? Stands above both kinds."""
+"""Open a tokenizer file of either kind, and check it against a model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sharedris.baselines.wordpiece import WordPieceTokenizer, is_vocabulary
 from sharedris.errors import InputError
+from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer
 from sharedris.tokenizer import Tokenizer
 
 
@@ -15,14 +16,15 @@ def open_tokenizer(path: Path | str, text_tokens: int) -> Tokenizer:
     Raises:
         InputError: when the file is missing or is neither.
     """
-    return (WordPieceTokenizer if is_vocabulary(Path(path)) else Tokenizer)(path, text_tokens)
+    kind = WordPieceTokenizer if is_vocabulary(Path(path)) else SentencePieceTokenizer
+    return kind(path, text_tokens)
 
 
 def require_fit(tokenizer: Tokenizer, vocabulary_size: int) -> None:
     """Check that every id of the tokenizer has a row in the model's embedding table.
 
     Raises:
-        InputError: when it has not.
+        InputError: when an id has no row.
     """
     if tokenizer.vocabulary_size > vocabulary_size:
         raise InputError(

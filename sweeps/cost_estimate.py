@@ -18,8 +18,9 @@ from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
 from pipeline.cost.flops import measure_cost
 from pipeline.recipes import default_run
 from pipeline.training.schedule import plan_steps
+from sharedris.build import build_model
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model
 from sweeps.costs import cost_of
 from sweeps.plan import SweepPlan
 from sweeps.spec import cells_of
@@ -86,6 +87,7 @@ def measure_gflops(config: RunConfig) -> float:
     torch.set_num_threads(1)
     try:
         model = build_model(config.model).to(device).train()
+        use_cpu_kernels(model)
         encoder, batch = config.model.encoder, min(8, config.train.global_batch_size)
         image_BCHW = torch.randn(batch, 3, encoder.image_size, encoder.image_size, device=device)
         ids_BT = torch.full((batch, encoder.text_tokens), 5, device=device)

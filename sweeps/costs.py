@@ -8,13 +8,13 @@ from pipeline.config import RunConfig
 from pipeline.cost.flops import measure_cost, write_costs
 from pipeline.recipes import default_run
 from pipeline.records import COST_SCHEMA, cost_path, read_table
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
 from sweeps.spec import Sweep, cells_of
 
 PAPER_SCALE = "base"
 
 
-def paper_models(sweep: Sweep) -> list[ModelConfig]:
+def paper_models(sweep: Sweep) -> list[ComparedModelConfig]:
     """Return the sweep's distinct models at the scale of the paper's tables."""
 
     def make_default(seed: int, scale: str | None) -> RunConfig:
@@ -24,7 +24,7 @@ def paper_models(sweep: Sweep) -> list[ModelConfig]:
     return list(models)
 
 
-def cost_of(model: ModelConfig, runs_root: Path) -> tuple[float, float]:
+def cost_of(model: ComparedModelConfig, runs_root: Path) -> tuple[float, float]:
     """Return (million parameters, GMACs) of a model, from its file below RUNS/costs if it exists.
 
     A full system takes half a minute to measure at the paper's size, and a plan asks for many.

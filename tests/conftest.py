@@ -16,7 +16,8 @@ from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, RunConfig,
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
-from sharedris.config import DecoderConfig, EncoderConfig, FpnConfig, FusionConfig, HeadConfig, ModelConfig
+from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.config import EncoderConfig, FusionConfig, HeadConfig
 
 torch.set_num_threads(1)
 
@@ -42,10 +43,10 @@ def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def micro_model() -> ModelConfig:
+def micro_model() -> ComparedModelConfig:
     """A model of two layers at 32x32 pixels: everything of the real one, in milliseconds."""
     fusion = FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
-    return ModelConfig(
+    return ComparedModelConfig(
         scale="micro",
         width=16,
         encoder=EncoderConfig(
@@ -58,14 +59,14 @@ def micro_model() -> ModelConfig:
             vocabulary_size=1024,
             text_positions=32,
         ),
-        fpn=FpnConfig(stages=(1, 2), fusion=fusion),
-        decoder=DecoderConfig(fusion=fusion),
+        fpn=ComparedFpnConfig(stages=(1, 2), fusion=fusion),
+        decoder=ComparedDecoderConfig(fusion=fusion),
         head=HeadConfig(class_token_hidden=16),
     )
 
 
 @pytest.fixture(scope="session")
-def micro_run(micro_model: ModelConfig) -> RunConfig:
+def micro_run(micro_model: ComparedModelConfig) -> RunConfig:
     """Two epochs of four steps on the smallest synthetic set."""
     return RunConfig(
         model=micro_model,

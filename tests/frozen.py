@@ -63,18 +63,18 @@ from pipeline.run import run_in_process
 from reports.__main__ import main as main_of_reports
 from reports.build import build_tables, write_tables
 from reports.run_selection import Wanted
-from sharedris.baselines.config import CgformerConfig, DmmiConfig, SwinConfig, SystemConfig, VitdetConfig
-from sharedris.config import (
-    SCALES,
-    DecoderConfig,
-    DecoderKind,
-    EncoderConfig,
-    FpnConfig,
-    FpnKind,
-    FusionConfig,
-    HeadConfig,
-    ModelConfig,
+from sharedris.baselines.config import (
+    CgformerConfig,
+    ComparedDecoderConfig,
+    ComparedFpnConfig,
+    ComparedModelConfig,
+    DmmiConfig,
+    SwinConfig,
+    SystemConfig,
+    VitdetConfig,
 )
+from sharedris.config import EncoderConfig, FusionConfig, HeadConfig
+from sharedris.scales import SCALES
 from sweeps.__main__ import main as main_of_sweeps
 from sweeps.registry import SWEEPS
 from sweeps.spec import cells_of
@@ -223,10 +223,10 @@ def _fusion() -> FusionConfig:
     return FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
 
 
-def micro_model() -> ModelConfig:
+def micro_model() -> ComparedModelConfig:
     """Return a model of two layers at 32x32 pixels. It is not the fixture's: a change of that must not reach here."""
     widths = (32, 16, 16, 8)
-    return ModelConfig(
+    return ComparedModelConfig(
         scale="micro",
         width=16,
         encoder=EncoderConfig(
@@ -239,8 +239,8 @@ def micro_model() -> ModelConfig:
             vocabulary_size=1024,
             text_positions=32,
         ),
-        fpn=FpnConfig(stages=(1, 2), fusion=_fusion()),
-        decoder=DecoderConfig(
+        fpn=ComparedFpnConfig(stages=(1, 2), fusion=_fusion()),
+        decoder=ComparedDecoderConfig(
             fusion=_fusion(),
             cgformer=CgformerConfig(pyramid_widths=widths, token_width=16, upsample_blocks=0),
             dmmi=DmmiConfig(pyramid_widths=widths, width=16, heads=2, mlp_width=32),
@@ -292,7 +292,7 @@ class Training:
         return resolve_job(config, execution, cells=("frozen/cell",), provenance=_PROVENANCE)
 
 
-def _modules(fpn: FpnKind, decoder: DecoderKind) -> dict[str, Any]:
+def _modules(fpn: str, decoder: str) -> dict[str, Any]:
     model = micro_model()
     return {
         "model.fpn": replace(model.fpn, kind=fpn),

@@ -10,15 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.linear  sharedris.baselines.config
-    sharedris.config  sharedris.tokenizer
-    sharedris.layers  sharedris.loss
-    sharedris.encoder  sharedris.fusion  sharedris.projection
-    sharedris.decoder  sharedris.beit3
-    sharedris.baselines
-    sharedris.tokenizers  sharedris.fpn
+    sharedris.config  sharedris.attention_row  sharedris.tokenizer
+    sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer
+    sharedris.encoder  sharedris.fusion
+    sharedris.projection
+    sharedris.fpn  sharedris.decoder  sharedris.beit3
     sharedris.model
-    sharedris.checkpoint  sharedris.attention_maps
+    sharedris.attention_maps
+    sharedris.baselines.config
+    sharedris.baselines
+    sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels
+    sharedris.checkpoint
     sharedris.predictor
     sharedris.overlay
 

@@ -13,9 +13,11 @@ import torch
 from pipeline.cost.flops import ComponentCost, example_inputs, measure_cost
 from pipeline.cost.peak_memory import peak_memory_mib
 from pipeline.cost.published import CELLS, TABLES, MeasuredCell, measure_cell, total
-from sharedris.config import SCALES, ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
-from sharedris.model import build_model
+from sharedris.scales import SCALES
 
 COMPARED = ("IV", "V", "VI", "X")
 """Tables with modules of other papers, whose open choices are listed in docs/compared.md."""
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the costs; exit code 0."""
     if args.measure and min(args.measure) < 1:
         raise InputError(f"--measure {min(args.measure)} is not a batch size", "Give 1 or more")
-    config: ModelConfig = SCALES[args.model]()
+    config: ComparedModelConfig = SCALES[args.model]()
     costs = measure_cost(config)
     cells = [measure_cell(cell) for cell in CELLS if args.table in {None, cell.table}]
     timings = [_measure(config, batch) for batch in args.measure or []]
@@ -48,10 +50,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(config: ModelConfig, batch: int) -> dict[str, float]:
+def _measure(config: ComparedModelConfig, batch: int) -> dict[str, float]:
     """Return seconds per sample (the best of three) and the peak memory of one forward pass."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_model(config).eval().to(device)
+    use_cpu_kernels(model)
     inputs = [tensor.to(device) for tensor in example_inputs(config, batch)]
     seconds = []
     with torch.inference_mode():
@@ -65,7 +68,7 @@ def _measure(config: ModelConfig, batch: int) -> dict[str, float]:
 
 
 def _as_json(
-    config: ModelConfig, costs: list[ComponentCost], cells: list[MeasuredCell], timings: list[dict[str, float]]
+    config: ComparedModelConfig, costs: list[ComponentCost], cells: list[MeasuredCell], timings: list[dict[str, float]]
 ) -> dict[str, Any]:
     return {
         "unit": "million parameters; GMACs (printed by the paper as GFLOPs)",
@@ -96,7 +99,7 @@ def _cell_values(measured: MeasuredCell) -> dict[str, Any]:
     }
 
 
-def _print_components(config: ModelConfig, costs: list[ComponentCost]) -> None:
+def _print_components(config: ComparedModelConfig, costs: list[ComponentCost]) -> None:
     size, tokens = config.encoder.image_size, config.encoder.text_tokens
     print(f"{config.scale}: {config.variant}")
     print(f"{size}x{size} pixels, T {tokens}, batch 1; GMACs are what the paper prints as GFLOPs\n")

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from sharedris.beit3 import load_beit3, to_official
-from sharedris.config import SCALES
 from sharedris.encoder import Encoder
 from sharedris.errors import InputError
+from sharedris.scales import SCALES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,8 +13,9 @@ from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
 from pipeline.files import runs_folder
 from pipeline.recipes import DEFAULT_SET, default_run
-from sharedris.config import SCALES, from_dict, to_dict
+from sharedris.config import from_dict, to_dict
 from sharedris.errors import InputError
+from sharedris.scales import SCALES
 
 
 class Given(argparse.Action):

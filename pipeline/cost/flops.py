@@ -23,10 +23,12 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from pipeline import records
-from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
+from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.build import build_model
+from sharedris.config import DecoderConfig
 from sharedris.encoder import Encoder, Streams
 from sharedris.layers import explicit_attention
-from sharedris.model import DECODERS, SYSTEMS, SharedRis, build_model
+from sharedris.model import SharedRis
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
 """The parts that add up to a model; "encoder" is its layers, without the embedding."""
@@ -54,17 +56,17 @@ class ComponentCost:
     gmacs: float
 
 
-def measure_cost(config: ModelConfig) -> list[ComponentCost]:
+def measure_cost(config: ComparedModelConfig) -> list[ComponentCost]:
     """Return the cost of each component at the config's own image size and T, batch 1.
 
     Raises:
         UncountedOperatorError: when an operator is neither counted nor known to be free.
     """
-    if config.system.kind in SYSTEMS:
+    if config.system.kind != "shared_ris":
         return list(_measure_system(config))
-    no_fpn, no_decoder = FpnConfig(kind="none", stages=()), DecoderConfig(kind="none", layers=0)
+    no_fpn, no_decoder = ComparedFpnConfig(kind="none", stages=()), ComparedDecoderConfig(kind="none", layers=0)
     bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
-    head = bare if config.decoder.kind not in DECODERS else dataclasses.replace(config, fpn=no_fpn)
+    head = bare if config.decoder.kind in DecoderConfig.KINDS else dataclasses.replace(config, fpn=no_fpn)
     return [
         *_measure_encoder(bare),
         _measure_part("fpn", dataclasses.replace(config, decoder=no_decoder)),
@@ -102,7 +104,7 @@ class _PartTrace(nn.Module):
 
 
 @functools.lru_cache(maxsize=64)
-def _measure_encoder(config: ModelConfig) -> tuple[ComponentCost, ComponentCost]:
+def _measure_encoder(config: ComparedModelConfig) -> tuple[ComponentCost, ComponentCost]:
     model = _model_of_zeros(config)
     assert isinstance(model.encoder, Encoder)
     macs = count_macs(_EncoderTrace(model), example_inputs(config, 1))
@@ -112,7 +114,7 @@ def _measure_encoder(config: ModelConfig) -> tuple[ComponentCost, ComponentCost]
 
 
 @functools.lru_cache(maxsize=256)
-def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
+def _measure_part(name: str, config: ComparedModelConfig) -> ComponentCost:
     model, encoder = _model_of_zeros(config), config.encoder
     width = encoder.width if name == "fpn" else config.width
     inputs = (torch.zeros(1, encoder.grid**2 + 1, width), torch.zeros(1, encoder.text_tokens, width))
@@ -120,7 +122,7 @@ def _measure_part(name: str, config: ModelConfig) -> ComponentCost:
 
 
 @functools.lru_cache(maxsize=16)
-def _measure_system(config: ModelConfig) -> tuple[ComponentCost, ...]:
+def _measure_system(config: ComparedModelConfig) -> tuple[ComponentCost, ...]:
     """Trace another paper's whole system at once: its parts exchange more than tokens."""
     model = _model_of_zeros(config)
     macs = count_macs(model, example_inputs(config, 1))
@@ -142,7 +144,7 @@ def _cost(name: str, module: nn.Module, macs: float) -> ComponentCost:
     return ComponentCost(component=name, million_params=parameters / 1e6, gmacs=macs / 1e9)
 
 
-def _model_of_zeros(config: ModelConfig) -> SharedRis:
+def _model_of_zeros(config: ComparedModelConfig) -> SharedRis:
     """Return the model with all weights zero; the meta device draws none. Tracing there fails on convolutions."""
     with torch.device("meta"):
         model = build_model(config).eval()
@@ -151,7 +153,7 @@ def _model_of_zeros(config: ModelConfig) -> SharedRis:
     return model
 
 
-def example_inputs(config: ModelConfig, batch: int) -> tuple[Tensor, Tensor]:
+def example_inputs(config: ComparedModelConfig, batch: int) -> tuple[Tensor, Tensor]:
     """Return an image and a full sentence (T tokens, nothing padded) of the sizes that the config names."""
     encoder = config.encoder
     image_BCHW = torch.zeros(batch, 3, encoder.image_size, encoder.image_size)
@@ -174,7 +176,7 @@ def count_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> Counter[str]:
     return by_module
 
 
-def cost_frame(config: ModelConfig, costs: Iterable[ComponentCost]) -> pd.DataFrame:
+def cost_frame(config: ComparedModelConfig, costs: Iterable[ComponentCost]) -> pd.DataFrame:
     """Return the rows of COST_SCHEMA, one per component."""
     return pd.DataFrame(
         [
@@ -192,7 +194,7 @@ def cost_frame(config: ModelConfig, costs: Iterable[ComponentCost]) -> pd.DataFr
     )
 
 
-def write_costs(root: Path, configs: Iterable[ModelConfig]) -> list[Path]:
+def write_costs(root: Path, configs: Iterable[ComparedModelConfig]) -> list[Path]:
     """Measure each config and write `ROOT/costs/SCALE/NAME.parquet`; the same variant twice is measured once.
 
     Returns:

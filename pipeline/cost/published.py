@@ -13,8 +13,15 @@ from typing import Literal, NamedTuple
 
 from pipeline.cost.flops import ComponentCost, measure_cost
 from pipeline.published.tables import number, read_published
-from sharedris.baselines.config import EncoderPair, SystemConfig, SystemKind
-from sharedris.config import DecoderConfig, DecoderKind, FpnConfig, FpnKind, ModelConfig, base, large
+from sharedris.baselines.config import (
+    ComparedDecoderConfig,
+    ComparedFpnConfig,
+    ComparedModelConfig,
+    EncoderPair,
+    SystemConfig,
+    SystemKind,
+)
+from sharedris.scales import base, large
 
 Meaning = Literal["added by the FPN", "decoder and head", "whole model"]
 
@@ -37,7 +44,7 @@ class CostCell:
     part: str
     label: str
     meaning: Meaning
-    config: ModelConfig
+    config: ComparedModelConfig
 
     @property
     def published_million_params(self) -> int | None:
@@ -76,19 +83,19 @@ def _rounds_to(value: float, printed: int | None) -> bool | None:
     return None if printed is None else abs(value - printed) <= 0.5
 
 
-def _fpn(kind: FpnKind, *stages: int) -> ModelConfig:
-    return base(fpn=FpnConfig(kind=kind, stages=stages))
+def _fpn(kind: str, *stages: int) -> ComparedModelConfig:
+    return base(fpn=ComparedFpnConfig(kind=kind, stages=stages))
 
 
-def _decoder(kind: DecoderKind, layers: int) -> ModelConfig:
-    return base(decoder=DecoderConfig(kind=kind, layers=layers))
+def _decoder(kind: str, layers: int) -> ComparedModelConfig:
+    return base(decoder=ComparedDecoderConfig(kind=kind, layers=layers))
 
 
-def _system(kind: SystemKind, encoder: EncoderPair) -> ModelConfig:
+def _system(kind: SystemKind, encoder: EncoderPair) -> ComparedModelConfig:
     return base(system=SystemConfig(kind=kind, encoder=encoder))
 
 
-def _cell(table: str, label: str, meaning: Meaning, config: ModelConfig) -> CostCell:
+def _cell(table: str, label: str, meaning: Meaning, config: ComparedModelConfig) -> CostCell:
     part = label[1] if label.startswith("(") else ""
     return CostCell(table=table, part=part, label=label, meaning=meaning, config=config)
 
@@ -135,13 +142,13 @@ def total(costs: list[ComponentCost], *components: str) -> Amount:
     return Amount(sum(cost.million_params for cost in chosen), sum(cost.gmacs for cost in chosen))
 
 
-def _added_by_fpn(config: ModelConfig) -> Amount:
-    without = dataclasses.replace(config, fpn=FpnConfig(kind="none", stages=()))
+def _added_by_fpn(config: ComparedModelConfig) -> Amount:
+    without = dataclasses.replace(config, fpn=ComparedFpnConfig(kind="none", stages=()))
     whole, less = total(measure_cost(config), "fpn"), total(measure_cost(without), "fpn")
     return Amount(whole.million_params - less.million_params, whole.gmacs - less.gmacs)
 
 
-MEASURES: dict[Meaning, Callable[[ModelConfig], Amount]] = {
+MEASURES: dict[Meaning, Callable[[ComparedModelConfig], Amount]] = {
     FPN: _added_by_fpn,
     DECODER: lambda config: total(measure_cost(config), "decoder", "head"),
     MODEL: lambda config: total(measure_cost(config)),

@@ -111,7 +111,7 @@ def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: Train
     """Return equation 12, with what a compared decoder is trained by beside it in the total."""
     loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
     bare = unwrap(model)
-    own = bare.take_own_loss(batch.mask_BHW) if isinstance(bare, SharedRis) else None
+    own = bare.pop_auxiliary_loss(batch.mask_BHW) if isinstance(bare, SharedRis) else None
     return loss if own is None else loss._replace(total=loss.total + own)
 
 

@@ -30,8 +30,9 @@ from pipeline.training.pretrained import load_initial_weights
 from pipeline.training.schedule import StepPlan, plan_steps
 from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.training.step import StepResult, train_step
+from sharedris.build import build_model
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
-from sharedris.model import build_model
 
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
@@ -102,6 +103,7 @@ def start(job: Job, worker: Worker) -> TrainState:
     if saved is None:
         load_initial_weights(model, job)
     model.to(worker.device)
+    use_cpu_kernels(model)
     if job.config.train.synchronize_batch_norm:
         model = sync_batch_norm.synchronize(model, worker)
     _apply_execution_options(model, job)

@@ -1,7 +1,7 @@
-"""Weights of Swin and BERT as Hugging Face's transformers keeps them (`model.safetensors` of `SwinModel`, `BertModel`).
+"""Weights of Swin and BERT in the format of Hugging Face's transformers (`SwinModel`, `BertModel`).
 
-Nothing is left random in silence: a file that lacks a parameter, or has one of another shape, is refused.
-`sharedris import-dual` joins both into one file under our names, for the dual encoders of table VI.
+A file that lacks a parameter, or has one of another shape, is an error. `sharedris import-dual` writes both to one file
+under our names, for the dual encoders of table VI.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SWIN_OUTER = {
 
 
 def bert_names(name: str) -> list[str]:
-    """Return the official names that a parameter of `Bert` is made of: three for queries, keys and values."""
+    """Return the official names of a parameter of `Bert`: three for queries, keys and values."""
     if name in BERT_OUTER:
         return [BERT_OUTER[name]]
     _, index, rest = name.split(".", 2)
@@ -61,7 +61,7 @@ def bert_names(name: str) -> list[str]:
 
 
 def swin_names(name: str) -> list[str]:
-    """Return the official names that a parameter of `Swin` is made of; none for the norms of maps, which are new."""
+    """Return the official names of a parameter of `Swin`; none for the norms of maps, which are new."""
     if re.fullmatch(r"stages\.\d\.norm\.(weight|bias)", name):
         return []
     block = re.fullmatch(r"stages\.(\d)\.blocks\.(\d+)\.(.+)", name)
@@ -91,7 +91,7 @@ def load_bert(bert: Bert, path: Path | str) -> None:
 
 
 def load_swin(swin: Swin, path: Path | str) -> None:
-    """Load a `SwinModel` (its last norm is not used; the norms of the four maps stay as they are).
+    """Load a `SwinModel` (its last norm is not used; the norms of the four maps keep their values).
 
     Raises:
         InputError: when the file cannot be read, lacks a parameter or does not fit.
@@ -111,7 +111,7 @@ def to_joined(swin: Swin, bert: Bert) -> dict[str, Tensor]:
 
 
 def for_our_pixels(swin: Swin) -> None:
-    """Make a Swin that was trained on ImageNet's mean and deviation take pixels of -1 .. 1, as all models here do.
+    """Adapt a Swin that was trained on ImageNet's mean and deviation to pixels of -1 .. 1, as in all models here.
 
     The first layer is linear in a pixel: (x - mean) / deviation = y / (2 deviation) + (0.5 - mean) / deviation where
     y = 2 x - 1.
@@ -125,7 +125,7 @@ def for_our_pixels(swin: Swin) -> None:
 
 
 def load_dual(model: nn.Module, path: Path) -> None:
-    """Load the weights that `import-dual` wrote into a model with Swin and BERT in BEiT-3's place.
+    """Load the weights written by `import-dual` into a model with Swin and BERT in the place of BEiT-3.
 
     Raises:
         InputError: when the file cannot be read, lacks a parameter, has another one or does not fit.
@@ -151,7 +151,7 @@ def _is_new(module: str, name: str) -> bool:
 
 
 def _modern(name: str) -> str:
-    """Return the name as it is since norms have weights and biases; older files say gamma and beta."""
+    """Return the current name of a norm's weight or bias; older files have gamma and beta."""
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 

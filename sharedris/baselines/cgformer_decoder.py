@@ -1,9 +1,9 @@
 """CGFormer's decoder (Tang et al., CVPR 2023, sections 3.2 and 3.3): tokens that group the pixels (table V).
 
-Two tokens compete for every pixel of ever finer maps; in training the assignment is drawn and hard, with the gradient
-of the soft one, and in evaluation it is what the draws give on average. From level to level the last token takes in the
-sentence again, and in the end it becomes the filter that makes the mask. Written from the paper and from what its
-authors' code does, which the golden files compare.
+Two tokens compete for every pixel of finer and finer maps. In training the assignment is a hard sample with the
+gradient of the soft one; in evaluation it is the expectation of the samples. The last token reads the sentence again at
+each level and finally becomes the filter that makes the mask. Written from the paper and the behavior of its authors'
+code; golden files compare both.
 
 Shapes: B batch, N group tokens, C channels, P pixels, T text tokens, D width of the text, H = W side of a map.
 """
@@ -19,17 +19,16 @@ from torch.nn import functional
 from sharedris.baselines.config import CgformerConfig
 from sharedris.baselines.pyramid import join_finer
 from sharedris.decoder import UpsampleBlock
-from sharedris.linear import Linear
 
 PIXEL_COUNT_OFFSET = 1.0
 """Added to the number of pixels of a group, so that an empty group has a mean."""
 
 
 class Grouping(NamedTuple):
-    """What the decoder returns."""
+    """The decoder's output."""
 
     logits_BHW: Tensor
-    maps_BNHW: list[Tensor]  # of each level: how much a pixel belongs to a token; 0 or 1 where it was drawn
+    maps_BNHW: list[Tensor]  # per level: the weight of a token for a pixel; 0 or 1 where sampled
 
 
 def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -40,20 +39,20 @@ def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
 def mlp(width: int, dropout: float) -> nn.Sequential:
     """Return the tokens' MLP, twice as wide inside."""
     return nn.Sequential(
-        Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), Linear(2 * width, width), nn.Dropout(dropout)
+        nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width), nn.Dropout(dropout)
     )
 
 
 class SentenceReader(nn.Module):
-    """The last token reads the words, one head; then all tokens pass an MLP, with nothing kept beside it."""
+    """The last token attends to the words with one head; then all tokens pass an MLP without a residual."""
 
     def __init__(self, width: int, text_width: int, dropout: float) -> None:
         super().__init__()
         self.token_norm, self.text_norm = nn.LayerNorm(width), nn.LayerNorm(text_width)
-        self.query = Linear(width, width, bias=False)
-        self.key = Linear(text_width, width, bias=False)
-        self.value = Linear(text_width, width, bias=False)
-        self.out = Linear(width, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(text_width, width, bias=False)
+        self.value = nn.Linear(text_width, width, bias=False)
+        self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, 0.0)
@@ -67,26 +66,27 @@ class SentenceReader(nn.Module):
             scores_B1T = scores_B1T.masked_fill(~visible_B1T, float("-inf"))
         read_B1C = self.dropout(scores_B1T.softmax(dim=-1)) @ self.value(text_BTD)
         last_B1C = last_B1C + self.dropout(self.out(read_B1C))
-        return self.mlp(self.mlp_norm(torch.cat([tokens_BNC[:, :-1], last_B1C], dim=1)))
+        output_BNC: Tensor = self.mlp(self.mlp_norm(torch.cat([tokens_BNC[:, :-1], last_B1C], dim=1)))
+        return output_BNC
 
 
 class GroupingAttention(nn.Module):
-    """Tokens take the mean of the pixels that are nearest to them by angle."""
+    """Each token becomes the mean of the pixels nearest to it by angle."""
 
     def __init__(self, width: int, dropout: float, *, evaluation_noise: bool) -> None:
         super().__init__()
         self.evaluation_noise = evaluation_noise
         self.pixel_norm, self.token_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value = Linear(width, width), Linear(width, width), Linear(width, width)
-        self.out = Linear(width, width)
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, dropout)
-        # At its start the clamp below holds it, and gives it no gradient: the public code's temperature never moves.
+        # The clamp below is active at the start and gives no gradient: the public code's temperature never changes.
         self.temperature = nn.Parameter(torch.ones(1))
 
     def forward(self, tokens_BNC: Tensor, pixels_BPC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens, (B, N, C), and how much of each pixel went to them, (B, N, P)."""
+        """Return the tokens, (B, N, C), and the weight of each pixel for each token, (B, N, P)."""
         pixels_BPC = self.pixel_norm(pixels_BPC)
         query_BNC = functional.normalize(self.query(self.token_norm(tokens_BNC)), dim=-1)
         key_BPC = functional.normalize(self.key(pixels_BPC), dim=-1)
@@ -97,12 +97,11 @@ class GroupingAttention(nn.Module):
         return self.mlp(self.mlp_norm(updated_BNC)), groups_BNP
 
     def _assign(self, likeness_BNP: Tensor) -> Tensor:
-        """Return how much each pixel belongs to each token, (B, N, P).
+        """Return the weight of each token for each pixel, (B, N, P).
 
-        Drawn: 1 for one token and 0 for the others, with the gradient of the softmax over tokens. Else the share of
-        draws that each token would get, which is the softmax itself (whatever the temperature): tokens are means over
-        many pixels, so that the mask is that of the draws but for their noise. The nearest token's whole pixels, by
-        argmax, would be another thing than what was trained.
+        Sampled in training: 1 for one token and 0 for the others, with the gradient of the softmax over tokens.
+        Otherwise the expectation of the samples, which is the softmax at any temperature: tokens are means over many
+        pixels, so that the mask is that of the samples without their noise. An argmax would differ from training.
         """
         if not (self.training or self.evaluation_noise):
             return likeness_BNP.softmax(dim=1)
@@ -114,12 +113,12 @@ class GroupingAttention(nn.Module):
 
 
 class CgformerDecoder(nn.Module):
-    """The decoder by itself, over four maps and the words.
+    """The decoder over four maps and the words.
 
     Args:
         options: widths and rates.
         text_width: D.
-        grid: side of the second-coarsest map; position tables have its size, and 2 and 4 times that.
+        grid: side of the second-coarsest map; the position tables have 1, 2 and 4 times this side.
     """
 
     def __init__(self, options: CgformerConfig, text_width: int, grid: int) -> None:
@@ -134,7 +133,7 @@ class CgformerDecoder(nn.Module):
         sides = (grid, 2 * grid, 4 * grid)
         self.positions = nn.ParameterList(nn.Parameter(torch.randn(side**2, width) * width**-0.5) for side in sides)
         self.readers = nn.ModuleList(SentenceReader(width, text_width, options.dropout) for _ in range(2))
-        # Two for three levels: the finer two share one, as in the public code.
+        # Two for three levels: the two finer levels share one, as in the public code.
         self.groupings = nn.ModuleList(
             GroupingAttention(width, options.dropout, evaluation_noise=options.evaluation_noise) for _ in range(2)
         )
@@ -158,7 +157,7 @@ class CgformerDecoder(nn.Module):
                 tokens_BNC = self.readers[level - 1](tokens_BNC, text_BTD, visible_B1T)
             pixels_BPC = map_BCHW.flatten(2).transpose(1, 2) + self.positions[level]
             tokens_BNC, groups_BNP = self.groupings[min(level, 1)](tokens_BNC, pixels_BPC)
-            groups.append(groups_BNP.unflatten(2, map_BCHW.shape[-2:]))
+            groups.append(torch.unflatten(groups_BNP, 2, map_BCHW.shape[-2:]))
         filter_BC = self.filter(tokens_BNC[:, -1])
         map_BCHW = self.out(self.blocks(map_BCHW))
         logits_BHW = torch.einsum("bchw,bc->bhw", map_BCHW, filter_BC[:, :-1].to(map_BCHW.dtype))
@@ -166,9 +165,9 @@ class CgformerDecoder(nn.Module):
 
 
 def group_loss(maps_BNHW: list[Tensor], mask_BHW: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return the weighted Dice losses of the pixels of the mask's token, the last, as the public code has them for two.
+    """Return the weighted Dice losses of the pixels of the last token, that of the mask, as in the public code.
 
-    The sigmoid over what is 0 or 1 already is theirs.
+    The sigmoid over values that are 0 or 1 is the public code's too.
     """
     losses = []
     for map_BNHW, weight in zip(maps_BNHW, weights, strict=True):

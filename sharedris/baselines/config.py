@@ -1,24 +1,22 @@
-"""Options of the compared modules: sizes, and what of their design more than one reading was tried for.
+"""Options of the compared modules, and the configs of a model that may contain them (tables IV, V, VI and X).
 
-Widths are those of the paper's scale. `docs/compared.md` says which published cost each default meets, and what else
-was assumed.
+Widths are those of the paper's scale. `docs/compared.md` lists which published cost each default reproduces, and what
+else was assumed. `ComparedModelConfig` is the config of every run: ours is its default.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
+
+from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
+from sharedris.errors import require_field
 
 PyramidWidths = tuple[int, int, int, int]
 SystemKind = Literal["shared_ris", "vitdet", "cgformer", "dmmi"]
 EncoderPair = Literal["beit3", "swin_bert"]
 DUAL_SYSTEMS = ("cgformer", "dmmi")
 """Systems that take separate encoders of image and text."""
-
-
-def _require(condition: bool, field_name: str, message: str) -> None:
-    if not condition:
-        raise ValueError(f"{field_name}: {message}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class CrisConfig:
     level_widths: tuple[int, int, int] = (256, 512, 1024)  # from the earliest stage to the last
 
     def __post_init__(self) -> None:
-        _require(len(self.level_widths) == 3, "fpn.cris.level_widths", "needs three")
+        require_field(len(self.level_widths) == 3, "fpn.cris.level_widths", "needs three")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +34,8 @@ class PwamConfig:
     """LAVT's pixel-word attention (table IV)."""
 
     heads: int = 1
-    gate: bool = False  # LAVT gates what flows back into its encoder, and its decoder reads what is not gated
-    keep_self_attention: bool = True  # our MSA beside it; alone fits the published 14 M / 13 G
+    gate: bool = False  # LAVT gates the features that return to its encoder; its decoder reads ungated ones
+    keep_self_attention: bool = True  # our MSA in parallel; only this fits the published 14 M / 13 G
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +43,17 @@ class CgformerConfig:
     """CGFormer's grouping decoder (tables V and VI)."""
 
     pyramid_widths: PyramidWidths = (1024, 512, 256, 128)  # at 1/2, 1, 2 and 4 times the patch grid
-    group_tokens: int = 2  # the last is the one that becomes the mask
+    group_tokens: int = 2  # the last becomes the mask
     token_width: int = 512
     dropout: float = 0.1
     upsample_blocks: int = 2  # from 4 times the patch grid to the input's size: 480 for the paper's
-    evaluation_noise: bool = False  # the public code draws in evaluation too; here it takes what draws give on average
+    evaluation_noise: bool = False  # the public code samples in evaluation too; here evaluation takes the expectation
     group_loss: tuple[float, float, float] = (0.001, 0.01, 0.1)  # weights of the groupings' Dice; zeros leave it out
 
     def __post_init__(self) -> None:
-        _require(self.group_tokens >= 2, "decoder.cgformer.group_tokens", "must be 2 or more")
-        _require(0.0 <= self.dropout < 1.0, "decoder.cgformer.dropout", "must be in [0, 1)")
-        _require(len(self.group_loss) == 3, "decoder.cgformer.group_loss", "needs three weights, one a level")
+        require_field(self.group_tokens >= 2, "decoder.cgformer.group_tokens", "must be 2 or more")
+        require_field(0.0 <= self.dropout < 1.0, "decoder.cgformer.dropout", "must be in [0, 1)")
+        require_field(len(self.group_loss) == 3, "decoder.cgformer.group_loss", "needs three weights, one per level")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +65,32 @@ class DmmiConfig:
     heads: int = 8
     mlp_width: int = 2048
     dropout: float = 0.1
-    masked_words: float = 0.15  # share hidden from the image-to-text branch; the authors hide one noun of each sentence
+    masked_words: float = 0.15  # ratio hidden from the image-to-text branch; the authors hide one noun per sentence
     reconstruction_loss: float = 0.01
     contrastive_loss: float = 0.01
     temperature: float = 0.05
 
     def __post_init__(self) -> None:
-        _require(self.width % self.heads == 0, "decoder.dmmi.heads", f"{self.heads} does not divide {self.width}")
-        _require(0.0 <= self.dropout < 1.0, "decoder.dmmi.dropout", "must be in [0, 1)")
+        require_field(self.width % self.heads == 0, "decoder.dmmi.heads", f"{self.heads} does not divide {self.width}")
+        require_field(0.0 <= self.dropout < 1.0, "decoder.dmmi.dropout", "must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VitdetConfig:
-    """The instance-segmentation framework that BEiT-3 reports, without its boxes (table X)."""
+    """The instance-segmentation framework reported by BEiT-3, without boxes (table X)."""
 
     width: int = 256  # of the pyramid and of the mask branch, as in ViTDet
     convolutions: int = 4  # of the mask branch, as in Mask R-CNN
 
     def __post_init__(self) -> None:
-        _require(self.convolutions >= 1, "system.vitdet.convolutions", "must be 1 or more")
+        require_field(self.convolutions >= 1, "system.vitdet.convolutions", "must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwinConfig:
     """The Swin transformer of CGFormer and DMMI (table VI): base, windows of 12."""
 
-    width: int = 128  # of the first stage; each further one has twice as much
+    width: int = 128  # of the first stage; it doubles with each stage
     depths: tuple[int, ...] = (2, 2, 18, 2)
     heads: tuple[int, ...] = (4, 8, 16, 32)
     window: int = 12
@@ -100,12 +98,14 @@ class SwinConfig:
     drop_path: float = 0.3
 
     def __post_init__(self) -> None:
-        _require(len(self.depths) == len(self.heads) == 4, "system.swin.depths", "needs four stages, as heads")
+        require_field(len(self.depths) == len(self.heads) == 4, "system.swin.depths", "needs four stages, as do heads")
         for stage, heads in enumerate(self.heads):
             width = self.width * 2**stage
-            _require(width % heads == 0, "system.swin.heads", f"{heads} does not divide {width} of stage {stage + 1}")
-        _require(self.window >= 2, "system.swin.window", "must be 2 or more")
-        _require(0.0 <= self.drop_path < 1.0, "system.swin.drop_path", "must be in [0, 1)")
+            require_field(
+                width % heads == 0, "system.swin.heads", f"{heads} does not divide {width} of stage {stage + 1}"
+            )
+        require_field(self.window >= 2, "system.swin.window", "must be 2 or more")
+        require_field(0.0 <= self.drop_path < 1.0, "system.swin.drop_path", "must be in [0, 1)")
 
     @property
     def widths(self) -> tuple[int, int, int, int]:
@@ -127,15 +127,16 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        _require(self.width % self.heads == 0, "system.bert.heads", f"{self.heads} does not divide {self.width}")
-        _require(0.0 <= self.dropout < 1.0, "system.bert.dropout", "must be in [0, 1)")
+        require_field(self.width % self.heads == 0, "system.bert.heads", f"{self.heads} does not divide {self.width}")
+        require_field(0.0 <= self.dropout < 1.0, "system.bert.dropout", "must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemConfig:
-    """Which system stands around the encoder: ours, or another paper's as a whole (tables VI and X).
+    """Which system is built around the encoder: ours, or the full system of another paper (tables VI and X).
 
-    `fpn` and `decoder` of the model are read by ours alone; `decoder.cgformer` and `decoder.dmmi` by those two as well.
+    Only ours reads `fpn` and `decoder` of the model; the full CGFormer and DMMI read `decoder.cgformer` and
+    `decoder.dmmi`.
     """
 
     kind: SystemKind = "shared_ris"
@@ -143,13 +144,90 @@ class SystemConfig:
     vitdet: VitdetConfig = field(default_factory=VitdetConfig)
     stages: tuple[int, ...] = (3, 6, 9, 12)  # of BEiT-3, from the finest map to the coarsest
     pwam_heads: int = 8  # of CGFormer on Swin + BERT; on BEiT-3 it has no PWAM
-    interaction: bool = True  # DMMI's own text-image interaction at BEiT-3's stages too; its cost cell asks for it
+    interaction: bool = True  # DMMI's text-image interaction at BEiT-3's stages too; its cost cell includes it
     swin: SwinConfig = field(default_factory=SwinConfig)
     bert: BertConfig = field(default_factory=BertConfig)
 
     def __post_init__(self) -> None:
-        _require(self.kind in get_args(SystemKind), "system.kind", f"unknown kind {self.kind!r}")
-        _require(self.encoder in get_args(EncoderPair), "system.encoder", f"unknown encoder {self.encoder!r}")
-        _require(len(self.stages) == 4, "system.stages", "needs four")
+        require_field(self.kind in get_args(SystemKind), "system.kind", f"unknown kind {self.kind!r}")
+        require_field(self.encoder in get_args(EncoderPair), "system.encoder", f"unknown encoder {self.encoder!r}")
+        require_field(len(self.stages) == 4, "system.stages", "needs four")
         dual = self.encoder != "beit3"
-        _require(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} takes beit3 alone")
+        require_field(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} supports only beit3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedFpnConfig(FpnConfig):
+    """Shared FPN, or the one of CRIS or LAVT in its place (table IV)."""
+
+    KINDS: ClassVar[tuple[str, ...]] = (*FpnConfig.KINDS, "cris", "pwam")
+
+    cris: CrisConfig = field(default_factory=CrisConfig)  # read only by kind "cris"
+    pwam: PwamConfig = field(default_factory=PwamConfig)  # read only by kind "pwam"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind == "cris":
+            require_field(len(self.stages) == 3, "fpn.stages", "must be three for kind 'cris'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedDecoderConfig(DecoderConfig):
+    """Shared mask decoder, or the one of CGFormer or DMMI in its place (table V)."""
+
+    KINDS: ClassVar[tuple[str, ...]] = (*DecoderConfig.KINDS, "cgformer", "dmmi")
+
+    cgformer: CgformerConfig = field(default_factory=CgformerConfig)  # of kind "cgformer", and of that system (VI)
+    dmmi: DmmiConfig = field(default_factory=DmmiConfig)  # of kind "dmmi", and of that system (VI)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedModelConfig(ModelConfig):
+    """A model in which each part may be that of another paper; the default is Shared-RIS."""
+
+    fpn: ComparedFpnConfig = field(default_factory=ComparedFpnConfig)
+    decoder: ComparedDecoderConfig = field(default_factory=ComparedDecoderConfig)
+    system: SystemConfig = field(default_factory=SystemConfig)
+
+    def __post_init__(self) -> None:
+        # A plain FpnConfig would drop fields from the run's hash.
+        for name, part, wanted in (
+            ("fpn", self.fpn, ComparedFpnConfig),
+            ("decoder", self.decoder, ComparedDecoderConfig),
+        ):
+            require_field(isinstance(part, wanted), name, f"must be a {wanted.__name__}, not {type(part).__name__}")
+        super().__post_init__()
+        staged = self.system.kind in DUAL_SYSTEMS and self.system.encoder == "beit3"
+        for stage in self.system.stages if staged else ():
+            require_field(stage <= self.encoder.layers, "system.stages", f"there is no layer {stage}")
+        if self.system.encoder == "swin_bert":
+            coarsest = self.system.swin.patch_size * 8
+            fits = self.encoder.image_size % coarsest == 0
+            require_field(fits, "encoder.image_size", f"must be a multiple of {coarsest} for Swin's four maps")
+
+    @property
+    def logits_size(self) -> int:
+        """Side of the logit map: at the paper's scale 120, a quarter of the input, and 480 for CGFormer."""
+        kind = self.decoder.kind if self.system.kind == "shared_ris" else self.system.kind
+        if kind == "cgformer":
+            scale: int = 2**self.decoder.cgformer.upsample_blocks
+            return self.finest_grid * scale
+        return self.finest_grid if kind in {"dmmi", "vitdet"} else super().logits_size
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids that the text encoder has a row for."""
+        return super().vocabulary_size if self.system.encoder == "beit3" else self.system.bert.vocabulary_size
+
+    @property
+    def finest_grid(self) -> int:
+        """Side of the compared decoders' finest map: 120 for 480 pixels; at tiny scale 32 on BEiT-3, 16 on Swin."""
+        swin = self.system.swin.patch_size
+        return self.encoder.grid * 4 if self.system.encoder == "beit3" else self.encoder.image_size // swin
+
+    @property
+    def variant(self) -> str:
+        """Name of what the ablations change, the key by which reports join records to rows of the paper's tables."""
+        if self.system.kind == "shared_ris":
+            return super().variant
+        return f"{self.system.encoder.replace('_', '+')}|whole={self.system.kind}"

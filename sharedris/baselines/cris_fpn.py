@@ -1,8 +1,8 @@
 """The FPN of CRIS (Wang et al., CVPR 2022, section 3.2), in the place of ours (table IV).
 
-Three levels of features, the last of them multiplied by the sentence; each level takes in the one above it; all three
-are joined, and two coordinate channels tell every position where it is. Written from the paper and from what its
-authors' code does, which the golden file compares.
+Three levels of features, the last multiplied by the sentence; each level is joined with the one above it; all three are
+concatenated, with two coordinate channels. Written from the paper and the behavior of its authors' code; the golden
+file compares both.
 
 Shapes: B batch, S = V + T joined tokens, W width, G side of the patch grid, C channels of a level, H = W side of a map.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.encoder import Streams
 from sharedris.projection import Projection
 
@@ -37,7 +37,7 @@ def with_coordinates(map_BCHW: Tensor) -> Tensor:
 
 
 def resample(map_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the map at another size: averaged down or bilinearly up; the same where it fits already."""
+    """Return the map at another size: averaged down or bilinearly up; unchanged at the same size."""
     if map_BCHW.shape[-2:] == size:
         return map_BCHW
     if map_BCHW.shape[-1] > size[-1]:
@@ -46,7 +46,7 @@ def resample(map_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class CrisNeck(nn.Module):
-    """The neck by itself, at the size of the middle level.
+    """The neck, at the size of the middle level.
 
     Args:
         inputs: channels of the three maps, earliest stage first.
@@ -81,18 +81,19 @@ class CrisNeck(nn.Module):
         middle = self.middle_join(torch.cat([self.middle_in(middle_BCHW), resample(high, size)], dim=1))
         low = self.low_join(torch.cat([resample(self.low_in(low_BCHW), size), middle], dim=1))
         levels = [self.low_out(low), self.middle_out(middle), resample(self.high_out(high), size)]
-        return self.out(self.place(with_coordinates(self.join(torch.cat(levels, dim=1)))))
+        map_BCHW: Tensor = self.out(self.place(with_coordinates(self.join(torch.cat(levels, dim=1)))))
+        return map_BCHW
 
 
 class CrisFpn(nn.Module):
     """The neck between our encoder and our decoder: three stages, all at the patch grid.
 
-    The paper says no more than that it was adapted. Assumed, with the cost cell: one multiway W_j a stage, as ours; the
-    text class token is the sentence. The neck makes a map alone, so that the class token and the text of the three
-    stages go on as their mean.
+    The paper states only that it was adapted. Assumed, in line with the cost cell: one multiway W_j per stage, as ours;
+    the text class token is the sentence. The neck makes only a map; class token and text are the mean of the three
+    stages.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         fpn, width = config.fpn, config.width
         self.stages = fpn.stages
@@ -113,4 +114,4 @@ class CrisFpn(nn.Module):
         return torch.cat([tokens_BSW[:, :1], patches_BPW, tokens_BSW[:, visual_tokens:]], dim=1)
 
     def _map(self, patches_BPW: Tensor) -> Tensor:
-        return patches_BPW.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        return torch.unflatten(patches_BPW, 1, (self.grid, self.grid)).permute(0, 3, 1, 2)

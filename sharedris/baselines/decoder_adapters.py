@@ -1,7 +1,7 @@
 """CGFormer's and DMMI's decoders in the place of ours (table V): from the tokens of our FPN to logits.
 
-A decoder that makes logits by itself leaves nothing to our mask head; `LogitsHead` stands there. What it wants to be
-trained by beside equation 12 it keeps from one forward pass in training until it is asked for it, once.
+These decoders make logits themselves, so that `LogitsHead` takes the place of our mask head. The inputs of an auxiliary
+loss are kept from a forward pass in training until `pop_auxiliary_loss` is called.
 
 Shapes: B batch, V visual and T text tokens, S = V + T, W width, G side of the patch grid, H = W side of the logit map.
 """
@@ -12,41 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.baselines.cgformer_decoder import CgformerDecoder, group_loss
-from sharedris.baselines.config import CgformerConfig, DmmiConfig
+from sharedris.baselines.cgformer_decoder import CgformerDecoder, Grouping, group_loss
+from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, DmmiConfig
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
-from sharedris.config import ModelConfig
-from sharedris.linear import Linear
+from sharedris.loss import AuxiliaryLoss
 
 
 class LogitsHead(nn.Module):
     """Passes logits on."""
 
     def forward(self, logits_BHW: Tensor, visual_tokens: int) -> Tensor:
-        """Return what it is given."""
+        """Return the logits unchanged."""
         return logits_BHW
-
-
-class LossOfItsOwn(nn.Module):
-    """A decoder that has a loss beside equation 12."""
-
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
-        """Return the loss of the last forward pass in training, and forget it; None where there is none."""
-        raise NotImplementedError
 
 
 def split_tokens(
     tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int, grid: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the patches as a map, (B, W, G, G), the text tokens, (B, T, W), and which may be read, (B, 1, 1, T)."""
-    map_BWGG = tokens_BSW[:, 1:visual_tokens].unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+    """Return the patches as a map, (B, W, G, G), the text tokens, (B, T, W), and which are visible, (B, 1, 1, T)."""
+    map_BWGG = torch.unflatten(tokens_BSW[:, 1:visual_tokens], 1, (grid, grid)).permute(0, 3, 1, 2)
     visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
     return map_BWGG, tokens_BSW[:, visual_tokens:], visible_B11T
 
 
-class CgformerMask(LossOfItsOwn):
-    """CGFormer's decoder over given maps, with its loss."""
+class CgformerMask(AuxiliaryLoss):
+    """CGFormer's decoder with its loss."""
 
     def __init__(self, options: CgformerConfig, text_width: int, grid: int) -> None:
         super().__init__()
@@ -57,38 +48,38 @@ class CgformerMask(LossOfItsOwn):
     def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
         """Return logits, (B, H, W)."""
         visible_B1T = None if visible_B11T is None else visible_B11T[:, 0]
-        grouping = self.decoder(maps, text_BTD, visible_B1T)
+        grouping: Grouping = self.decoder(maps, text_BTD, visible_B1T)
         self._groups = grouping.maps_BNHW if self.training and any(self.weights) else None
         return grouping.logits_BHW
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the Dice losses of the groupings."""
         groups, self._groups = self._groups, None
         return None if groups is None else group_loss(groups, mask_BHW, self.weights)
 
 
-class DmmiMask(LossOfItsOwn):
-    """DMMI's decoder over given maps, with its losses of training.
+class DmmiMask(AuxiliaryLoss):
+    """DMMI's decoder with its training losses.
 
-    The authors encode the sentence a second time with a noun masked, so that nothing of the word is left. Here features
-    of words are set to zero after the encoder (and after the FPN or the interactions), whose other positions have seen
-    the word and the image already: less is to be brought back. The pairing's negatives are those of one forward pass
-    (`contrastive_loss`). In evaluation, where nothing reads it, the image-to-text branch does not run: so the
-    published 276 G and 392 G have it.
+    The authors encode the sentence a second time with a noun masked, which removes the word completely. Here features
+    of words are set to zero after the encoder (and after the FPN or the interactions), where other positions have read
+    the word and the image already: the reconstruction is easier. The pairing's negatives are those of one forward pass
+    (`contrastive_loss`). The image-to-text branch does not run in evaluation, as no module reads it; the published
+    276 G and 392 G are without it.
     """
 
     def __init__(self, options: DmmiConfig, text_width: int) -> None:
         super().__init__()
         self.options = options
-        self.text_in = Linear(text_width, options.width) if text_width != options.width else nn.Identity()
+        self.text_in = nn.Linear(text_width, options.width) if text_width != options.width else nn.Identity()
         self.decoder = DmmiDecoder(options)
         self._kept: tuple[Readings, Tensor, Tensor, Tensor] | None = None
 
     def forward(self, maps: list[Tensor], text_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
-        """Return logits, (B, H, W): foreground less background, so that the sigmoid is theirs of two classes."""
+        """Return logits, (B, H, W): foreground minus background, whose sigmoid equals the authors' softmax."""
         text_BTC = self.text_in(text_BTD)
         if not self.training:
-            readings = self.decoder(maps, text_BTC, None, visible_B11T)
+            readings: Readings = self.decoder(maps, text_BTC, None, visible_B11T)
         else:
             used_BT = used_positions(text_BTC, visible_B11T)
             drawn_BT = torch.rand(used_BT.shape, device=text_BTC.device) < self.options.masked_words
@@ -97,7 +88,7 @@ class DmmiMask(LossOfItsOwn):
             self._kept = (readings, text_BTC, self.decoder.image_to_text.align(text_BTC), used_BT)
         return readings.logits_B2HW[:, 1] - readings.logits_B2HW[:, 0]
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
         """Return the losses of the reconstructed words and of the pairing of images with sentences."""
         if self._kept is None:
             return None
@@ -111,41 +102,41 @@ class DmmiMask(LossOfItsOwn):
 
 
 def used_positions(text_BTC: Tensor, visible_B11T: Tensor | None) -> Tensor:
-    """Return which positions are no padding, (B, T)."""
+    """Return which positions are not padding, (B, T)."""
     if visible_B11T is None:
         return torch.ones(text_BTC.shape[:2], dtype=torch.bool, device=text_BTC.device)
     return visible_B11T[:, 0, 0]
 
 
 def without_ends(used_BT: Tensor) -> Tensor:
-    """Return where the words are, (B, T): all that is used but the first position (class) and the last (end)."""
-    # A position that is neither has a used one after it.
+    """Return where the words are, (B, T): all used positions except the first (class) and the last (end)."""
+    # A used position is a word if it is not the first and the next one is used.
     return functional.pad(used_BT[:, 2:], (1, 1))
 
 
-def reconstruction_loss(text_BTC: Tensor, remade_BTC: Tensor, used_BT: Tensor) -> Tensor:
-    """Return 1 less the mean likeness, by angle, of what the image gave back to the words, which get no gradient."""
-    likeness_BT = functional.cosine_similarity(text_BTC.detach(), remade_BTC, dim=-1)
-    return 1 - mean_of_words(likeness_BT[..., None], used_BT).mean()
+def reconstruction_loss(text_BTC: Tensor, reconstructed_BTC: Tensor, used_BT: Tensor) -> Tensor:
+    """Return 1 minus the mean cosine similarity of reconstructed words and words; the words get no gradient."""
+    similarity_BT = functional.cosine_similarity(text_BTC.detach(), reconstructed_BTC, dim=-1)
+    return 1 - mean_of_words(similarity_BT[..., None], used_BT).mean()
 
 
 def mean_of_words(tokens_BTC: Tensor, used_BT: Tensor) -> Tensor:
-    """Return the mean over the positions in use, (B, C); the authors' sentence is the mean over padding as well."""
+    """Return the mean over the positions in use, (B, C); the authors' code includes padding."""
     return (tokens_BTC * used_BT[..., None]).sum(dim=1) / used_BT.sum(dim=1, keepdim=True)
 
 
 def contrastive_loss(image_BC: Tensor, sentence_BC: Tensor, temperature: float) -> Tensor:
     """Return the cross-entropy of pairing each image with its sentence among those given, and the other way round.
 
-    Given are those of one forward pass, of one worker's micro-batch, as in the authors' code: so the loss depends on
-    how the global batch is divided, and of a single sample it is 0.
+    The candidates are those of one forward pass of one worker, as in the authors' code: the loss depends on how the
+    global batch is divided, and it is 0 for a single sample.
     """
     scores_BB = functional.normalize(image_BC, dim=1) @ functional.normalize(sentence_BC, dim=1).T / temperature
     own_B = torch.arange(len(scores_BB), device=scores_BB.device)
     return functional.cross_entropy(scores_BB, own_B) + functional.cross_entropy(scores_BB.T, own_B)
 
 
-class AdaptedDecoder(LossOfItsOwn):
+class AdaptedDecoder(AuxiliaryLoss):
     """A decoder of four maps over our FPN's tokens."""
 
     def __init__(self, pyramid: nn.Module, mask: CgformerMask | DmmiMask, grid: int) -> None:
@@ -157,21 +148,22 @@ class AdaptedDecoder(LossOfItsOwn):
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W)."""
         map_BWGG, text_BTW, visible_B11T = split_tokens(tokens_BSW, visible_B11S, visual_tokens, self.grid)
-        return self.mask(self.pyramid(map_BWGG), text_BTW, visible_B11T)
+        logits_BHW: Tensor = self.mask(self.pyramid(map_BWGG), text_BTW, visible_B11T)
+        return logits_BHW
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
-        """Return the decoder's own loss."""
-        return self.mask.take_loss(mask_BHW)
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the decoder's loss."""
+        return self.mask.pop_auxiliary_loss(mask_BHW)
 
 
-def adapted_cgformer(config: ModelConfig) -> AdaptedDecoder:
+def adapted_cgformer(config: ComparedModelConfig) -> AdaptedDecoder:
     """Return CGFormer's decoder behind our FPN."""
     options, grid = config.decoder.cgformer, config.encoder.grid
     mask = CgformerMask(options, config.width, grid)
     return AdaptedDecoder(ResampledPyramid(config.width, options.pyramid_widths), mask, grid)
 
 
-def adapted_dmmi(config: ModelConfig) -> AdaptedDecoder:
+def adapted_dmmi(config: ComparedModelConfig) -> AdaptedDecoder:
     """Return DMMI's decoder behind our FPN."""
     options = config.decoder.dmmi
     mask = DmmiMask(options, config.width)

@@ -1,38 +1,39 @@
 """Swin and BERT behind the interface of BEiT-3's encoder, with CGFormer's or DMMI's fusion after each stage (table VI).
 
-As in LAVT: what the pixels make of the words is the stage's map, and flows back into the pixels through a gate. It
-starts closed, as CGFormer's and DMMI's code sets it; but they draw all linear layers anew afterwards, at 0.02, and so
-start with theirs a little open, as LAVT's is. In DMMI the words change as well, from stage to stage.
+As in LAVT, the fused features are the stage's map, and return to the pixels through a gate. The gate starts closed, as
+in CGFormer's and DMMI's code; their code then draws all linear layers again, at 0.02, so that theirs starts slightly
+open, as LAVT's does. In DMMI the words change from stage to stage as well.
 
 Shapes: B batch, P pixels of a stage, C their channels, T text tokens, D their width.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sharedris.baselines.bert import Bert
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.baselines.dmmi_interaction import DmmiInteraction
 from sharedris.baselines.pwam import LanguageGate, Pwam
 from sharedris.baselines.pyramid import side_of
 from sharedris.baselines.swin import Swin, SwinStage
-from sharedris.config import ModelConfig
-from sharedris.encoder import Streams
+from sharedris.encoder import ImageTextEncoder, Streams
 
 
-class PwamOfStage(nn.Module):
-    """CGFormer's fusion: LAVT's PWAM; the words stay as they are."""
+class StagePwam(nn.Module):
+    """CGFormer's fusion: LAVT's PWAM, without a change of the words."""
 
     def __init__(self, width: int, text_width: int, heads: int) -> None:
         super().__init__()
         self.pwam = Pwam(width, text_width, heads)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return what the pixels have in common with the words, (B, P, C), and the words, (B, T, D)."""
+        """Return the features shared by pixels and words, (B, P, C), and the words, (B, T, D)."""
         return self.pwam(pixels_BPC, words_BTD, visible_B11T), words_BTD
 
 
-class InteractionOfStage(nn.Module):
+class StageInteraction(nn.Module):
     """DMMI's fusion."""
 
     def __init__(self, width: int, text_width: int) -> None:
@@ -40,28 +41,29 @@ class InteractionOfStage(nn.Module):
         self.interaction = DmmiInteraction(width, text_width)
 
     def forward(self, pixels_BPC: Tensor, words_BTD: Tensor, visible_B11T: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return what the pixels have in common with the words, (B, P, C), and the words, (B, T, D)."""
-        return self.interaction(pixels_BPC, words_BTD, None if visible_B11T is None else visible_B11T[:, 0])
+        """Return the features shared by pixels and words, (B, P, C), and the words, (B, T, D)."""
+        visible_B1T = None if visible_B11T is None else visible_B11T[:, 0]
+        fused: tuple[Tensor, Tensor] = self.interaction(pixels_BPC, words_BTD, visible_B1T)
+        return fused
 
 
-def stage_fusion(config: ModelConfig, width: int, text_width: int) -> nn.Module:
+def stage_fusion(config: ComparedModelConfig, width: int, text_width: int) -> nn.Module:
     """Return the fusion of the system that the config names, for a stage of that width."""
     if config.system.kind == "cgformer":
-        return PwamOfStage(width, text_width, config.system.pwam_heads)
-    return InteractionOfStage(width, text_width)
+        return StagePwam(width, text_width, config.system.pwam_heads)
+    return StageInteraction(width, text_width)
 
 
-class DualEncoder(nn.Module):
-    """Image and text by encoders of their own; entry j of the output is stage j of Swin, from the finest map.
+class DualEncoder(ImageTextEncoder):
+    """Separate encoders of image and text; entry j of the output is stage j of Swin, from the finest map.
 
-    The last stage's gate has nothing behind it. It is there because the authors' code has it, and the published
-    252 M and 341 M with it; it is frozen.
+    No module reads the last stage's gate. It exists because the authors' code has it, and the published 252 M and 341 M
+    include it; it is frozen.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         system = config.system
-        self.activation_checkpointing = False
         self.image_size = config.encoder.image_size
         self.swin, self.bert = Swin(system.swin), Bert(system.bert)
         self.fusions = nn.ModuleList(stage_fusion(config, width, system.bert.width) for width in system.swin.widths)
@@ -91,10 +93,10 @@ class DualEncoder(nn.Module):
 
 
 def closed_gates(widths: tuple[int, ...]) -> nn.ModuleList:
-    """Return a gate a stage that lets nothing through yet; the last, which has nothing behind it, stays so."""
+    """Return one gate per stage, all closed; no module reads the last one, so that it stays closed."""
     gates = [LanguageGate(width) for width in widths]
     for gate in gates:
-        nn.init.zeros_(gate.open.weight)  # the second layer alone: with both at zero none would ever get a gradient
+        nn.init.zeros_(gate.open.weight)  # only the second layer: with both at zero neither would get a gradient
     gates[-1].requires_grad_(False)
     return nn.ModuleList(gates)
 
@@ -102,4 +104,4 @@ def closed_gates(widths: tuple[int, ...]) -> nn.ModuleList:
 def as_map(tokens_BPC: Tensor) -> Tensor:
     """Return the tokens of a square map as one, (B, C, H, W)."""
     side = side_of(tokens_BPC)
-    return tokens_BPC.transpose(1, 2).unflatten(2, (side, side))
+    return torch.unflatten(tokens_BPC.transpose(1, 2), 2, (side, side))

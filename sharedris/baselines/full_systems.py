@@ -1,8 +1,8 @@
-"""CGFormer and DMMI as whole systems, on Swin + BERT as their authors have them and on BEiT-3 (table VI).
+"""The full systems CGFormer and DMMI, on Swin + BERT as by their authors and on BEiT-3 (table VI).
 
-On Swin and BERT the four stages are the four maps. On BEiT-3, which has one resolution and no more, four stages are
-brought to Swin's four sizes: deconvolutions double the side, pooling halves it. The paper does not say how; this one
-fits the published 269 M / 955 G of CGFormer.
+On Swin and BERT the four stages are the four maps. BEiT-3 has a single resolution: four stages are resized to Swin's
+four sizes by deconvolutions and pooling. The paper does not describe this; this version fits the published
+269 M / 955 G of CGFormer.
 
 Shapes: B batch, C channels, T text tokens, D their width, G side of the patch grid, H = W side of a map.
 """
@@ -15,23 +15,22 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from sharedris.baselines.config import PyramidWidths
-from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask, LossOfItsOwn
-from sharedris.baselines.dual_encoder import InteractionOfStage, as_map, closed_gates
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig, PyramidWidths
+from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask
+from sharedris.baselines.dual_encoder import StageInteraction, as_map, closed_gates
 from sharedris.encoder import Streams
-from sharedris.linear import Linear
+from sharedris.loss import AuxiliaryLoss
 
 
 class MapsAndWords(NamedTuple):
-    """What a decoder of four maps reads."""
+    """The input of a decoder of four maps."""
 
     maps: list[Tensor]  # from the coarsest to the finest, each (B, C, H, W)
     words_BTD: Tensor
 
 
 class StageMaps(nn.Module):
-    """The dual encoder's stages as they are."""
+    """The dual encoder's stages, unchanged."""
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> MapsAndWords:
         """Return the maps and the words of the last stage."""
@@ -39,7 +38,7 @@ class StageMaps(nn.Module):
 
 
 class FourSizes(nn.Module):
-    """Four maps at the patch grid, brought to 4, 2, 1 and 1/2 times its side."""
+    """Four maps at the patch grid, resized to 4, 2, 1 and 1/2 times its side."""
 
     def __init__(self, inputs: int, widths: PyramidWidths) -> None:
         super().__init__()
@@ -52,15 +51,15 @@ class FourSizes(nn.Module):
         self.halved = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(inputs, widths[0], 1))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return the maps from the coarsest to the finest; given are four (B, C, G, G), the finest-to-be first."""
+        """Return the maps from the coarsest to the finest; the input is four (B, C, G, G), the later finest first."""
         levels = (self.quadrupled, self.doubled, self.same, self.halved)
         return [level(map_BCGG) for level, map_BCGG in zip(levels, maps, strict=True)][::-1]
 
 
 class StagePyramid(nn.Module):
-    """Four stages of BEiT-3 at four sizes, the earliest the finest; the words are those of the last layer."""
+    """Four stages of BEiT-3 at four sizes, the earliest at the finest size; the words are those of the last layer."""
 
-    def __init__(self, config: ModelConfig, widths: PyramidWidths) -> None:
+    def __init__(self, config: ComparedModelConfig, widths: PyramidWidths) -> None:
         super().__init__()
         self.stages = config.system.stages
         self.resize = FourSizes(config.encoder.width, widths)
@@ -74,17 +73,17 @@ class StagePyramid(nn.Module):
 class InteractionPyramid(nn.Module):
     """The same with DMMI's interaction at each stage before it is resized; the words go through all four.
 
-    Assumed, with the cost cell: all at the framework's 512 channels. A stage's gate lets what its pixels have in common
-    with the words into the next one; the last gate has nothing behind it: counted in the published 356 M, and frozen.
+    Assumed, in line with the cost cell: all at the framework's 512 channels. A stage's gate passes the fused features
+    to the next stage; no module reads the last gate: it is counted in the published 356 M, and frozen.
     """
 
-    def __init__(self, config: ModelConfig, widths: PyramidWidths) -> None:
+    def __init__(self, config: ComparedModelConfig, widths: PyramidWidths) -> None:
         super().__init__()
         self.stages = config.system.stages
         inputs, width = config.encoder.width, config.width
-        self.projections = nn.ModuleList(Linear(inputs, width) for _ in self.stages)
-        self.text = Linear(inputs, width)
-        self.fusions = nn.ModuleList(InteractionOfStage(width, width) for _ in self.stages)
+        self.projections = nn.ModuleList(nn.Linear(inputs, width) for _ in self.stages)
+        self.text = nn.Linear(inputs, width)
+        self.fusions = nn.ModuleList(StageInteraction(width, width) for _ in self.stages)
         self.gates = closed_gates((width,) * len(self.stages))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.stages)
         self.resize = FourSizes(width, widths)
@@ -103,7 +102,7 @@ class InteractionPyramid(nn.Module):
         return MapsAndWords(self.resize(maps), words_BTW)
 
 
-class WholeDecoder(LossOfItsOwn):
+class FullDecoder(AuxiliaryLoss):
     """A decoder over maps and words."""
 
     def __init__(self, mask: CgformerMask | DmmiMask) -> None:
@@ -113,15 +112,16 @@ class WholeDecoder(LossOfItsOwn):
     def forward(self, read: MapsAndWords, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W)."""
         visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
-        return self.mask(read.maps, read.words_BTD, visible_B11T)
+        logits_BHW: Tensor = self.mask(read.maps, read.words_BTD, visible_B11T)
+        return logits_BHW
 
-    def take_loss(self, mask_BHW: Tensor) -> Tensor | None:
-        """Return the decoder's own loss."""
-        return self.mask.take_loss(mask_BHW)
+    def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
+        """Return the decoder's loss."""
+        return self.mask.pop_auxiliary_loss(mask_BHW)
 
 
-def whole_fpn(config: ModelConfig) -> nn.Module:
-    """Return what makes four maps and words of the encoder's outputs."""
+def full_fpn(config: ComparedModelConfig) -> nn.Module:
+    """Return the module that makes four maps and words from the encoder's outputs."""
     system, decoder = config.system, config.decoder
     if system.encoder == "swin_bert":
         return StageMaps()
@@ -130,8 +130,8 @@ def whole_fpn(config: ModelConfig) -> nn.Module:
     return (InteractionPyramid if system.interaction else StagePyramid)(config, decoder.dmmi.pyramid_widths)
 
 
-def whole_decoder(config: ModelConfig) -> WholeDecoder:
-    """Return the decoder; on Swin its maps have the widths of Swin's stages, whatever the options say."""
+def full_decoder(config: ComparedModelConfig) -> FullDecoder:
+    """Return the decoder; on Swin its maps have the widths of Swin's stages, and the option is ignored."""
     options, text_width, grid = config.decoder, config.encoder.width, config.encoder.grid
     if config.system.kind == "dmmi" and config.system.interaction:
         text_width = config.width
@@ -141,5 +141,5 @@ def whole_decoder(config: ModelConfig) -> WholeDecoder:
         widths = config.system.swin.widths[::-1]
         cgformer, dmmi = replace(cgformer, pyramid_widths=widths), replace(dmmi, pyramid_widths=widths)
     if config.system.kind == "cgformer":
-        return WholeDecoder(CgformerMask(cgformer, text_width, grid))
-    return WholeDecoder(DmmiMask(dmmi, text_width))
+        return FullDecoder(CgformerMask(cgformer, text_width, grid))
+    return FullDecoder(DmmiMask(dmmi, text_width))

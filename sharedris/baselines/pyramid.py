@@ -1,7 +1,7 @@
-"""Maps of four sizes out of one, for decoders that were made for a Swin transformer.
+"""Maps of four sizes from one, for decoders that were designed for a Swin transformer.
 
 CGFormer and DMMI read 1024 channels at 1/32 of the image, 512 at 1/16, 256 at 1/8 and 128 at 1/4; a plain transformer
-has one map at 1/16. The paper does not say how its authors bridged that.
+has one map at 1/16. The paper does not describe its solution.
 
 Shapes: B batch, C channels, G side of the patch grid, H = W side of a map.
 """
@@ -18,10 +18,10 @@ from sharedris.baselines.config import PyramidWidths
 
 
 class ResampledPyramid(nn.Module):
-    """A 1x1 convolution a level, then resampling: the cheapest way there is, for decoders behind an FPN of their own.
+    """A 1x1 convolution per level, then resampling: the cheapest solution, for decoders behind a separate FPN.
 
-    Neither more parameters nor more work fit the published 44 M / 857 G of CGFormer's decoder. The coarsest level is
-    made as a Swin transformer makes its own: each 2x2 neighbours become one position of four times the channels.
+    More parameters or more work do not fit the published 44 M / 857 G of CGFormer's decoder. The coarsest level is made
+    as in a Swin transformer: each 2x2 neighbors become one position with four times the channels.
 
     Args:
         inputs: channels of the given map.
@@ -48,7 +48,7 @@ class ResampledPyramid(nn.Module):
 
 
 def side_of(pixels_BPC: Tensor) -> int:
-    """Return the side of the square map whose positions the tokens are."""
+    """Return the side of the square map that was flattened to these tokens."""
     return math.isqrt(int(pixels_BPC.shape[1]))
 
 
@@ -58,9 +58,9 @@ def enlarge(map_BCHW: Tensor, factor: int) -> Tensor:
 
 
 def join_finer(coarse_BCHW: Tensor, fine_BCHW: Tensor) -> Tensor:
-    """Return the coarse map at the fine one's size with the fine one beside it, (B, C + C, H, W).
+    """Return the coarse map at the fine one's size, concatenated with the fine one, (B, C + C, H, W).
 
-    Corners are aligned, as in the code of LAVT, from which both decoders have it.
+    Corners are aligned, as in the code of LAVT, on which both decoders build.
     """
     if coarse_BCHW.shape[-2:] != fine_BCHW.shape[-2:]:
         coarse_BCHW = functional.interpolate(coarse_BCHW, fine_BCHW.shape[-2:], mode="bilinear", align_corners=True)

@@ -1,7 +1,7 @@
-"""The Swin transformer (Liu et al., ICCV 2021), with a place after each stage where text comes in.
+"""The Swin transformer (Liu et al., ICCV 2021), in stages between which the dual encoder fuses text.
 
-CGFormer and DMMI have it from LAVT: what the pixels make of the words goes to the decoder as the stage's map, and back
-to the pixels. Parameters carry the names of Hugging Face's `SwinModel` once `bert_swin_weights.py` has translated them.
+CGFormer and DMMI use it as LAVT does. `bert_swin_weights.py` translates the parameter names of Hugging Face's
+`SwinModel`.
 
 Shapes: B batch, H x W positions of a stage, P = H W, C its channels, N positions of a window, K windows, h heads.
 """
@@ -19,24 +19,23 @@ from torch.utils.checkpoint import checkpoint
 
 from sharedris.baselines.config import SwinConfig
 from sharedris.baselines.pyramid import side_of
-from sharedris.layers import Mlp, initialise_linear, merge_heads, sample_keep, split_heads
-from sharedris.linear import Linear
+from sharedris.layers import Mlp, initialize_linear, merge_heads, sample_keep, split_heads
 
 MLP_RATIO = 4
 APART = -100.0
-"""Added to the score of two positions that a cyclic shift has brought together; as the authors have it."""
+"""Added to the score of two positions that only the cyclic shift made neighbors, as in the authors' code."""
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows, with a learnt bias for each offset of two positions and each head."""
+    """Attention within windows, with a learned bias for each offset of two positions and each head."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.offset_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.offset_bias, std=0.02)
-        initialise_linear(self)
+        initialize_linear(self)
 
     def forward(self, windows_KNC: Tensor, offsets_NN: Tensor, apart_KNN: Tensor | None) -> Tensor:
         """Return (K, N, C); `offsets_NN` are rows of the bias table, `apart_KNN` holds 0 or `APART` for one image."""
@@ -44,9 +43,10 @@ class WindowAttention(nn.Module):
         scores_KhNN = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         scores_KhNN = scores_KhNN + self.offset_bias[offsets_NN].permute(2, 0, 1)
         if apart_KNN is not None:
-            by_image = scores_KhNN.unflatten(0, (-1, len(apart_KNN))) + apart_KNN[None, :, None]
+            by_image = torch.unflatten(scores_KhNN, 0, (-1, len(apart_KNN))) + apart_KNN[None, :, None]
             scores_KhNN = by_image.flatten(0, 1)
-        return self.out(merge_heads(scores_KhNN.softmax(dim=-1) @ value))
+        attended_KNC: Tensor = self.out(merge_heads(scores_KhNN.softmax(dim=-1) @ value))
+        return attended_KNC
 
 
 class SwinBlock(nn.Module):
@@ -66,7 +66,7 @@ class SwinBlock(nn.Module):
 
     def _attend(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor) -> Tensor:
         rest = -side % self.window
-        map_BHWC = functional.pad(pixels_BPC.unflatten(1, (side, side)), (0, 0, 0, rest, 0, rest))
+        map_BHWC = functional.pad(torch.unflatten(pixels_BPC, 1, (side, side)), (0, 0, 0, rest, 0, rest))
         apart = None
         if self.shift:
             map_BHWC = torch.roll(map_BHWC, (-self.shift, -self.shift), dims=(1, 2))
@@ -78,13 +78,13 @@ class SwinBlock(nn.Module):
 
     def _cut(self, map_BHWC: Tensor) -> Tensor:
         """Return the map's windows, (K, N, C), those of one image after another."""
-        rows = map_BHWC.unflatten(1, (-1, self.window)).unflatten(3, (-1, self.window))
+        rows = torch.unflatten(torch.unflatten(map_BHWC, 1, (-1, self.window)), 3, (-1, self.window))
         return rows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
     def _join(self, windows_KNC: Tensor, side: int) -> Tensor:
         """Return the map, (B, H, W, C), of windows that `_cut` made."""
         across = side // self.window
-        grid = windows_KNC.unflatten(0, (-1, across, across)).unflatten(3, (self.window, self.window))
+        grid = torch.unflatten(torch.unflatten(windows_KNC, 0, (-1, across, across)), 3, (self.window, self.window))
         return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def _keep(self, update_BPC: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class SwinBlock(nn.Module):
 
 @functools.lru_cache(maxsize=32)
 def apart_after_shift(side: int, window: int, shift: int) -> np.ndarray:
-    """Return `APART` for two positions of a window that the shift alone made neighbours, else 0, (K, N, N)."""
+    """Return `APART` for two positions of a window that only the shift made neighbors, else 0, (K, N, N)."""
     place = np.arange(side)
     part = (place >= side - window).astype(np.int64) + (place >= side - shift)
     region_HW = 3 * part[:, None] + part
@@ -109,27 +109,29 @@ def offset_rows(window: int) -> np.ndarray:
     """Return the row of the bias table for each two positions of a window, (N, N)."""
     y, x = np.divmod(np.arange(window**2), window)
     down, right = y[:, None] - y + window - 1, x[:, None] - x + window - 1
-    return down * (2 * window - 1) + right
+    rows_NN: np.ndarray = down * (2 * window - 1) + right
+    return rows_NN
 
 
 class Merge(nn.Module):
-    """Each 2x2 neighbours become one position of twice the channels."""
+    """Each 2x2 neighbors become one position with twice the channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * width)
-        self.reduce = Linear(4 * width, 2 * width, bias=False)
+        self.reduce = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, pixels_BPC: Tensor, side: int) -> Tensor:
         """Return (B, P / 4, 2 C); an odd side is padded by zeros."""
         odd = side % 2
-        map_BHWC = functional.pad(pixels_BPC.unflatten(1, (side, side)), (0, 0, 0, odd, 0, odd))
+        map_BHWC = functional.pad(torch.unflatten(pixels_BPC, 1, (side, side)), (0, 0, 0, odd, 0, odd))
         quarters = [map_BHWC[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduce(self.norm(torch.cat(quarters, dim=-1).flatten(1, 2)))
+        merged_BPC: Tensor = self.reduce(self.norm(torch.cat(quarters, dim=-1).flatten(1, 2)))
+        return merged_BPC
 
 
 class SwinStage(nn.Module):
-    """Blocks of one resolution, and what makes the next one of it."""
+    """Blocks of one resolution, and the reduction to the next one."""
 
     def __init__(self, config: SwinConfig, index: int, rates: list[float], *, merges: bool) -> None:
         super().__init__()
@@ -143,7 +145,7 @@ class SwinStage(nn.Module):
 
 
 class Swin(nn.Module):
-    """The transformer's parts; the dual encoder runs its stages and what stands between them."""
+    """The transformer's parts; the dual encoder runs the stages with the fusion between them."""
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
@@ -160,10 +162,11 @@ class Swin(nn.Module):
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
         """Return the patches, (B, P, C)."""
-        return self.patch_norm(self.patches(image_BCHW).flatten(2).transpose(1, 2))
+        pixels_BPC: Tensor = self.patch_norm(self.patches(image_BCHW).flatten(2).transpose(1, 2))
+        return pixels_BPC
 
     def run_blocks(self, index: int, pixels_BPC: Tensor, *, recompute: bool) -> Tensor:
-        """Return a stage's pixels before they are merged, (B, P, C); `recompute` keeps less for the backward pass."""
+        """Return a stage's pixels before they are merged, (B, P, C); `recompute` saves memory in the backward pass."""
         side = side_of(pixels_BPC)
         offsets_NN = torch.from_numpy(offset_rows(self.config.window)).to(pixels_BPC.device)
         for block in self.stages[index].blocks:  # type: ignore[union-attr] # a ModuleList

@@ -1,11 +1,10 @@
 """ViTDet's framework on BEiT-3 with a two-way head (Li et al., ECCV 2022; table X).
 
 BEiT-3 reports instance segmentation by ViTDet: a simple feature pyramid from the last layer's map, then boxes, and a
-mask for each box. Here a sentence names one object, so that there is nothing to detect: the mask branch runs once, over
-the whole image instead of a box. Assumed, as the paper says no more than "two-way classification instead of COCO's 80
-classes": no proposals, no boxes and no losses of theirs; the pyramid's levels are brought to 1/8 of the image and
-added; four convolutions and one deconvolution as in Mask R-CNN, to two classes at 1/4. The sentence acts through the
-encoder alone.
+mask for each box. Here a sentence names one object, so that nothing is detected: the mask branch runs once, over the
+full image instead of a box. Assumed, as the paper states only "two-way classification instead of COCO's 80 classes": no
+proposals, no boxes and none of their losses; the pyramid's levels are resized to 1/8 of the image and added; four
+convolutions and one deconvolution as in Mask R-CNN, to two classes at 1/4. The sentence acts only through the encoder.
 
 Shapes: B batch, D encoder width, C pyramid width, G side of the patch grid, H = W side of a map.
 """
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.encoder import Encoder, Streams
 
 
@@ -36,7 +35,7 @@ def twice(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 def level(resize: Sequence[nn.Module], inputs: int, width: int) -> nn.Sequential:
-    """Return one level of the pyramid: its resampling, then 1x1 and 3x3 convolutions with norms and no bias."""
+    """Return one level of the pyramid: resampling, then 1x1 and 3x3 convolutions with norms and without bias."""
     return nn.Sequential(
         *resize,
         nn.Conv2d(inputs, width, 1, bias=False),
@@ -49,7 +48,7 @@ def level(resize: Sequence[nn.Module], inputs: int, width: int) -> nn.Sequential
 class SimplePyramid(nn.Module):
     """ViTDet's maps at 1/2, 1, 2 and 4 times the patch grid, all from the last layer."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         inputs, width = config.encoder.width, config.system.vitdet.width
         self.grid = config.encoder.grid
@@ -67,14 +66,14 @@ class SimplePyramid(nn.Module):
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> list[Tensor]:
         """Return the maps from the coarsest to the finest, each (B, C, H, W)."""
         patches_BPD = outputs[-1].visual_BVD[:, 1:]
-        map_BDGG = patches_BPD.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        map_BDGG = torch.unflatten(patches_BPD, 1, (self.grid, self.grid)).permute(0, 3, 1, 2)
         return [made(map_BDGG) for made in self.levels]
 
 
 class TwoWayMask(nn.Module):
-    """Mask R-CNN's mask branch over the whole image, for background and foreground."""
+    """Mask R-CNN's mask branch over the full image, for background and foreground."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ComparedModelConfig) -> None:
         super().__init__()
         options = config.system.vitdet
         width = options.width
@@ -87,11 +86,11 @@ class TwoWayMask(nn.Module):
         )
         self.enlarge = twice(width, width)
         self.classes = nn.Conv2d(width, 2, 1)
-        nn.init.normal_(self.classes.weight, std=0.001)  # as Mask R-CNN starts its predictors
+        nn.init.normal_(self.classes.weight, std=0.001)  # as Mask R-CNN initializes its predictors
         nn.init.zeros_(self.classes.bias)  # type: ignore[arg-type] # there is one
 
     def forward(self, maps: list[Tensor], visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
-        """Return logits, (B, H, W), at 4 times the patch grid: foreground less background."""
+        """Return logits, (B, H, W), at 4 times the patch grid: foreground minus background."""
         size = (self.side, self.side)
         resized = [
             functional.adaptive_max_pool2d(map_BCHW, size)
@@ -100,14 +99,14 @@ class TwoWayMask(nn.Module):
             for map_BCHW in maps
         ]
         map_BCHW = self.convolutions(torch.stack(resized).sum(dim=0))
-        logits_B2HW = self.classes(functional.relu(self.enlarge(map_BCHW)))
+        logits_B2HW: Tensor = self.classes(functional.relu(self.enlarge(map_BCHW)))
         return logits_B2HW[:, 1] - logits_B2HW[:, 0]
 
 
 def freeze_unread_text(encoder: Encoder) -> None:
-    """Freeze what no gradient can reach where the text of the last layer is read by nothing.
+    """Freeze the parameters that get no gradient because the text of the last layer is not used.
 
-    Its keys and values are read by the patches; what comes after them is not.
+    The patches read its keys and values, but no module reads what follows them.
     """
     text = encoder.layers[-1].get_submodule("text")
     for name in ("inner_norm", "out", "mlp_norm", "fc1", "hidden_norm", "fc2"):

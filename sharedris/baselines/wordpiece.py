@@ -1,6 +1,6 @@
-"""BERT's word pieces, by Hugging Face's tokenizers: what the dual encoders of table VI read once they have weights.
+"""BERT's word pieces, by Hugging Face's tokenizers: the input of table VI's dual encoders with pretrained weights.
 
-The file is the `vocab.txt` beside a BERT: a piece a line, its id the number of the line.
+The file is BERT's `vocab.txt`: one piece per line, its id the number of the line.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sharedris.errors import InputError
-from sharedris.tokenizer import Tokenizer
+from sharedris.tokenizer import MAX_CHARACTERS, Tokenizer
 
 PADDING, UNKNOWN, CLASS, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
-REMEDY = "Give the vocab.txt of bert-base-uncased"
 
 
 def is_vocabulary(path: Path) -> bool:
@@ -26,21 +25,7 @@ def is_vocabulary(path: Path) -> bool:
 class WordPieceTokenizer(Tokenizer):
     """BERT's uncased vocabulary with a fixed sequence length: `[CLS]`, at most T - 2 pieces, `[SEP]`, padding."""
 
-    def _read(self, content: bytes) -> None:
-        from tokenizers import BertWordPieceTokenizer  # here: most runs have no use for it
-
-        try:
-            # Not `splitlines`: a piece may be a character that Unicode takes for the end of a line.
-            lines = content.decode("utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{self.path} is no vocabulary: {error}", REMEDY) from None
-        self._ids = {piece: index for index, piece in enumerate(lines)}
-        lacking = [piece for piece in (PADDING, UNKNOWN, CLASS, END) if piece not in self._ids]
-        if lacking or len(self._ids) != len(lines):
-            what = f"lacks {', '.join(lacking)}" if lacking else "has a piece twice"
-            raise InputError(f"{self.path} is no vocabulary of BERT: it {what}", REMEDY)
-        self.class_id, self.padding_id, self.end_id = (self._ids[piece] for piece in (CLASS, PADDING, END))
-        self._pieces = BertWordPieceTokenizer(self._ids, lowercase=True)
+    remedy = "Give the vocab.txt of bert-base-uncased"
 
     @property
     def vocabulary_size(self) -> int:
@@ -53,8 +38,26 @@ class WordPieceTokenizer(Tokenizer):
         return self._ids["[MASK]"]
 
     def pieces(self, sentence: str) -> list[str]:
-        """Return the pieces of a sentence, uncut."""
-        return self._pieces.encode(sentence, add_special_tokens=False).tokens
+        """Return the pieces of a sentence, without a limit on their number."""
+        pieces: list[str] = self._pieces.encode(sentence[:MAX_CHARACTERS], add_special_tokens=False).tokens
+        return pieces
+
+    def _read(self, content: bytes) -> None:
+        from tokenizers import BertWordPieceTokenizer  # imported here: most runs do not need it
+
+        try:
+            # Not `splitlines`: a piece may be a character that Unicode counts as a line break.
+            lines = content.decode("utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.path} is not a vocabulary of BERT: {error}", self.remedy) from None
+        self._ids = {piece: index for index, piece in enumerate(lines)}
+        lacking = [piece for piece in (PADDING, UNKNOWN, CLASS, END) if piece not in self._ids]
+        if lacking or len(self._ids) != len(lines):
+            what = f"lacks {', '.join(lacking)}" if lacking else "has a piece twice"
+            raise InputError(f"{self.path} is not a vocabulary of BERT: it {what}", self.remedy)
+        self.class_id, self.padding_id, self.end_id = (self._ids[piece] for piece in (CLASS, PADDING, END))
+        self._pieces = BertWordPieceTokenizer(self._ids, lowercase=True)
 
     def _word_ids(self, sentence: str) -> list[int]:
-        return self._pieces.encode(sentence, add_special_tokens=False).ids
+        ids: list[int] = self._pieces.encode(sentence, add_special_tokens=False).ids
+        return ids

@@ -16,8 +16,8 @@ from pipeline.job import resolve_job
 from pipeline.recipes import default_run
 from pipeline.records import RECORD_SCHEMA, history_path, read_table, record_path
 from sharedris.beit3 import load_beit3
+from sharedris.build import build_model
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.predictor import Predictor
 from sweeps.registry import SWEEPS
 from sweeps.spec import Row

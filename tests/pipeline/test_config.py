@@ -7,8 +7,10 @@ import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig, TrainConfig, replace_at
 from pipeline.recipes import default_run
-from sharedris.config import SCALES, FpnConfig, from_dict, to_dict
+from sharedris.baselines.config import ComparedFpnConfig
+from sharedris.config import from_dict, to_dict
 from sharedris.errors import InputError
+from sharedris.scales import SCALES
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -34,7 +36,7 @@ def test_everything_that_decides_the_result_is_in_the_hash() -> None:
 
 def test_the_recipe_leaves_out_the_ablated_modules_and_the_seed_alone() -> None:
     config = default_run()
-    same = replace_at(replace(config, seed=7), "model.fpn", FpnConfig(kind="none", stages=()))
+    same = replace_at(replace(config, seed=7), "model.fpn", ComparedFpnConfig(kind="none", stages=()))
     assert same.recipe("data") == config.recipe("data")
     assert replace_at(config, "train.epochs", 6).recipe("data") != config.recipe("data")
 

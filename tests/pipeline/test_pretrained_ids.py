@@ -20,8 +20,8 @@ from sharedris.baselines.bert_swin_weights import load_swin
 from sharedris.baselines.config import BertConfig, SwinConfig, SystemConfig
 from sharedris.baselines.swin import Swin
 from sharedris.baselines.wordpiece import WordPieceTokenizer
+from sharedris.build import build_model
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.predictor import Predictor
 from sharedris.tokenizers import open_tokenizer
 from tests.conftest import TOY
@@ -156,7 +156,7 @@ def test_a_piece_may_be_what_unicode_takes_for_the_end_of_a_line(tmp_path: Path)
     [
         (b"[PAD]\n[UNK]\n[CLS]\n", r"lacks \[SEP\]"),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\nred\n", "has a piece twice"),
-        (b"[PAD]\n\xff\n", "is no vocabulary"),
+        (b"[PAD]\n\xff\n", "is not a vocabulary"),
         (b"", "is not a sentencepiece model"),
     ],
 )
@@ -180,5 +180,5 @@ def test_bad_folders_end_the_command_in_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 3
     assert "exists already" in lines[0]
-    assert "is no vocabulary" in lines[1]
+    assert "is not a vocabulary" in lines[1]
     assert "has no weights.safetensors" in lines[2]

@@ -59,7 +59,7 @@ def test_a_file_that_cannot_be_trusted_is_refused_by_name(tmp_path: Path, damage
 
 
 def test_two_variants_never_share_a_cost_file(tmp_path: Path) -> None:
-    from sharedris.config import SCALES
+    from sharedris.scales import SCALES
     from sweeps.costs import paper_models
     from sweeps.registry import SWEEPS
 

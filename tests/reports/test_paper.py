@@ -92,15 +92,16 @@ def test_every_row_of_an_ablation_and_of_ours_has_a_variant(numeral: str) -> Non
 
 
 def test_variants_of_the_own_modules_are_those_of_the_model_config() -> None:
-    from sharedris.config import DecoderConfig, FpnConfig, base, large
+    from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig
+    from sharedris.scales import base, large
 
     own = {
         base().variant,
         large().variant,
-        base(fpn=FpnConfig(kind="none", stages=())).variant,
-        base(decoder=DecoderConfig(kind="bi_direction")).variant,
-        base(decoder=DecoderConfig(kind="none", layers=0)).variant,
-        base(fpn=FpnConfig(stages=(4, 8, 12))).variant,
+        base(fpn=ComparedFpnConfig(kind="none", stages=())).variant,
+        base(decoder=ComparedDecoderConfig(kind="bi_direction")).variant,
+        base(decoder=ComparedDecoderConfig(kind="none", layers=0)).variant,
+        base(fpn=ComparedFpnConfig(stages=(4, 8, 12))).variant,
     }
     joined = {variant for numeral in NUMERALS for variant in read_published(numeral)["variant"]}
     assert own <= joined

@@ -1,4 +1,4 @@
-"""Official weights in and out: names, resizing, and refusal of whatever does not fit."""
+"""Import and export of official weights: names, resizing, and an error for whatever does not fit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from sharedris.baselines.config import ComparedModelConfig
 from sharedris.beit3 import VISUAL_POSITIONS, load_beit3, official_names, resize_positions, to_official
-from sharedris.config import SCALES, EncoderConfig, ModelConfig
+from sharedris.build import build_model
+from sharedris.config import EncoderConfig
 from sharedris.encoder import Encoder
 from sharedris.errors import InputError
-from sharedris.model import build_model
+from sharedris.scales import SCALES
 
 SMALL = EncoderConfig(width=16, layers=2, heads=2, mlp_width=32, patch_size=8, image_size=32, vocabulary_size=50)
 HEADS = {
@@ -45,7 +47,7 @@ def test_names_and_shapes_are_torchscales(scale: str) -> None:
         shape = parameters[name].shape
         for one in officials:
             ours[one] = "x".join(str(side) for side in (shape[0] // len(officials), *shape[1:]))
-    assert golden.pop("vision_embed.mask_token")  # the one that we have no use for
+    assert golden.pop("vision_embed.mask_token")  # the only one that this model does not use
     assert ours == golden
 
 
@@ -68,7 +70,7 @@ def test_round_trip(tmp_path: Path, prefix: str, suffix: str, *, wrapped: bool) 
         assert torch.equal(tensor, official()[name]), name
 
 
-def test_the_whole_model_takes_them_too(tmp_path: Path, micro_model: ModelConfig) -> None:
+def test_a_complete_model_loads_them_too(tmp_path: Path, micro_model: ComparedModelConfig) -> None:
     torch.manual_seed(2)
     source, target = build_model(micro_model), build_model(micro_model)
     save_file(to_official(source.encoder), tmp_path / "weights.safetensors")
@@ -118,10 +120,10 @@ def broken(kind: str) -> dict[str, Tensor]:
         ("unexpected", "unexpected encoder.layers.2.ffn.B.fc2.bias"),
         ("shape", r"text_embed.weight is \(49, 16\), not \(50, 16\)"),
         ("nan", "not finite in encoder.layers.0.ffn.A.fc1.weight"),
-        ("square", "no square grid"),
+        ("square", "not a square grid"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_loaded(tmp_path: Path, kind: str, message: str) -> None:
+def test_a_file_that_does_not_fit_is_refused_and_loads_nothing(tmp_path: Path, kind: str, message: str) -> None:
     save_file(broken(kind), tmp_path / "weights.safetensors")
     encoder = Encoder(SMALL)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from sharedris.attention_maps import attention_maps
-from sharedris.config import SCALES, DecoderConfig, FpnConfig, LossConfig, ModelConfig, large, tiny
+from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.build import build_model
+from sharedris.config import LossConfig
+from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model, trim_padding
+from sharedris.model import trim_padding
+from sharedris.scales import SCALES, large, tiny
 
 FPNS = [
     ("none", ()),
@@ -24,16 +28,16 @@ FPNS = [
 DECODERS = [("none", 0), ("self_attention", 1), ("self_attention", 3), ("cross_attention", 1), ("bi_direction", 2)]
 
 
-def variant(config: ModelConfig, fpn: tuple, decoder: tuple) -> ModelConfig:
+def variant(config: ComparedModelConfig, fpn: tuple, decoder: tuple) -> ComparedModelConfig:
     fusion = config.fpn.fusion
     return dataclasses.replace(
         config,
-        fpn=FpnConfig(kind=fpn[0], stages=fpn[1], fusion=fusion),
-        decoder=DecoderConfig(kind=decoder[0], layers=decoder[1], fusion=fusion),
+        fpn=ComparedFpnConfig(kind=fpn[0], stages=fpn[1], fusion=fusion),
+        decoder=ComparedDecoderConfig(kind=decoder[0], layers=decoder[1], fusion=fusion),
     )
 
 
-def inputs(config: ModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(config: ComparedModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
     size = config.encoder.image_size
     torch.manual_seed(3)
     token_ids = torch.randint(4, config.encoder.vocabulary_size, (len(lengths), config.encoder.text_tokens))
@@ -44,7 +48,9 @@ def inputs(config: ModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[T
 
 @pytest.mark.parametrize("fpn", FPNS, ids=str)
 @pytest.mark.parametrize("decoder", DECODERS, ids=str)
-def test_variant_runs_and_every_parameter_gets_a_gradient(micro_model: ModelConfig, fpn: tuple, decoder: tuple) -> None:
+def test_variant_runs_and_every_parameter_gets_a_gradient(
+    micro_model: ComparedModelConfig, fpn: tuple, decoder: tuple
+) -> None:
     config = variant(micro_model, fpn, decoder)
     model = build_model(config).train()
     logits = model(*inputs(config))
@@ -59,7 +65,9 @@ def test_variant_runs_and_every_parameter_gets_a_gradient(micro_model: ModelConf
 
 @pytest.mark.parametrize("fpn", FPNS, ids=str)
 @pytest.mark.parametrize("decoder", DECODERS, ids=str)
-def test_both_attention_paths_give_the_same_logits(micro_model: ModelConfig, fpn: tuple, decoder: tuple) -> None:
+def test_both_attention_paths_give_the_same_logits(
+    micro_model: ComparedModelConfig, fpn: tuple, decoder: tuple
+) -> None:
     config = variant(micro_model, fpn, decoder)
     model = build_model(config).eval()
     fused = model(*inputs(config))
@@ -68,7 +76,7 @@ def test_both_attention_paths_give_the_same_logits(micro_model: ModelConfig, fpn
 
 
 @pytest.mark.parametrize("kind", ["none", "self_attention", "cross_attention", "bi_direction"])
-def test_padding_does_not_change_the_logits(micro_model: ModelConfig, kind: str) -> None:
+def test_padding_does_not_change_the_logits(micro_model: ComparedModelConfig, kind: str) -> None:
     stages, layers = ((), 0) if kind == "none" else ((1, 2), 1)
     config = variant(micro_model, (kind, stages), (kind, layers))
     model = build_model(config).eval()
@@ -108,7 +116,7 @@ def test_tiny_starts_with_small_logits() -> None:
     assert float(logits.abs().max()) < 1.0
 
 
-def test_a_few_steps_fit_a_batch(micro_model: ModelConfig) -> None:
+def test_a_few_steps_fit_a_batch(micro_model: ComparedModelConfig) -> None:
     torch.manual_seed(0)
     model = build_model(micro_model).train()
     batch = inputs(micro_model)
@@ -129,12 +137,12 @@ def test_a_few_steps_fit_a_batch(micro_model: ModelConfig) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (lambda: large(fpn=FpnConfig(stages=(6, 12, 25))), "fpn.stages"),
-        (lambda: FpnConfig(stages=(6, 3)), "fpn.stages"),
-        (lambda: FpnConfig(kind="none"), "fpn.stages"),
-        (lambda: FpnConfig(kind="attention"), "fpn.kind"),
-        (lambda: DecoderConfig(kind="none", layers=1), "decoder.layers"),
-        (lambda: DecoderConfig(layers=0), "decoder.layers"),
+        (lambda: large(fpn=ComparedFpnConfig(stages=(6, 12, 25))), "fpn.stages"),
+        (lambda: ComparedFpnConfig(stages=(6, 3)), "fpn.stages"),
+        (lambda: ComparedFpnConfig(kind="none"), "fpn.stages"),
+        (lambda: ComparedFpnConfig(kind="attention"), "fpn.kind"),
+        (lambda: ComparedDecoderConfig(kind="none", layers=1), "decoder.layers"),
+        (lambda: ComparedDecoderConfig(layers=0), "decoder.layers"),
         (lambda: tiny(width=66), "fpn.fusion.heads"),
     ],
 )
@@ -144,7 +152,7 @@ def test_what_cannot_be_built_names_its_field(change, field: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["self_attention", "cross_attention", "bi_direction"])
-def test_attention_maps_are_the_class_tokens_row(micro_model: ModelConfig, kind: str) -> None:
+def test_attention_maps_are_the_class_tokens_row(micro_model: ComparedModelConfig, kind: str) -> None:
     config = variant(micro_model, (kind, (1, 2)), (kind, 1))
     model = build_model(config).eval()
     maps = attention_maps(model, *inputs(config))
@@ -159,7 +167,7 @@ def test_attention_maps_are_the_class_tokens_row(micro_model: ModelConfig, kind:
     torch.testing.assert_close(maps["decoder"], again["decoder"], atol=1e-6, rtol=1e-4)
 
 
-def test_attention_map_equals_the_weights_by_hand(micro_model: ModelConfig) -> None:
+def test_attention_map_equals_the_weights_by_hand(micro_model: ComparedModelConfig) -> None:
     model = build_model(micro_model).eval()
     image, token_ids, padding = inputs(micro_model)
     maps = attention_maps(model, image, token_ids, padding)
@@ -174,15 +182,16 @@ def test_attention_map_equals_the_weights_by_hand(micro_model: ModelConfig) -> N
     torch.testing.assert_close(maps["encoder"], want)
 
 
-def test_components_without_attention_have_no_map(micro_model: ModelConfig) -> None:
+def test_components_without_attention_have_no_map(micro_model: ComparedModelConfig) -> None:
     config = variant(micro_model, ("none", ()), ("none", 0))
     assert list(attention_maps(build_model(config).eval(), *inputs(config))) == ["encoder"]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own, inside
-def test_compile_gives_the_same_logits(micro_model: ModelConfig) -> None:
+def test_compile_gives_the_same_logits(micro_model: ComparedModelConfig) -> None:
     model = build_model(micro_model).eval()
+    use_cpu_kernels(model)
     batch = inputs(micro_model)
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(model)(*batch), model(*batch), atol=1e-4, rtol=1e-3)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.checkpoint import load_model, save_model
-from sharedris.config import ModelConfig
 from sharedris.errors import InputError
-from sharedris.model import build_model
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, image_tensor, open_image
-from sharedris.tokenizer import Tokenizer, train_tokenizer
+from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, micro_model: ModelConfig) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, micro_model: ComparedModelConfig) -> Path:
     root = tmp_path_factory.mktemp("models")
     train_tokenizer([f"the {word} one on the left" for word in ("red", "green", "blue")], root / "t.model", 1024)
     torch.manual_seed(0)
@@ -55,7 +55,7 @@ def test_sentences_together_equal_sentences_alone(folder: Path, photo: Path) -> 
         assert list(prediction.attention_GG) == ["encoder", "fpn", "decoder"]
 
 
-def test_saved_model_is_the_same_model(folder: Path, micro_model: ModelConfig, tmp_path: Path) -> None:
+def test_saved_model_is_the_same_model(folder: Path, micro_model: ComparedModelConfig, tmp_path: Path) -> None:
     saved = load_model(folder)
     assert saved.config == micro_model
     assert (saved.threshold, saved.run_id, saved.model.training) == (0.35, "run", False)
@@ -117,11 +117,13 @@ def test_weights_of_another_model_are_refused(folder: Path, tmp_path: Path) -> N
         Predictor.from_run(copy)
 
 
-def test_a_vocabulary_that_does_not_fit_is_refused(folder: Path, tmp_path: Path, micro_model: ModelConfig) -> None:
+def test_a_vocabulary_that_does_not_fit_is_refused(
+    folder: Path, tmp_path: Path, micro_model: ComparedModelConfig
+) -> None:
     words = ["".join(chr(0x4E00 + 40 * row + column) for column in range(40)) for row in range(40)]
     train_tokenizer(words, tmp_path / "large.model", 3000)
     with pytest.raises(InputError, match="the model has 1024"):
-        Predictor(load_model(folder).model, Tokenizer(tmp_path / "large.model", 20))
+        Predictor(load_model(folder).model, SentencePieceTokenizer(tmp_path / "large.model", 20))
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_pixels_are_normalised() -> None:
 def test_bad_images_are_refused(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:3000])
-    with pytest.raises(InputError, match="no image that Pillow reads"):
+    with pytest.raises(InputError, match="not an image that Pillow reads"):
         open_image(tmp_path / "text.jpg")
     with pytest.raises(InputError, match="cannot be decoded"):
         open_image(tmp_path / "cut.png")

@@ -35,7 +35,7 @@ from pipeline.data.readers.annotations import Problem, Source, SourceRef, raise_
 from pipeline.data.readers.images import inspect_images
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
-from sharedris.tokenizer import Tokenizer, train_tokenizer
+from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer, train_tokenizer
 
 TOKENIZER_VOCABULARY = 1024
 """Vocabulary size of a tokenizer trained here: that of the tiny scale."""
@@ -189,7 +189,7 @@ def table_digest(table: pa.Table) -> bytes:
 def _write_tokenizer(path: Path, source: Source, given: Path | None, sentences: Sequence[str]) -> tuple[str, ...]:
     """Copy the given tokenizer, or train one; return the splits it was trained on, none where it was given."""
     if given is not None:
-        Tokenizer(given, 3)  # raises InputError for a file that is not a sentencepiece model
+        SentencePieceTokenizer(given, 3)  # raises InputError for a file that is not a sentencepiece model
         shutil.copyfile(given, path)
         return ()
     if sentences:

@@ -16,9 +16,10 @@ from pipeline import records
 from pipeline.cli import cost as command
 from pipeline.cost.flops import UncountedOperatorError, count_macs, example_inputs, measure_cost, write_costs
 from pipeline.cost.published import CELLS, CostCell, measure_cell, total
-from sharedris.config import DecoderConfig, FpnConfig, ModelConfig, base, tiny
+from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.layers import explicit_attention
-from sharedris.model import build_model
+from sharedris.scales import base, tiny
 
 MISSES = {  # published cells that no choice of the open options reaches; docs/model.md and docs/compared.md name them
     ("II", "Shared-RIS, ViT-L"),
@@ -30,9 +31,9 @@ MISSES = {  # published cells that no choice of the open options reaches; docs/m
 ABLATIONS = {"IV", "V", "VII", "VIII"}
 VARIANTS = [
     tiny(),
-    tiny(fpn=FpnConfig(kind="none", stages=())),
+    tiny(fpn=ComparedFpnConfig(kind="none", stages=())),
     tiny(fpn=replace(tiny().fpn, kind="cross_attention"), decoder=replace(tiny().decoder, kind="bi_direction")),
-    tiny(fpn=replace(tiny().fpn, kind="bi_direction"), decoder=DecoderConfig(kind="none", layers=0)),
+    tiny(fpn=replace(tiny().fpn, kind="bi_direction"), decoder=ComparedDecoderConfig(kind="none", layers=0)),
     tiny(decoder=replace(tiny().decoder, kind="cross_attention", layers=2)),
     tiny(fpn=replace(tiny().fpn, kind="cris", stages=(6, 9, 12)), decoder=replace(tiny().decoder, kind="cgformer")),
     tiny(fpn=replace(tiny().fpn, kind="pwam"), decoder=replace(tiny().decoder, kind="dmmi")),
@@ -43,7 +44,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("config", VARIANTS, ids=lambda config: config.variant)
-def test_components_add_up_to_the_whole_model(config: ModelConfig) -> None:
+def test_components_add_up_to_the_whole_model(config: ComparedModelConfig) -> None:
     model = build_model(config).eval()
     amount = total(measure_cost(config))
     assert amount.million_params * 1e6 == pytest.approx(sum(p.numel() for p in model.parameters()))
@@ -51,7 +52,7 @@ def test_components_add_up_to_the_whole_model(config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("config", VARIANTS, ids=lambda config: config.variant)
-def test_an_independent_counter_finds_no_more_products(config: ModelConfig) -> None:
+def test_an_independent_counter_finds_no_more_products(config: ComparedModelConfig) -> None:
     model = build_model(config).eval().requires_grad_(False)
     with explicit_attention(model), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*example_inputs(config, 1))
@@ -106,7 +107,7 @@ def test_the_whole_base_model_is_the_papers() -> None:
 def test_dmmis_published_parameters_hold_three_layers_twice() -> None:
     """nn.TransformerDecoder copies the layer that it is given, and their module keeps the original beside it."""
     with torch.device("meta"):
-        decoder = build_model(base(decoder=DecoderConfig(kind="dmmi"))).decoder.mask.decoder
+        decoder = build_model(base(decoder=ComparedDecoderConfig(kind="dmmi"))).decoder.mask.decoder
     layers = [*decoder.layers, decoder.image_to_text.layer]
     unread = sum(parameter.numel() for layer in layers for parameter in layer.parameters())
     theirs = sum(parameter.numel() for parameter in decoder.parameters())

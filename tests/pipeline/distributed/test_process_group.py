@@ -11,22 +11,22 @@ from torch import nn
 from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything
 from pipeline.distributed.sync_batch_norm import GlobalBatchNorm2d, synchronize
 from pipeline.recipes import default_run
-from sharedris.config import ModelConfig
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 from sharedris.loss import segmentation_loss
-from sharedris.model import build_model
 from sweeps.registry import find_sweep
 from sweeps.spec import cells_of
 from tests.integration import workers
 
 
-def variants() -> dict[str, ModelConfig]:
+def variants() -> dict[str, ComparedModelConfig]:
     """Return variant -> model of every cell of tables III to VIII that is built, at the tiny scale."""
     cells = cells_of(find_sweep("all"), lambda seed, _: default_run(scale="tiny", seed=seed), seeds=(0,))
     return {cell.config.model.variant: cell.config.model for cell in cells if cell.config is not None}
 
 
 @pytest.mark.parametrize("config", [pytest.param(config, id=name) for name, config in variants().items()])
-def test_every_parameter_of_a_variant_gets_a_gradient(config: ModelConfig) -> None:
+def test_every_parameter_of_a_variant_gets_a_gradient(config: ComparedModelConfig) -> None:
     torch.manual_seed(0)
     model, encoder = build_model(config).train(), config.encoder
     ids_BT = torch.randint(4, 1000, (2, encoder.text_tokens))
@@ -34,7 +34,7 @@ def test_every_parameter_of_a_variant_gets_a_gradient(config: ModelConfig) -> No
     mask_BHW = torch.randint(0, 2, (2, encoder.image_size, encoder.image_size))
     logits_BHW = model(torch.randn(2, 3, encoder.image_size, encoder.image_size), ids_BT, padding_BT)
     total = segmentation_loss(logits_BHW, mask_BHW, default_run().train.loss).total
-    own = model.take_own_loss(mask_BHW)
+    own = model.pop_auxiliary_loss(mask_BHW)
     (total if own is None else total + own).backward()
     unused = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
     assert unused == []
@@ -49,11 +49,13 @@ def test_every_batch_norm_of_a_variant_is_synchronised() -> None:
         assert kinds <= {nn.BatchNorm2d}, f"{name}: {kinds} are not synchronised on the CPU"
 
 
-def test_synchronising_replaces_all_and_keeps_names_and_values(micro_model: ModelConfig, tmp_path: Path) -> None:
+def test_synchronising_replaces_all_and_keeps_names_and_values(
+    micro_model: ComparedModelConfig, tmp_path: Path
+) -> None:
     workers.call(2, check_synchronising, tmp_path, micro_model)
 
 
-def check_synchronising(worker: Worker, config: ModelConfig) -> None:
+def check_synchronising(worker: Worker, config: ComparedModelConfig) -> None:
     model = build_model(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     converted = synchronize(model, worker)

@@ -8,11 +8,13 @@ import torch
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.evaluation.attention_maps import STORED_SAMPLES, store_attention
 from reports.attention import read_attention
-from sharedris.config import ModelConfig
-from sharedris.model import build_model
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 
 
-def test_the_reports_read_what_evaluation_stored(toy_root: Path, micro_model: ModelConfig, tmp_path: Path) -> None:
+def test_the_reports_read_what_evaluation_stored(
+    toy_root: Path, micro_model: ComparedModelConfig, tmp_path: Path
+) -> None:
     encoder = micro_model.encoder
     dataset = ReferDataset(
         str(toy_root), "toyplus_unc/val", image_size=encoder.image_size, text_tokens=encoder.text_tokens

@@ -16,8 +16,8 @@ from pipeline.data.dataset.loader import Batch, collate
 from pipeline.distributed.process_group import Worker
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.step import NonFiniteLossError, StepResult, train_step
-from sharedris.config import ModelConfig
-from sharedris.model import build_model
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model
 
 WHOLE = 6
 
@@ -30,7 +30,7 @@ def samples(toy_root: Path) -> list[Any]:
 
 
 @pytest.fixture
-def model(micro_model: ModelConfig) -> nn.Module:
+def model(micro_model: ComparedModelConfig) -> nn.Module:
     """The micro model without randomness."""
     torch.manual_seed(0)
     return build_model(replace(micro_model, encoder=replace(micro_model.encoder, drop_path=0.0))).train()
@@ -51,7 +51,7 @@ def freeze_batch_norm(model: nn.Module) -> None:
             module.eval()
 
 
-def copy_of(model: nn.Module, config: ModelConfig) -> nn.Module:
+def copy_of(model: nn.Module, config: ComparedModelConfig) -> nn.Module:
     """Return a second model with the same weights."""
     twin = build_model(replace(config, encoder=replace(config.encoder, drop_path=0.0))).train()
     twin.load_state_dict(model.state_dict())
@@ -60,7 +60,7 @@ def copy_of(model: nn.Module, config: ModelConfig) -> nn.Module:
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
 def test_accumulated_gradients_equal_the_whole_batch(
-    model: nn.Module, micro_model: ModelConfig, samples: list[Any], micro_batch: int
+    model: nn.Module, micro_model: ComparedModelConfig, samples: list[Any], micro_batch: int
 ) -> None:
     parts = copy_of(model, micro_model)
     freeze_batch_norm(model)
@@ -81,7 +81,7 @@ def test_accumulated_gradients_equal_the_whole_batch(
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_is_near_fp32(
-    model: nn.Module, micro_model: ModelConfig, samples: list[Any], precision: str
+    model: nn.Module, micro_model: ComparedModelConfig, samples: list[Any], precision: str
 ) -> None:
     twin = copy_of(model, micro_model)
     exact, low = step(model, [collate(samples)]), step(twin, [collate(samples)], precision=precision)

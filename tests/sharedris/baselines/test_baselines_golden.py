@@ -1,4 +1,4 @@
-"""The compared modules and their authors' own code give the same numbers for the same weights.
+"""The compared modules and their authors' code give the same numbers for the same weights.
 
 The files under tests/golden/baselines are made by tests/golden/make_baselines.py, which names where the code is from.
 """
@@ -116,7 +116,7 @@ def split(content: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def load_theirs(ours: nn.Module, weights: dict[str, Tensor], names: dict[str, str]) -> set[str]:
-    """Load their weights into our module under our names; return those of theirs that nothing reads."""
+    """Load their weights into our module under our names; return the names that were not read."""
     longest_first = sorted(names, key=len, reverse=True)
     state, unread = {}, set()
     for name, tensor in weights.items():
@@ -175,7 +175,7 @@ def test_decoder_of_cgformer() -> None:
     for index, groups_BNHW in enumerate(result.maps_BNHW):
         torch.testing.assert_close(groups_BNHW, expected[f"groups.{index}"], **TOLERANCE)
         assert 0 < groups_BNHW[:, 1].mean() < 1
-    # Their 1x1 filter runs with padding 1: a frame of one pixel that holds the bias alone.
+    # Their 1x1 filter runs with padding 1: a frame of one pixel that is only the bias.
     torch.testing.assert_close(result.logits_BHW, expected["logits"][:, 1:-1, 1:-1], **TOLERANCE)
 
 
@@ -185,7 +185,7 @@ def test_decoder_of_dmmi_with_both_branches() -> None:
     options = DmmiConfig(pyramid_widths=(16, 8, 4, 2), width=16, mlp_width=24)
     decoder = DmmiDecoder(options)
     unread = load_theirs(decoder, weights, DMMI)
-    # nn.TransformerDecoder copies the layer that it is given; theirs keeps the original as well.
+    # nn.TransformerDecoder copies its layer; their code keeps the original as well.
     assert all(".decoder_layer." in name for name in unread)
     assert len({name.split(".")[0] for name in unread}) == 3
     result = decoder([given[f"map.{i}"] for i in range(4)], given["words"], given["hidden"], None)
@@ -212,8 +212,8 @@ def test_interaction_of_dmmi_with_padding() -> None:
     load_theirs(module, weights, INTERACTION)
     used_BT = given["used"].bool()
     common, words = module(given["pixels"], given["words"], used_BT[:, None])
-    # Their pixels read no padding, and their words only across the end: the last one takes the position after it into
-    # its phrase of three. Ours finds itself there again, as theirs does when it stands in the padding.
+    # Their pixels ignore padding; of their words only the last reads it: its phrase of three includes the position
+    # after it. Ours repeats the last word there, which gives their result for padding that repeats it.
     before_last_BT = used_BT & functional.pad(used_BT[:, 1:], (0, 1))
     for case, compared_BT in (("random", before_last_BT), ("repeated", used_BT)):
         torch.testing.assert_close(common, expected[f"{case}.common"], **TOLERANCE)

@@ -1,4 +1,4 @@
-"""The compared modules in our framework: they run, train, heed padding, and have no parameter without a gradient."""
+"""The compared modules in our framework run, train, ignore padding, and leave no parameter without a gradient."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from sharedris.baselines.cgformer_decoder import group_loss
 from sharedris.baselines.config import (
     BertConfig,
     CgformerConfig,
+    ComparedDecoderConfig,
+    ComparedFpnConfig,
+    ComparedModelConfig,
     CrisConfig,
     DmmiConfig,
     PwamConfig,
@@ -20,27 +23,33 @@ from sharedris.baselines.config import (
     SystemConfig,
     VitdetConfig,
 )
-from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, ModelConfig, from_dict, tiny, to_dict
+from sharedris.build import build_model
+from sharedris.config import DecoderConfig, FpnConfig, FusionConfig, LossConfig, from_dict, to_dict
 from sharedris.layers import explicit_attention
 from sharedris.loss import segmentation_loss
-from sharedris.model import SharedRis, build_model
+from sharedris.model import SharedRis
+from sharedris.scales import tiny
 
 FUSION = FusionConfig(heads=2, mlp_width=32, bi_width=32, bi_heads=2)
 CGFORMER = CgformerConfig(pyramid_widths=(32, 16, 8, 8), token_width=16, upsample_blocks=1)
 DMMI = DmmiConfig(pyramid_widths=(32, 16, 8, 8), width=24, heads=2, mlp_width=32)
 ODD = replace(CGFORMER, pyramid_widths=(30, 8, 8, 8))
 SAME_WIDTH = replace(DMMI, width=16)
-OURS = FpnConfig(stages=(1, 3), fusion=FUSION)
+OURS = ComparedFpnConfig(stages=(1, 3), fusion=FUSION)
 FPNS = {
-    "cris": FpnConfig(kind="cris", stages=(1, 2, 3), fusion=FUSION, cris=CrisConfig(level_widths=(8, 16, 32))),
-    "pwam": FpnConfig(kind="pwam", stages=(1, 3), fusion=FUSION, pwam=PwamConfig(heads=2)),
-    "pwam alone": FpnConfig(kind="pwam", stages=(1, 3), pwam=PwamConfig(keep_self_attention=False, gate=True)),
+    "cris": ComparedFpnConfig(kind="cris", stages=(1, 2, 3), fusion=FUSION, cris=CrisConfig(level_widths=(8, 16, 32))),
+    "pwam": ComparedFpnConfig(kind="pwam", stages=(1, 3), fusion=FUSION, pwam=PwamConfig(heads=2)),
+    "pwam without self-attention": ComparedFpnConfig(
+        kind="pwam", stages=(1, 3), pwam=PwamConfig(keep_self_attention=False, gate=True)
+    ),
 }
 DECODERS = {
-    "cgformer": DecoderConfig(kind="cgformer", cgformer=CGFORMER),
-    "cgformer without its loss": DecoderConfig(kind="cgformer", cgformer=replace(CGFORMER, group_loss=(0, 0, 0))),
-    "dmmi": DecoderConfig(kind="dmmi", dmmi=DMMI),
-    "dmmi of the FPN's width": DecoderConfig(kind="dmmi", dmmi=SAME_WIDTH),
+    "cgformer": ComparedDecoderConfig(kind="cgformer", cgformer=CGFORMER),
+    "cgformer without its loss": ComparedDecoderConfig(
+        kind="cgformer", cgformer=replace(CGFORMER, group_loss=(0, 0, 0))
+    ),
+    "dmmi": ComparedDecoderConfig(kind="dmmi", dmmi=DMMI),
+    "dmmi of the FPN's width": ComparedDecoderConfig(kind="dmmi", dmmi=SAME_WIDTH),
 }
 SWIN = SwinConfig(width=8, depths=(2, 2, 2, 2), heads=(1, 2, 2, 4), window=4, drop_path=0.0)
 BERT = BertConfig(width=24, layers=2, heads=2, mlp_width=32, vocabulary_size=1024, positions=32)
@@ -48,29 +57,29 @@ DUAL = SystemConfig(kind="cgformer", encoder="swin_bert", swin=SWIN, bert=BERT, 
 SINGLE = SystemConfig(kind="cgformer", stages=(1, 1, 2, 3))
 SYSTEMS = {
     "vitdet": SystemConfig(kind="vitdet", vitdet=VitdetConfig(width=16, convolutions=2)),
-    "whole cgformer, swin+bert": DUAL,
-    "whole cgformer, beit3": SINGLE,
-    "whole dmmi, swin+bert": replace(DUAL, kind="dmmi"),
-    "whole dmmi, beit3": replace(SINGLE, kind="dmmi"),
-    "whole dmmi, beit3, no interaction": replace(SINGLE, kind="dmmi", interaction=False),
+    "full cgformer, swin+bert": DUAL,
+    "full cgformer, beit3": SINGLE,
+    "full dmmi, swin+bert": replace(DUAL, kind="dmmi"),
+    "full dmmi, beit3": replace(SINGLE, kind="dmmi"),
+    "full dmmi, beit3, no interaction": replace(SINGLE, kind="dmmi", interaction=False),
 }
-FROZEN = {  # what nothing reads, by the start of its name
+FROZEN = {  # parameters without a reader, by the start of their names
     "vitdet": "encoder.layers.2.text.",
-    "whole cgformer, swin+bert": "encoder.gates.3.",
-    "whole dmmi, swin+bert": "encoder.gates.3.",
-    "whole dmmi, beit3": "fpn.gates.3.",
+    "full cgformer, swin+bert": "encoder.gates.3.",
+    "full dmmi, swin+bert": "encoder.gates.3.",
+    "full dmmi, beit3": "fpn.gates.3.",
 }
 CASES = [*FPNS, *DECODERS, *SYSTEMS]
 
 
 @pytest.fixture
-def make(micro_model: ModelConfig):
-    def configure(case: str) -> ModelConfig:
+def make(micro_model: ComparedModelConfig):
+    def configure(case: str) -> ComparedModelConfig:
         encoder = replace(micro_model.encoder, layers=3, drop_path=0.0)
         if case in SYSTEMS:
             # Swin's last map must have more than one position, for norms over them.
             encoder = replace(encoder, image_size=64 if "swin" in case else 32)
-            # The options of both decoders; the system's kind says which is read.
+            # The options of both decoders; the system's kind decides which is read.
             decoder = replace(DECODERS["cgformer"], kind="self_attention", dmmi=DMMI)
             return replace(micro_model, encoder=encoder, fpn=OURS, decoder=decoder, system=SYSTEMS[case])
         parts = {"fpn": FPNS[case]} if case in FPNS else {"fpn": OURS, "decoder": DECODERS[case]}
@@ -79,7 +88,7 @@ def make(micro_model: ModelConfig):
     return configure
 
 
-def inputs(config: ModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(config: ComparedModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[Tensor, Tensor, Tensor]:
     size = config.encoder.image_size
     torch.manual_seed(3)
     token_ids = torch.randint(4, config.encoder.vocabulary_size, (len(lengths), config.encoder.text_tokens))
@@ -87,10 +96,10 @@ def inputs(config: ModelConfig, lengths: tuple[int, ...] = (5, 9, 7)) -> tuple[T
     return torch.randn(len(lengths), 3, size, size), token_ids.masked_fill(padding, 1), padding
 
 
-def whole_loss(model: SharedRis, batch: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+def training_loss(model: SharedRis, batch: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
     loss = segmentation_loss(model(*batch), mask, LossConfig()).total
-    own = model.take_own_loss(mask)
-    return loss if own is None else loss + own
+    auxiliary = model.pop_auxiliary_loss(mask)
+    return loss if auxiliary is None else loss + auxiliary
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -100,7 +109,7 @@ def test_it_runs_and_every_parameter_gets_a_gradient(make, case: str) -> None:
     mask = torch.randint(0, 2, (3, *[config.encoder.image_size] * 2), dtype=torch.uint8)
     logits = model(*inputs(config))
     assert logits.shape == (3, config.logits_size, config.logits_size)
-    whole_loss(model, inputs(config), mask).backward()
+    training_loss(model, inputs(config), mask).backward()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert [name for name, parameter in trained.items() if parameter.grad is None] == []
     assert all(parameter.grad.isfinite().all() for parameter in trained.values())
@@ -118,20 +127,20 @@ def test_bfloat16_changes_little_and_trains(make, case: str) -> None:
     with torch.no_grad():
         exact = model(*inputs(config))
     assert rounded.dtype == torch.float32
-    # Norms over pixels enlarge what rounding left.
-    share = 0.4 if "pwam" in case or "swin" in case else 0.1
-    assert (rounded - exact).abs().mean() < share * exact.std()
+    # Norms over pixels enlarge rounding errors.
+    tolerance = 0.4 if "pwam" in case or "swin" in case else 0.1
+    assert (rounded - exact).abs().mean() < tolerance * exact.std()
     model.train()
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(*inputs(config))
     mask = torch.ones(3, *[config.encoder.image_size] * 2)
-    loss, own = segmentation_loss(logits, mask, LossConfig()).total, model.take_own_loss(mask)
-    (loss if own is None else loss + own).backward()
+    loss, auxiliary = segmentation_loss(logits, mask, LossConfig()).total, model.pop_auxiliary_loss(mask)
+    (loss if auxiliary is None else loss + auxiliary).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_padding_and_what_stands_in_it_do_not_matter(make, case: str) -> None:
+def test_padding_and_its_ids_do_not_matter(make, case: str) -> None:
     config = make(case)
     model = build_model(config).eval()
     image, token_ids, padding = inputs(config)
@@ -152,7 +161,7 @@ def test_evaluation_is_deterministic_and_the_same_by_explicit_attention(make, ca
         assert torch.equal(model(*inputs(config)), logits)
         with explicit_attention(model):
             torch.testing.assert_close(model(*inputs(config)), logits, atol=1e-5, rtol=1e-4)
-    assert model.take_own_loss(torch.zeros(3, 32, 32)) is None
+    assert model.pop_auxiliary_loss(torch.zeros(3, 32, 32)) is None
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -168,7 +177,7 @@ def test_the_sentence_decides_the_mask(make, case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["cris", "pwam", "cgformer", "dmmi", "vitdet", "whole dmmi, beit3", "whole cgformer, swin+bert"]
+    "case", ["cris", "pwam", "cgformer", "dmmi", "vitdet", "full dmmi, beit3", "full cgformer, swin+bert"]
 )
 def test_a_few_steps_fit_a_batch(make, case: str) -> None:
     torch.manual_seed(0)
@@ -180,7 +189,7 @@ def test_a_few_steps_fit_a_batch(make, case: str) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(60):
-        loss = whole_loss(model, inputs(config), mask)
+        loss = training_loss(model, inputs(config), mask)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -188,19 +197,19 @@ def test_a_few_steps_fit_a_batch(make, case: str) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_own_losses_are_there_once_for_each_forward_pass(make) -> None:
+def test_an_auxiliary_loss_exists_once_per_forward_pass(make) -> None:
     mask = torch.ones(3, 32, 32)
     for case, expected in (("cgformer", True), ("cgformer without its loss", False), ("dmmi", True), ("pwam", False)):
         model = build_model(make(case)).train()
-        assert model.take_own_loss(mask) is None
+        assert model.pop_auxiliary_loss(mask) is None
         model(*inputs(make(case)))
-        own = model.take_own_loss(mask)
-        assert (own is not None and float(own.detach()) > 0) is expected
-        assert model.take_own_loss(mask) is None
+        loss = model.pop_auxiliary_loss(mask)
+        assert (loss is not None and float(loss.detach()) > 0) is expected
+        assert model.pop_auxiliary_loss(mask) is None
 
 
-@pytest.mark.parametrize("case", ["dmmi", "whole dmmi, beit3", "whole dmmi, swin+bert"])
-def test_words_alone_are_hidden(make, case: str) -> None:
+@pytest.mark.parametrize("case", ["dmmi", "full dmmi, beit3", "full dmmi, swin+bert"])
+def test_only_words_are_hidden(make, case: str) -> None:
     config = make(case)
     every_word = replace(config.decoder.dmmi, masked_words=1.0)
     model = build_model(replace(config, decoder=replace(config.decoder, dmmi=every_word))).train()
@@ -211,7 +220,7 @@ def test_words_alone_are_hidden(make, case: str) -> None:
     model(*inputs(config)[:2], None)  # nothing is padded
     all_used = (config.encoder.text_tokens,) * 3
     for (words_BTC, hidden_BTC), lengths in zip(given, ((5, 9, 7), all_used), strict=True):
-        position = torch.arange(words_BTC.shape[1])  # the model cuts off what is padding in all samples
+        position = torch.arange(words_BTC.shape[1])  # the model trims columns that are padding in all samples
         end = torch.tensor(lengths)[:, None] - 1
         is_word_BT = (position > 0) & (position < end)
         assert (hidden_BTC[is_word_BT] == 0).all()
@@ -219,7 +228,7 @@ def test_words_alone_are_hidden(make, case: str) -> None:
         assert words_BTC.abs().sum(dim=-1).all()
 
 
-def test_the_masks_token_is_what_the_group_loss_looks_at() -> None:
+def test_the_group_loss_is_that_of_the_masks_token() -> None:
     mask = torch.zeros(1, 8, 8)
     mask[:, :4] = 1
     maps = [torch.full((1, 3, side, side), -9.0) for side in (2, 4, 8)]
@@ -228,7 +237,7 @@ def test_the_masks_token_is_what_the_group_loss_looks_at() -> None:
     assert level_losses[2] < 0.01 < 0.6 < min(level_losses[:2])
 
 
-def test_groups_are_drawn_in_training_and_their_mean_in_evaluation(make) -> None:
+def test_groups_are_sampled_in_training_and_their_mean_in_evaluation(make) -> None:
     torch.manual_seed(0)
     config = make("cgformer")
     model = build_model(config)
@@ -248,16 +257,16 @@ def test_groups_are_drawn_in_training_and_their_mean_in_evaluation(make) -> None
     assert shares.std() > 0.01
 
 
-def test_attention_maps_leave_out_what_does_not_attend(make) -> None:
+def test_only_parts_with_a_class_token_row_have_attention_maps(make) -> None:
     for case, components in (
         ("cris", {"encoder", "decoder"}),
         ("pwam", {"encoder", "fpn", "decoder"}),
-        ("pwam alone", {"encoder", "decoder"}),
+        ("pwam without self-attention", {"encoder", "decoder"}),
         ("cgformer", {"encoder", "fpn"}),
         ("dmmi", {"encoder", "fpn"}),
         ("vitdet", {"encoder"}),
-        ("whole dmmi, beit3", {"encoder"}),
-        ("whole dmmi, swin+bert", set()),
+        ("full dmmi, beit3", {"encoder"}),
+        ("full dmmi, swin+bert", set()),
     ):
         model = build_model(make(case)).eval()
         maps = attention_maps(model, *inputs(make(case)))
@@ -268,7 +277,9 @@ def test_attention_maps_leave_out_what_does_not_attend(make) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
     config = make(case)
-    assert from_dict(ModelConfig, to_dict(config)) == config
+    assert from_dict(ComparedModelConfig, to_dict(config)) == config
+    with pytest.raises(ValueError, match="unknown field"):
+        from_dict(ComparedFpnConfig, {**to_dict(config.fpn), "KINDS": ("none",)})
     if case in SYSTEMS:
         system = SYSTEMS[case]
         assert config.variant == f"{'swin+bert' if 'swin' in case else 'beit3'}|whole={system.kind}"
@@ -279,7 +290,11 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (lambda: FpnConfig(kind="cris"), "fpn.stages"),
+        (lambda: ComparedFpnConfig(kind="cris"), "fpn.stages"),
+        (lambda: FpnConfig(kind="cris", stages=(1, 2, 3)), "fpn.kind"),
+        (lambda: DecoderConfig(kind="dmmi"), "decoder.kind"),
+        (lambda: tiny(fpn=FpnConfig()), "fpn: must be a ComparedFpnConfig"),
+        (lambda: tiny(decoder=DecoderConfig()), "decoder: must be a ComparedDecoderConfig"),
         (lambda: CrisConfig(level_widths=(1, 2)), "fpn.cris.level_widths"),
         (lambda: CgformerConfig(group_tokens=1), "group_tokens"),
         (lambda: CgformerConfig(dropout=1.0), "dropout"),
@@ -292,9 +307,9 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
         (lambda: tiny(encoder=replace(tiny().encoder, image_size=72), system=DUAL), "encoder.image_size"),
         (lambda: VitdetConfig(convolutions=0), "system.vitdet.convolutions"),
         (lambda: DmmiConfig(heads=7), "decoder.dmmi.heads"),
-        (lambda: build_model(tiny(decoder=DecoderConfig(kind="cgformer", cgformer=ODD))), "pyramid_widths"),
+        (lambda: build_model(tiny(decoder=ComparedDecoderConfig(kind="cgformer", cgformer=ODD))), "pyramid_widths"),
     ],
 )
-def test_nonsense_is_refused_by_name(change, field: str) -> None:
+def test_invalid_options_are_named(change, field: str) -> None:
     with pytest.raises(ValueError, match=field):
         change()

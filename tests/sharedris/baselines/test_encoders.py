@@ -27,7 +27,7 @@ def test_swin_gives_the_maps_of_transformers() -> None:
     load_swin(swin, GOLDEN)
     pixels_BPC = swin.embed(content["input.image"])
     for index, stage in enumerate(swin.stages):
-        for kind in ("weight", "bias"):  # the norms of the maps are no part of a SwinModel
+        for kind in ("weight", "bias"):  # a SwinModel does not have the norms of the maps
             getattr(stage.norm, kind).copy_(content[f"swin.hidden_states_norms.stage{index + 1}.{kind}"])
         pixels_BPC = swin.run_blocks(index, pixels_BPC, recompute=False)
         side = round(pixels_BPC.shape[1] ** 0.5)

@@ -1,4 +1,4 @@
-"""What the compared decoders do in training alone, beside their authors' own code: noise, gradients, losses.
+"""What the compared decoders do only in training, compared with their authors' code: noise, gradients, losses.
 
 The files under tests/golden/baselines are made by tests/golden/make_baselines.py, which names where the code is from.
 """
@@ -73,7 +73,7 @@ def test_dmmi_pairs_images_with_sentences(dmmi_losses: DmmiLosses) -> None:
     loss.backward()
     for name, tensor in (("image", image), ("words", words)):
         torch.testing.assert_close(tensor.grad, expected[f"pairing.gradient.{name}"], rtol=1e-4, atol=1e-6)
-    # Theirs takes padding into the mean. Ours gives what theirs does where there is none.
+    # Their mean includes padding. Without padding both give the same.
     first_five = all_used & (torch.arange(7) < 5)
     torch.testing.assert_close(paired(first_five), expected["pairing.cut"], **TOLERANCE)
     assert abs(expected["pairing.cut"] - expected["pairing"]) > 0.01

@@ -10,12 +10,13 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedris.config import EncoderConfig, tiny
+from sharedris.config import EncoderConfig
 from sharedris.errors import InputError
-from sharedris.tokenizer import Tokenizer, train_tokenizer
+from sharedris.scales import tiny
+from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer, train_tokenizer
 from sharedris.tokenizers import require_fit
 
-SENTENCES = [f"the {size} {colour} {shape}" for size in ("small", "large") for colour in ("red", "green", "blue")
+SENTENCES = [f"the {size} {color} {shape}" for size in ("small", "large") for color in ("red", "green", "blue")
              for shape in ("circle", "square", "triangle")]  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ids_are_sentencepiece_plus_one_between_class_and_end(path: Path) -> None:
-    ids, padding = Tokenizer(path, 20).encode("the small red circle")
+    ids, padding = SentencePieceTokenizer(path, 20).encode("the small red circle")
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(path)).encode("the small red circle")
     used = len(pieces) + 2
     assert ids[0] == 0
@@ -39,31 +40,31 @@ def test_ids_are_sentencepiece_plus_one_between_class_and_end(path: Path) -> Non
 
 
 def test_long_sentences_are_cut_and_still_end(path: Path) -> None:
-    ids, padding = Tokenizer(path, 8).encode("the small red circle " * 5000)
+    ids, padding = SentencePieceTokenizer(path, 8).encode("the small red circle " * 5000)
     assert (ids[0], ids[-1], len(ids)) == (0, 2, 8)
     assert not padding.any()
 
 
 def test_empty_sentence(path: Path) -> None:
-    ids, padding = Tokenizer(path, 6).encode("   ")
+    ids, padding = SentencePieceTokenizer(path, 6).encode("   ")
     assert ids.tolist() == [0, 2, 1, 1, 1, 1]
     assert padding.tolist() == [False, False, True, True, True, True]
 
 
 @pytest.mark.parametrize("sentence", ["犬", "ß🙂", "\ud800", "\x00"])
 def test_unknown_characters_are_unk_or_nothing(path: Path, sentence: str) -> None:
-    ids, _ = Tokenizer(path, 8).encode(sentence)
+    ids, _ = SentencePieceTokenizer(path, 8).encode(sentence)
     assert ids[0] == 0
     assert 2 in ids
 
 
 def test_an_unknown_character_is_three(path: Path) -> None:
-    assert 3 in Tokenizer(path, 8).encode("犬")[0]
+    assert 3 in SentencePieceTokenizer(path, 8).encode("犬")[0]
 
 
 @given(st.text(max_size=60))
 def test_any_text_gives_ids_in_range(path: Path, sentence: str) -> None:
-    tokenizer = Tokenizer(path, 12)
+    tokenizer = SentencePieceTokenizer(path, 12)
     ids, padding = tokenizer.encode(sentence)
     assert ids.min() >= 0
     assert ids.max() < tokenizer.mask_id
@@ -73,8 +74,10 @@ def test_any_text_gives_ids_in_range(path: Path, sentence: str) -> None:
 
 def test_training_is_deterministic_and_fits_tiny(path: Path, tmp_path: Path) -> None:
     train_tokenizer(SENTENCES, tmp_path / "again.model", 1024)
-    assert Tokenizer(tmp_path / "again.model", 20).fingerprint == Tokenizer(path, 20).fingerprint
-    require_fit(Tokenizer(path, 20), tiny().encoder.vocabulary_size)
+    assert (
+        SentencePieceTokenizer(tmp_path / "again.model", 20).fingerprint == SentencePieceTokenizer(path, 20).fingerprint
+    )
+    require_fit(SentencePieceTokenizer(path, 20), tiny().encoder.vocabulary_size)
 
 
 def test_beit3_ids_fit_its_table() -> None:
@@ -88,7 +91,7 @@ def test_beit3_ids_fit_its_table() -> None:
 
 
 def test_mask_is_the_last_id(path: Path) -> None:
-    tokenizer = Tokenizer(path, 20)
+    tokenizer = SentencePieceTokenizer(path, 20)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size()
     assert tokenizer.mask_id == pieces + 1
     assert tokenizer.vocabulary_size == pieces + 2 <= 1024
@@ -100,7 +103,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         wrong.write_bytes(content)
     with pytest.raises(InputError, match="tokenizer"):
-        Tokenizer(wrong, 20)
+        SentencePieceTokenizer(wrong, 20)
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:
