@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.config import LossConfig, Precision, to_dict
+from sharedris.config_values import checked_value, require_component, require_not_negative, require_positive
 from sharedris.errors import require_field
 
 CONFIG_VERSION = 2
@@ -33,7 +35,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_field(len(self.train_sets) > 0, "data.train_sets", "needs at least one set")
+        for name in self.train_sets:
+            require_component(name, "data.train_sets")
         for split in self.evaluate_splits:
+            for part in split.split("/"):
+                require_component(part, "data.evaluate_splits")
             require_field(split.count("/") == 1, "data.evaluate_splits", f"{split!r} is not SET/SPLIT in full")
 
 
@@ -50,8 +56,9 @@ class OptimConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        require_field(self.learning_rate > 0, "optim.learning_rate", "must be above 0")
-        require_field(self.clip_norm > 0, "optim.clip_norm", "must be above 0")
+        require_positive("optim", learning_rate=self.learning_rate, clip_norm=self.clip_norm)
+        require_not_negative("optim", weight_decay=self.weight_decay, warmup_steps=self.warmup_steps)
+        require_field(all(0.0 <= beta < 1.0 for beta in self.betas), "optim.betas", "must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +76,9 @@ class TrainConfig:
     encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:
-        require_field(self.epochs >= 1, "train.epochs", "must be 1 or more")
-        require_field(self.global_batch_size >= 1, "train.global_batch_size", "must be 1 or more")
+        require_positive("train", epochs=self.epochs, global_batch_size=self.global_batch_size)
+        if self.max_samples_per_epoch is not None:
+            require_positive("train", max_samples_per_epoch=self.max_samples_per_epoch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         require_field(0.0 < self.threshold < 1.0, "evaluation.threshold", "must be in (0, 1)")
+        require_positive("evaluation", batch_size=self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +105,9 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_field(0 <= self.seed < 2**63, "seed", f"{self.seed} must be 0 .. 2^63 - 1")
 
     def content_hash(self, data_fingerprint: str) -> str:
         """Return 16 hex digits of all that decides the result: this config, its version and the data."""
@@ -160,10 +172,15 @@ def replace_at(config: Any, path: str, value: Any) -> Any:
     """Return the config with the field at a dotted path (`model.fpn.stages`) replaced.
 
     Raises:
-        ValueError: when no such field exists; the message lists the fields there are.
+        ValueError: when no such field exists (the message lists the fields there are), or the value is not what the
+            field's annotation says.
     """
     name, _, rest = path.partition(".")
+    require_field(dataclasses.is_dataclass(config), path, f"{config!r} has no fields")
     names = [entry.name for entry in dataclasses.fields(config)]
     require_field(name in names, path, f"no field {name!r} here; there are: {', '.join(names)}")
-    current = getattr(config, name)
-    return dataclasses.replace(config, **{name: replace_at(current, rest, value) if rest else value})
+    if rest:
+        new = replace_at(getattr(config, name), rest, value)
+    else:
+        new = checked_value(typing.get_type_hints(type(config))[name], value, name)
+    return dataclasses.replace(config, **{name: new})

@@ -8,11 +8,16 @@ can store it. `to_dict` and `from_dict` carry a config through JSON without losi
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from sharedris.config_values import (
+    checked_value,
+    require_component,
+    require_not_negative,
+    require_positive,
+)
 from sharedris.errors import require_field
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -36,6 +41,16 @@ class EncoderConfig:
     drop_path: float = 0.1
 
     def __post_init__(self) -> None:
+        require_positive(
+            "encoder",
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            mlp_width=self.mlp_width,
+            patch_size=self.patch_size,
+            vocabulary_size=self.vocabulary_size,
+            layer_norm_eps=self.layer_norm_eps,
+        )
         require_field(self.width % self.heads == 0, "encoder.heads", f"{self.heads} does not divide width {self.width}")
         require_field(
             self.image_size >= self.patch_size and self.image_size % self.patch_size == 0,
@@ -46,7 +61,6 @@ class EncoderConfig:
             3 <= self.text_tokens <= self.text_positions, "encoder.text_tokens", "must be 3 .. text_positions"
         )
         require_field(0.0 <= self.drop_path < 1.0, "encoder.drop_path", "must be in [0, 1)")
-        require_field(min(self.layers, self.mlp_width, self.vocabulary_size) > 0, "encoder", "sizes must be positive")
 
     @property
     def grid(self) -> int:
@@ -65,6 +79,9 @@ class FusionConfig:
     bi_layer_scale: float = 1e-4
 
     def __post_init__(self) -> None:
+        require_positive(
+            "fusion", heads=self.heads, mlp_width=self.mlp_width, bi_width=self.bi_width, bi_heads=self.bi_heads
+        )
         require_field(self.bi_width % self.bi_heads == 0, "fusion.bi_heads", "must divide bi_width")
 
 
@@ -117,6 +134,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         require_field(0 <= self.upsample_blocks <= 4, "head.upsample_blocks", "must be 0 .. 4")
+        require_positive("head", class_token_hidden=self.class_token_hidden)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +144,9 @@ class LossConfig:
     bce: float = 2.0
     dice: float = 0.5
     resolution: Literal["logits", "input"] = "logits"  # the paper compares at M's own size
+
+    def __post_init__(self) -> None:
+        require_not_negative("train.loss", bce=self.bce, dice=self.dice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +161,8 @@ class ModelConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
+        require_component(self.scale, "model.scale")
+        require_positive("model", width=self.width)
         for stage in self.fpn.stages:
             require_field(
                 stage <= self.encoder.layers,
@@ -182,6 +205,9 @@ def from_dict(config_class: type, values: dict[str, Any], path: str = "") -> Any
     Raises:
         ValueError: for a field that the class does not have, or a value that it refuses; the message names the field.
     """
+    require_field(
+        isinstance(values, dict), path or config_class.__name__, f"must hold named fields, not {values!r:.80}"
+    )
     hints = typing.get_type_hints(config_class)
     unknown = sorted(set(values) - {entry.name for entry in dataclasses.fields(config_class)})
     require_field(not unknown, path or config_class.__name__, f"unknown field(s) {', '.join(unknown)}")
@@ -189,10 +215,6 @@ def from_dict(config_class: type, values: dict[str, Any], path: str = "") -> Any
 
 
 def _restore(hint: Any, value: Any, path: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if value is not None and dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_dict(hint, value, path)
-    if typing.get_origin(hint) is tuple:
-        return tuple(value)
-    return value
+    return checked_value(hint, value, path.removesuffix("."))

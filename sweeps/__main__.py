@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.main import run_guarded
-from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
+from pipeline.cli.run_options import (
+    add_execution_arguments,
+    add_run_arguments,
+    execution_config,
+    positive_int,
+    run_config,
+)
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import runs_folder
@@ -41,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name, help_text in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=_sentence(help_text))
         command.add_argument("name", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}")
-        command.add_argument("--seeds", type=int, default=1, help="number of seeds: 0 .. N-1 (default: %(default)s)")
+        command.add_argument(
+            "--seeds", type=positive_int, default=1, help="number of seeds: 0 .. N-1 (default: %(default)s)"
+        )
         add_run_arguments(command)
         add_execution_arguments(command)
         if name == "run":

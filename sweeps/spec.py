@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import RunConfig, replace_at
+from sharedris.config_values import checked_value
 
 _PAPER_LAYERS = 12
 
@@ -47,6 +49,8 @@ class Change:
         if "stages" in values:
             factor = config.model.encoder.layers // _PAPER_LAYERS
             values["stages"] = tuple(stage * max(1, factor) for stage in values["stages"])
+        hints = typing.get_type_hints(type(current))
+        values = {name: checked_value(hints[name], value, f"{self.part}.{name}") for name, value in values.items()}
         changed: RunConfig = replace_at(config, self.part, dataclasses.replace(current, **values))
         return changed
 

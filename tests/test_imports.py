@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
+    sharedris.config_values
     sharedris.config  sharedris.attention_row  sharedris.tokenizer
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer
     sharedris.encoder  sharedris.fusion

@@ -27,6 +27,18 @@ class Given(argparse.Action):
         namespace.given = {*getattr(namespace, "given", ()), self.dest}
 
 
+def positive_int(text: str) -> int:
+    """Return a whole number above 0, for argparse.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a number above 0")
+    return number
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that decide a run's result."""
     group = parser.add_argument_group("the run")
@@ -134,7 +146,7 @@ def _assign(config: RunConfig, assignment: str) -> RunConfig:
     if isinstance(value, dict):  # several fields of one part, set together
         part = operator.attrgetter(path)(config)
         value = from_dict(type(part), {**to_dict(part), **value}, f"{path}.")
-    changed: RunConfig = replace_at(config, path, tuple(value) if isinstance(value, list) else value)
+    changed: RunConfig = replace_at(config, path, value)
     return changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import time
@@ -29,8 +30,10 @@ from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.records import record_path
 from pipeline.run import run_job
+from sharedris.errors import InputError
 
 log = logging.getLogger(__name__)
+
 RESTARTS = 3
 """How often lost workers are replaced without a new checkpoint before a run counts as failed."""
 
@@ -114,7 +117,7 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
             use_gpu=wants_gpu(execution),
             resources_per_worker=None if wants_gpu(execution) else {"CPU": 1},
-            elastic_resize_monitor_interval_s=float(os.environ.get("SHAREDRIS_RESIZE_SECONDS", "60")),
+            elastic_resize_monitor_interval_s=_resize_seconds(),
         ),
         run_config=RunConfig(
             name=name,
@@ -152,6 +155,18 @@ def _arrives(path: Path) -> bool:
             return False
         time.sleep(1)
     return True
+
+
+def _resize_seconds() -> float:
+    """Return how often an elastic run looks for new nodes, from the environment or Ray's own 60 s."""
+    text = os.environ.get("SHAREDRIS_RESIZE_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(f"SHAREDRIS_RESIZE_SECONDS={text} is not a number of seconds", "Unset it, or set 60")
+    return seconds
 
 
 def worker_loop(config: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
+from sharedris.config_values import require_positive
 from sharedris.errors import require_field
 
 PyramidWidths = tuple[int, int, int, int]
@@ -71,6 +72,8 @@ class DmmiConfig:
     temperature: float = 0.05
 
     def __post_init__(self) -> None:
+        require_positive("decoder.dmmi", width=self.width, heads=self.heads, temperature=self.temperature)
+        require_field(0.0 <= self.masked_words <= 1.0, "decoder.dmmi.masked_words", "must be in [0, 1]")
         require_field(self.width % self.heads == 0, "decoder.dmmi.heads", f"{self.heads} does not divide {self.width}")
         require_field(0.0 <= self.dropout < 1.0, "decoder.dmmi.dropout", "must be in [0, 1)")
 
@@ -98,6 +101,7 @@ class SwinConfig:
     drop_path: float = 0.3
 
     def __post_init__(self) -> None:
+        require_field(min(*self.depths, *self.heads) > 0, "system.swin.depths", "and heads must be above 0")
         require_field(len(self.depths) == len(self.heads) == 4, "system.swin.depths", "needs four stages, as do heads")
         for stage, heads in enumerate(self.heads):
             width = self.width * 2**stage
@@ -105,6 +109,7 @@ class SwinConfig:
                 width % heads == 0, "system.swin.heads", f"{heads} does not divide {width} of stage {stage + 1}"
             )
         require_field(self.window >= 2, "system.swin.window", "must be 2 or more")
+        require_positive("system.swin", width=self.width, patch_size=self.patch_size)
         require_field(0.0 <= self.drop_path < 1.0, "system.swin.drop_path", "must be in [0, 1)")
 
     @property
@@ -127,6 +132,7 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
+        require_positive("system.bert", width=self.width, layers=self.layers, heads=self.heads)
         require_field(self.width % self.heads == 0, "system.bert.heads", f"{self.heads} does not divide {self.width}")
         require_field(0.0 <= self.dropout < 1.0, "system.bert.dropout", "must be in [0, 1)")
 

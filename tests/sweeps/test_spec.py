@@ -11,7 +11,7 @@ from sharedris.errors import InputError
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.spec import NO_FPN, NO_FUSION, Change, Row, Sweep, cells_of, fpn
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "reports" / "published"
+PUBLISHED = Path(__file__).resolve().parents[2] / "pipeline" / "published"
 
 
 def tiny_default(seed: int, scale: str | None) -> RunConfig:
