@@ -168,8 +168,14 @@ def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def replace_at(config: Any, path: str, value: Any) -> Any:
+def replace_at(config: Any, path: str, value: Any, *, above: str = "") -> Any:
     """Return the config with the field at a dotted path (`model.fpn.stages`) replaced.
+
+    Args:
+        config: a config dataclass.
+        path: dotted path of the field below it.
+        value: of the field.
+        above: dotted path of `config` itself, for messages.
 
     Raises:
         ValueError: when no such field exists (the message lists the fields there are), or the value is not what the
@@ -180,7 +186,7 @@ def replace_at(config: Any, path: str, value: Any) -> Any:
     names = [entry.name for entry in dataclasses.fields(config)]
     require_field(name in names, path, f"no field {name!r} here; there are: {', '.join(names)}")
     if rest:
-        new = replace_at(getattr(config, name), rest, value)
+        new = replace_at(getattr(config, name), rest, value, above=f"{above}{name}.")
     else:
-        new = checked_value(typing.get_type_hints(type(config))[name], value, name)
+        new = checked_value(typing.get_type_hints(type(config))[name], value, f"{above}{name}")
     return dataclasses.replace(config, **{name: new})

@@ -141,7 +141,7 @@ def _assign(config: RunConfig, assignment: str) -> RunConfig:
         raise InputError(f"--set {assignment} is not FIELD=VALUE", "For example --set optim.learning_rate=2e-4")
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or a number or nesting that Python refuses: then it is text
         value = text
     if isinstance(value, dict):  # several fields of one part, set together
         part = operator.attrgetter(path)(config)

@@ -123,6 +123,7 @@ def test_the_command_line_refuses_what_the_annotation_does_not_allow(
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
     assert len(lines) == 1, printed.err
+    assert assignment.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in lines[0], "the field is named"
     assert "Traceback" not in printed.err
     assert printed.out == ""
     assert len(lines[0]) < 600
