@@ -74,5 +74,5 @@ def test_bert_has_fewer_words_than_beit3s_tokenizer_uses(toy_root: Path, tmp_pat
 
 def test_beit3s_weights_are_refused_where_there_is_no_beit3(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="not BEiT-3's"):
+    with pytest.raises(InputError, match="do not fit a model with separate encoders"):
         load_beit3(build_model(small_run("VI CGFormer (Swin + BERT)").model), tmp_path / "weights.pth")
