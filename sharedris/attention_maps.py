@@ -23,21 +23,15 @@ from sharedris.model import SharedRis
 COMPONENTS = ("encoder", "fpn", "decoder")
 
 
-def attention_maps(
-    model: SharedRis, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None
-) -> dict[str, Tensor]:
-    """Return the maps by component, float (B, G, G): "encoder", "fpn", "decoder"; parts without attention have none.
-
-    Values are attention weights: a map and the weights of tokens other than patches add up to 1.
-    """
-    return forward_with_attention(model, image_BCHW, token_ids_BT, padding_BT)[1]
-
-
 @torch.no_grad()
 def forward_with_attention(
     model: SharedRis, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the logits of one forward pass and its attention maps, as `attention_maps` describes them."""
+    """Return the logits of one forward pass and its attention maps, float (B, G, G), by component.
+
+    A part without attention has no map. Values are attention weights: a map and the weights of tokens other than
+    patches add up to 1.
+    """
     grid = model.config.encoder.grid
     sources = {name: attentions_of([model.get_submodule(name)]) for name in COMPONENTS}
     with ExitStack() as stack:

@@ -57,8 +57,7 @@ class Embedding(nn.Module):
         Raises:
             ValueError: when the image is not of the configured size.
         """
-        if image_BCHW.shape[-2:] != (self.image_size, self.image_size):
-            raise ValueError(f"image is {tuple(image_BCHW.shape)}, the model takes {self.image_size}x{self.image_size}")
+        check_image_size(image_BCHW, self.image_size)
         patches_BPD = self.patches(image_BCHW).flatten(2).transpose(1, 2)
         class_token_B1D = self.class_token.expand(len(patches_BPD), -1, -1).to(patches_BPD.dtype)
         visual_BVD = torch.cat([class_token_B1D, patches_BPD], dim=1) + self.visual_positions[FIRST_POSITION:]
@@ -207,3 +206,14 @@ def visible_keys(padding_BT: Tensor | None, visual_tokens: int) -> Tensor | None
     if padding_BT is None:
         return None
     return ~functional.pad(padding_BT, (visual_tokens, 0), value=False)[:, None, None, :]
+
+
+def visible_text(visible_B11S: Tensor | None, visual_tokens: int) -> Tensor | None:
+    """Return the part of `visible_keys` that belongs to the text, (B, 1, 1, T)."""
+    return None if visible_B11S is None else visible_B11S[..., visual_tokens:]
+
+
+def check_image_size(image_BCHW: Tensor, image_size: int) -> None:
+    """Raise a ValueError for an image of another size than the model's."""
+    if image_BCHW.shape[-2:] != (image_size, image_size):
+        raise ValueError(f"image is {tuple(image_BCHW.shape)}, the model takes {image_size}x{image_size}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sharedris.attention_row import AttentionRow, ClassTokenAttention, row_of_joined_tokens, row_of_text_tokens
 from sharedris.config import FusionConfig
+from sharedris.encoder import visible_text
 from sharedris.layers import (
     FusedAttention,
     Mlp,
@@ -76,7 +77,7 @@ class CrossAttentionFusion(Fusion):
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return v + MHA(v, t), then t + MHA(t, v), concatenated again, (B, S, W)."""
         visual_BVW, text_BTW = tokens_BSW[:, :visual_tokens], tokens_BSW[:, visual_tokens:]
-        visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
+        visible_B11T = visible_text(visible_B11S, visual_tokens)
         normed_text_BTW = self.norm(text_BTW)
         query = self.attention.project_query(self.norm(visual_BVW))
         key, value = self.attention.project_key_value(normed_text_BTW)
@@ -146,7 +147,7 @@ class BiDirectionFusion(Fusion):
             split_heads(self.text_keys(text_BTW), self.heads),
             split_heads(self.visual_values(visual_BVW), self.heads),
             split_heads(self.text_values(text_BTW), self.heads),
-            None if visible_B11S is None else visible_B11S[..., visual_tokens:],
+            visible_text(visible_B11S, visual_tokens),
         )
         update_BVW = self.visual_scale * self.visual_out(merge_heads(from_text))
         update_BTW = self.text_scale * self.text_out(merge_heads(from_visual))

@@ -33,11 +33,6 @@ class SentencePieceTokenizer(Tokenizer):
         pieces: int = self._model.get_piece_size()
         return pieces + OFFSET + MASK_TOKENS
 
-    @property
-    def mask_id(self) -> int:
-        """Id of `<mask>`, the last in use."""
-        return self.vocabulary_size - 1
-
     def pieces(self, sentence: str) -> list[str]:
         """Return the pieces of a sentence, without a limit on their number."""
         pieces: list[str] = self._model.encode(sentence[:MAX_CHARACTERS], out_type=str)

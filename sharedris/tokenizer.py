@@ -55,11 +55,6 @@ class Tokenizer(abc.ABC):
     def vocabulary_size(self) -> int:
         """Number of ids in use; the embedding table must have as many rows or more."""
 
-    @property
-    @abc.abstractmethod
-    def mask_id(self) -> int:
-        """Id of the mask token."""
-
     @abc.abstractmethod
     def pieces(self, sentence: str) -> list[str]:
         """Return the pieces of a sentence, without a limit on their number."""

@@ -16,6 +16,7 @@ from sharedris.baselines.cgformer_decoder import CgformerDecoder, Grouping, grou
 from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, DmmiConfig
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
+from sharedris.encoder import visible_text
 from sharedris.loss import AuxiliaryLoss
 
 
@@ -32,7 +33,7 @@ def split_tokens(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the patches as a map, (B, W, G, G), the text tokens, (B, T, W), and which are visible, (B, 1, 1, T)."""
     map_BWGG = torch.unflatten(tokens_BSW[:, 1:visual_tokens], 1, (grid, grid)).permute(0, 3, 1, 2)
-    visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
+    visible_B11T = visible_text(visible_B11S, visual_tokens)
     return map_BWGG, tokens_BSW[:, visual_tokens:], visible_B11T
 
 

@@ -18,7 +18,7 @@ from sharedris.baselines.dmmi_interaction import DmmiInteraction
 from sharedris.baselines.pwam import LanguageGate, Pwam
 from sharedris.baselines.pyramid import side_of
 from sharedris.baselines.swin import Swin, SwinStage
-from sharedris.encoder import ImageTextEncoder, Streams
+from sharedris.encoder import ImageTextEncoder, Streams, check_image_size
 
 
 class StagePwam(nn.Module):
@@ -75,8 +75,7 @@ class DualEncoder(ImageTextEncoder):
         Raises:
             ValueError: when the image is not of the configured size.
         """
-        if image_BCHW.shape[-2:] != (self.image_size, self.image_size):
-            raise ValueError(f"image is {tuple(image_BCHW.shape)}, the model takes {self.image_size}x{self.image_size}")
+        check_image_size(image_BCHW, self.image_size)
         recompute = self.activation_checkpointing and self.training
         words_BTD = self.bert(token_ids_BT, padding_BT)
         visible_B11T = None if padding_BT is None else ~padding_BT[:, None, None, :]

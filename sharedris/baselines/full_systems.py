@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sharedris.baselines.config import ComparedModelConfig, PyramidWidths
 from sharedris.baselines.decoder_adapters import CgformerMask, DmmiMask
 from sharedris.baselines.dual_encoder import StageInteraction, as_map, closed_gates
-from sharedris.encoder import Streams
+from sharedris.encoder import Streams, visible_text
 from sharedris.loss import AuxiliaryLoss
 
 
@@ -90,7 +90,7 @@ class InteractionPyramid(nn.Module):
 
     def forward(self, outputs: Sequence[Streams], visible_B11S: Tensor | None) -> MapsAndWords:
         """Return the maps and the words."""
-        visible_B11T = None if visible_B11S is None else visible_B11S[..., outputs[-1].visual_BVD.shape[1] :]
+        visible_B11T = visible_text(visible_B11S, outputs[-1].visual_BVD.shape[1])
         words_BTW, maps = self.text(outputs[-1].text_BTD), []
         carried_BPW: Tensor | float = 0.0
         parts = zip(self.stages, self.projections, self.fusions, self.gates, self.norms, strict=True)
@@ -111,7 +111,7 @@ class FullDecoder(AuxiliaryLoss):
 
     def forward(self, read: MapsAndWords, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return logits, (B, H, W)."""
-        visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
+        visible_B11T = visible_text(visible_B11S, visual_tokens)
         logits_BHW: Tensor = self.mask(read.maps, read.words_BTD, visible_B11T)
         return logits_BHW
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from sharedris.attention_row import ClassTokenAttention
 from sharedris.baselines.config import ComparedFpnConfig
+from sharedris.encoder import visible_text
 from sharedris.fusion import Fusion, SelfAttentionFusion
 from sharedris.layers import attention_weights, initialize_linear, merge_heads, split_heads
 
@@ -97,7 +98,7 @@ class PwamFusion(Fusion):
 
     def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
         """Return the joined tokens, (B, S, W), with the patches updated from the text."""
-        visible_B11T = None if visible_B11S is None else visible_B11S[..., visual_tokens:]
+        visible_B11T = visible_text(visible_B11S, visual_tokens)
         patches_BPW, text_BTW = tokens_BSW[:, 1:visual_tokens], tokens_BSW[:, visual_tokens:]
         common_BPW = self.gate(self.pwam(patches_BPW, text_BTW, visible_B11T))
         if self.shared is not None:

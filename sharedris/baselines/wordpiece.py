@@ -32,11 +32,6 @@ class WordPieceTokenizer(Tokenizer):
         """Number of ids; the embedding table must have as many rows or more."""
         return len(self._ids)
 
-    @property
-    def mask_id(self) -> int:
-        """Id of `[MASK]`."""
-        return self._ids["[MASK]"]
-
     def pieces(self, sentence: str) -> list[str]:
         """Return the pieces of a sentence, without a limit on their number."""
         pieces: list[str] = self._pieces.encode(sentence[:MAX_CHARACTERS], add_special_tokens=False).tokens

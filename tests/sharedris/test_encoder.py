@@ -1,7 +1,12 @@
-"""The encoder is Microsoft's BEiT-3: every layer of the golden file, by both attention paths, and their gradients."""
+"""The encoder is Microsoft's BEiT-3: every layer of the golden file, by both attention paths, and their gradients.
+
+`tests/golden/beit3_tiny.safetensors` holds random weights, inputs with padding, and the output of every layer of
+`torchscale.model.BEiT3` (MIT license; its metadata names the sizes).
+"""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ from torch import Tensor
 
 from sharedris.beit3 import load_beit3
 from sharedris.config import EncoderConfig
-from sharedris.encoder import Encoder
+from sharedris.encoder import Encoder, visible_keys
 from sharedris.layers import ExplicitAttention, FusedAttention, explicit_attention
 
 GOLDEN = EncoderConfig(
@@ -27,10 +32,12 @@ GOLDEN = EncoderConfig(
 )
 
 
+GOLDEN_FILE = Path(__file__).parent.parent / "golden" / "beit3_tiny.safetensors"
+
+
 @pytest.fixture(scope="module")
-def golden(request: pytest.FixtureRequest) -> dict[str, Tensor]:
-    path: Path = request.getfixturevalue("shared_data") / "beit3-golden" / "tiny.safetensors"
-    return load_file(path)
+def golden() -> dict[str, Tensor]:
+    return load_file(GOLDEN_FILE)
 
 
 @pytest.fixture
@@ -107,3 +114,52 @@ def test_a_wrong_image_size_is_named() -> None:
     encoder = Encoder(GOLDEN)
     with pytest.raises(ValueError, match="64x64"):
         encoder(torch.zeros(1, 3, 32, 32), torch.zeros(1, 4, dtype=torch.int64))
+
+
+def padded_inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """Two sentences of 7 and 4 tokens, padded to 9."""
+    torch.manual_seed(5)
+    padding = torch.arange(9) >= torch.tensor([[7], [4]])
+    token_ids = torch.randint(4, GOLDEN.vocabulary_size, (2, 9)).masked_fill(padding, 1)
+    return torch.randn(2, 3, 64, 64), token_ids, padding
+
+
+def test_visible_keys_are_all_but_the_padding() -> None:
+    visible = visible_keys(torch.tensor([[False, False, True], [False, True, True]]), 2)
+    assert visible is not None
+    assert visible.tolist() == [[[[True, True, True, True, False]]], [[[True, True, True, False, False]]]]
+    assert visible_keys(None, 2) is None
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_padding_changes_no_token_of_any_layer(*, explicit: bool) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(GOLDEN).eval()
+    image, token_ids, padding = padded_inputs()
+    with torch.no_grad(), explicit_attention(encoder) if explicit else contextlib.nullcontext():
+        together = encoder(image, token_ids, padding)
+        for sample, length in enumerate((7, 4)):
+            single = encoder(image[sample, None], token_ids[sample, None, :length])
+            for layer, (got, want) in enumerate(zip(together, single, strict=True)):
+                for tokens, expected in ((got.visual_BVD, want.visual_BVD), (got.text_BTD[:, :length], want.text_BTD)):
+                    torch.testing.assert_close(tokens[sample], expected[0], atol=1e-5, rtol=1e-4, msg=f"layer {layer}")
+
+
+def test_every_token_that_is_not_padding_is_attended() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(GOLDEN).eval()
+    image, token_ids, padding = padded_inputs()
+    before = encoder(image, token_ids, padding)[1]
+    for position in range(9):
+        changed = token_ids.clone()
+        changed[:, position] = (changed[:, position] + 50) % 150 + 4
+        after = encoder(image, changed, padding)[1]
+        for sample in range(2):
+            differs = not torch.equal(after.visual_BVD[sample], before.visual_BVD[sample])
+            assert differs is not bool(padding[sample, position])
+
+
+def test_padded_tokens_enter_as_zeros() -> None:
+    image, token_ids, padding = padded_inputs()
+    text = Encoder(GOLDEN).embedding(image, token_ids, padding).text_BTD
+    assert torch.equal((text == 0).all(dim=-1), padding)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sharedris.attention_maps import attention_maps
+from sharedris.attention_maps import forward_with_attention
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import LossConfig
@@ -155,7 +155,7 @@ def test_what_cannot_be_built_names_its_field(change, field: str) -> None:
 def test_attention_maps_are_the_class_tokens_row(micro_model: ComparedModelConfig, kind: str) -> None:
     config = variant(micro_model, (kind, (1, 2)), (kind, 1))
     model = build_model(config).eval()
-    maps = attention_maps(model, *inputs(config))
+    maps = forward_with_attention(model, *inputs(config))[1]
     assert list(maps) == ["encoder", "fpn", "decoder"]
     for map_BGG in maps.values():
         assert map_BGG.shape == (3, 4, 4)
@@ -163,14 +163,14 @@ def test_attention_maps_are_the_class_tokens_row(micro_model: ComparedModelConfi
         assert bool((map_BGG > 0).all())
         assert bool((total < 1).all())  # the rest goes to the visual class token and to words
     with explicit_attention(model):
-        again = attention_maps(model, *inputs(config))
+        again = forward_with_attention(model, *inputs(config))[1]
     torch.testing.assert_close(maps["decoder"], again["decoder"], atol=1e-6, rtol=1e-4)
 
 
 def test_attention_map_equals_the_weights_by_hand(micro_model: ComparedModelConfig) -> None:
     model = build_model(micro_model).eval()
     image, token_ids, padding = inputs(micro_model)
-    maps = attention_maps(model, image, token_ids, padding)
+    maps = forward_with_attention(model, image, token_ids, padding)[1]
     with torch.no_grad():
         before = model.encoder(image, token_ids[:, :9], padding[:, :9])[-2]
         layer = model.encoder.layers[-1]
@@ -184,7 +184,7 @@ def test_attention_map_equals_the_weights_by_hand(micro_model: ComparedModelConf
 
 def test_components_without_attention_have_no_map(micro_model: ComparedModelConfig) -> None:
     config = variant(micro_model, ("none", ()), ("none", 0))
-    assert list(attention_maps(build_model(config).eval(), *inputs(config))) == ["encoder"]
+    assert list(forward_with_attention(build_model(config).eval(), *inputs(config))[1]) == ["encoder"]
 
 
 @pytest.mark.slow

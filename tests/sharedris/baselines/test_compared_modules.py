@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sharedris.attention_maps import attention_maps
+from sharedris.attention_maps import forward_with_attention
 from sharedris.baselines.cgformer_decoder import group_loss
 from sharedris.baselines.config import (
     BertConfig,
@@ -269,7 +269,7 @@ def test_only_parts_with_a_class_token_row_have_attention_maps(make) -> None:
         ("full dmmi, swin+bert", set()),
     ):
         model = build_model(make(case)).eval()
-        maps = attention_maps(model, *inputs(make(case)))
+        maps = forward_with_attention(model, *inputs(make(case)))[1]
         assert set(maps) == components
         assert all(map_BGG.shape == (3, 4, 4) for map_BGG in maps.values())
 
