@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import torch
@@ -11,21 +10,7 @@ from torch import nn
 from pipeline.config import OptimConfig
 
 
-class AdamW(torch.optim.AdamW):
-    """torch's AdamW, whose methods do not import torch's compiler.
-
-    torch wraps them to keep `torch.compile` out, and each wrapper imports `torch._dynamo` for it: 1.4 s of every run
-    and every worker. Nothing here compiles an optimizer.
-    """
-
-    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
-    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
-    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
-    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
-
-
-def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """Return AdamW over all trainable parameters; fused: one kernel instead of hundreds, on CUDA and on the CPU.
 
     With `decay_norms_and_biases=False` vectors (norms, biases, class tokens) are left out of weight decay.
@@ -39,7 +24,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
             {"params": matrices, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-    return AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def learning_rate_at(step: int, total_steps: int, config: OptimConfig) -> float:

@@ -19,7 +19,6 @@ from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, train_loader
 from pipeline.data.dataset.unreadable import ReplaceUnreadable
 from pipeline.distributed import sync_batch_norm
-from pipeline.distributed.allocator import keep_freed_memory
 from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
 from pipeline.job import Job
@@ -46,8 +45,6 @@ def train(job: Job, worker: Worker) -> TrainState:
         NonFiniteLossError: named by step and samples.
         OSError: a checkpoint could not be written; the one before it is intact.
     """
-    if worker.device.type == "cpu":
-        keep_freed_memory()
     dataset = open_training_data(job)
     plan = plan_steps(job.config.train, len(dataset))
     if plan.steps_per_epoch == 0:  # known here alone: combined sets leave out what another one holds out

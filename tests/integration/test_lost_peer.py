@@ -63,6 +63,6 @@ def test_a_worker_whose_peer_is_killed_ends_and_says_nothing_of_the_run(
     processes[lost].kill()
     assert workers.finish(processes, 20)[1 - lost] == 1
     said = (job.state_folder / f"stderr-{1 - lost}").read_text()
-    assert "another worker of this host has ended" in said or "gloo" in said  # by where it waited
+    assert "gloo" in said
     assert "RunError" not in said
     assert failure(job) is None

@@ -1,8 +1,6 @@
 """The schedule as a function of the step, and which parameters decay."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -50,24 +48,3 @@ def test_update_equals_adamw_written_out() -> None:
     # First step: both moments are corrected to the gradient itself.
     expected = torch.tensor([1.0, -2.0]) * (1 - 0.1 * 0.5) - 0.1 * gradient / (gradient.abs() + 1e-8)
     assert torch.allclose(weight, expected, atol=1e-6)
-
-
-def test_a_run_does_not_import_the_compiler() -> None:
-    """It takes 1.4 s, which every cell of a sweep would pay."""
-    program = """
-import sys
-import torch
-from pipeline.config import OptimConfig
-from pipeline.cost.flops import measure_cost
-from pipeline.training.optimizer import build_optimizer
-from pipeline.recipes import default_run
-model = torch.nn.Linear(2, 2)
-optimizer = build_optimizer(model, OptimConfig())
-model(torch.ones(1, 2)).sum().backward()
-optimizer.step()
-optimizer.load_state_dict(optimizer.state_dict())
-optimizer.zero_grad()
-assert sum(part.gmacs for part in measure_cost(default_run().model)) > 0
-assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
