@@ -11,7 +11,12 @@ reads with pandas in one line. A change of a definition raises SCHEMA_VERSION.
 
 from __future__ import annotations
 
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +27,8 @@ from sharedris.errors import InputError
 
 SCHEMA_VERSION = 1
 PROTOCOLS = ("paper", "original", "input")
+"""Names of the protocols with columns in SAMPLE_SCHEMA; `pipeline.evaluation.protocols` holds their rules."""
+
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -29,54 +36,88 @@ class RecordError(InputError):
     """A record that cannot be read, or is of another schema."""
 
 
-RECORD_SCHEMA = pa.schema(
-    [
-        ("schema_version", pa.int32()),
-        ("run_id", pa.string()),
-        ("content_hash", pa.string()),
-        ("recipe", pa.string()),  # hash of all but the ablated modules and the seed
-        ("variant", pa.string()),  # ModelConfig.variant: joins a record to rows of the paper's tables
-        ("cells", pa.list_(pa.string())),  # sweep cells it was trained for, "fpn/No FPN"
-        ("scale", pa.string()),
-        ("seed", pa.int64()),
-        ("train_sets", pa.list_(pa.string())),
-        ("left_out_json", pa.string()),  # set -> training images, refs, expressions left out: held out by another set
-        ("split", pa.string()),  # in full: refcoco+_unc/val
-        ("protocol", pa.string()),
-        ("protocol_version", pa.int32()),
-        ("samples", pa.int64()),
-        ("images", pa.int64()),
-        ("empty_unions", pa.int64()),  # both masks empty: IoU 1, no pixels added to oIoU
-        ("skipped", pa.int64()),
-        ("oiou", pa.float64()),  # all scores are shares, 0 .. 1
-        ("miou", pa.float64()),
-        *[(f"precision_at_{round(100 * level)}", pa.float64()) for level in PRECISION_THRESHOLDS],
-        ("all_background_oiou", pa.float64()),  # what trivial answers score on the same samples
-        ("all_background_miou", pa.float64()),
-        ("all_image_oiou", pa.float64()),
-        ("all_image_miou", pa.float64()),
-        ("million_params", pa.float64()),  # at the run's own scale; per component in costs/
-        ("gmacs", pa.float64()),
-        ("cost_json", pa.string()),  # component -> {million_params, gmacs}
-        ("seconds_per_step", pa.float64()),
-        ("train_samples_per_second", pa.float64()),
-        ("evaluate_samples_per_second", pa.float64()),
-        ("peak_memory_mib", pa.float64()),
-        ("epochs", pa.int64()),
-        ("steps", pa.int64()),
-        ("final_loss", pa.float64()),
-        ("world_size", pa.int64()),
-        ("batch_norm", pa.string()),  # how the head's batch statistics were taken
-        ("config_json", pa.string()),
-        ("data_fingerprint", pa.string()),
-        ("git_commit", pa.string()),
-        ("git_dirty", pa.bool_()),
-        ("versions_json", pa.string()),
-        ("hardware_json", pa.string()),
-        ("started", pa.string()),  # ISO 8601, UTC
-        ("seconds", pa.float64()),
-    ]
-)
+Int32 = Annotated[int, pa.int32()]
+"""An int column of 32 bits; a plain `int` has 64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One row of a run's record: one split scored under one protocol. RECORD_SCHEMA is derived from the fields."""
+
+    run_id: str
+    content_hash: str
+    recipe: str  # hash of everything except the ablated modules and the seed
+    variant: str  # ModelConfig.variant: joins a record to rows of the paper's tables
+    cells: tuple[str, ...]  # sweep cells that the run was trained for, "fpn/No FPN"
+    scale: str
+    seed: int
+    train_sets: tuple[str, ...]
+    left_out_json: str  # set -> training images, refs, expressions left out because another set holds them out
+    split: str  # in full: refcoco+_unc/val
+    protocol: str
+    protocol_version: Int32
+    samples: int
+    images: int
+    empty_unions: int  # both masks empty: IoU 1, no pixels added to oIoU
+    skipped: int  # training samples that could not be read and were replaced
+    oiou: float  # all scores are ratios, 0 .. 1
+    miou: float
+    precision_at_50: float
+    precision_at_60: float
+    precision_at_70: float
+    precision_at_80: float
+    precision_at_90: float
+    all_background_oiou: float  # scores of trivial answers on the same samples
+    all_background_miou: float
+    all_image_oiou: float
+    all_image_miou: float
+    million_params: float  # at the run's own scale; per component in costs/
+    gmacs: float | None  # None where the operators could not be counted
+    cost_json: str | None  # component -> {million_params, gmacs}
+    seconds_per_step: float | None  # None where every step was taken in an earlier session
+    train_samples_per_second: float | None
+    evaluate_samples_per_second: float
+    peak_memory_mib: float
+    epochs: int
+    steps: int
+    final_loss: float
+    world_size: int
+    batch_norm: str  # number of samples behind the head's batch statistics, in words
+    config_json: str
+    data_fingerprint: str
+    git_commit: str
+    git_dirty: bool
+    versions_json: str
+    hardware_json: str
+    started: str  # ISO 8601, UTC
+    seconds: float
+
+
+_ARROW_TYPES = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    tuple[str, ...]: pa.list_(pa.string()),
+}
+
+
+def schema_of(row_class: type) -> pa.Schema:
+    """Return the parquet schema of a dataclass of rows: the version, then its fields in order."""
+    hints = typing.get_type_hints(row_class, include_extras=True)
+    columns = [(entry.name, _arrow_type(hints[entry.name])) for entry in dataclasses.fields(row_class)]
+    return pa.schema([("schema_version", pa.int32()), *columns])
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if typing.get_origin(hint) is Annotated:
+        return hint.__metadata__[0]
+    if isinstance(hint, types.UnionType):  # `float | None`: every parquet column may hold nulls
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+    return _ARROW_TYPES[hint]
+
+
+RECORD_SCHEMA = schema_of(RunRecord)
 
 SAMPLE_SCHEMA = pa.schema(
     [

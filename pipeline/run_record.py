@@ -1,17 +1,18 @@
-"""The columns of a run's record: its identity, what was measured, and its scores."""
+"""The record of a run: its identity, what was measured, and its scores, put together in one place."""
 
 from __future__ import annotations
 
 import json
+import logging
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import nn
 
-from pipeline.cost.flops import measure_cost
+from pipeline.cost.flops import ComponentCost, measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed import sync_batch_norm
@@ -20,70 +21,106 @@ from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.job import Job
 from pipeline.provenance import hardware
+from pipeline.records import RunRecord
 from pipeline.training.state import TrainState
-from pipeline.training.trainer import left_out, open_training_data
 from sharedris.config import to_dict
 
-
-def identity_columns(job: Job) -> dict[str, Any]:
-    config = job.config
-    return {
-        "run_id": job.run_id,
-        "content_hash": job.content_hash,
-        "recipe": job.recipe,
-        "variant": config.model.variant,
-        "cells": list(job.cells),
-        "scale": config.model.scale,
-        "seed": config.seed,
-        "train_sets": list(config.data.train_sets),
-        "left_out_json": json.dumps(left_out(open_training_data(job))),
-        "config_json": json.dumps(to_dict(config), sort_keys=True),
-        "data_fingerprint": job.data_fingerprint,
-        "epochs": config.train.epochs,
-        **job.provenance,
-    }
+log = logging.getLogger(__name__)
 
 
-def measured_columns(job: Job, state: TrainState, worker: Worker, model: nn.Module) -> dict[str, Any]:
-    costs = measure_cost(job.config.model)
-    seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else float("nan")
-    return {
-        "skipped": len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
-        "million_params": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        "gmacs": sum(cost.gmacs for cost in costs),
-        "cost_json": json.dumps({cost.component: asdict(cost) for cost in costs}),
-        "seconds_per_step": seconds_per_step,
-        "train_samples_per_second": job.config.train.global_batch_size / seconds_per_step,
-        "peak_memory_mib": peak_memory_mib(worker.device),
-        "steps": state.step,
-        "final_loss": state.history[-1]["loss"],
-        "world_size": worker.world_size,
-        "batch_norm": _batch_norm_in_words(job, state),
-        "hardware_json": json.dumps(hardware(worker.world_size)),
-        "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
-    }
+@dataclass(frozen=True, kw_only=True)
+class ScoredSplit:
+    """One evaluated split of a run."""
+
+    by_protocol: dict[str, Scores]
+    samples_per_second: float
+
+
+def build_records(
+    job: Job, state: TrainState, worker: Worker, model: nn.Module, scored: dict[str, ScoredSplit], *, seconds: float
+) -> list[RunRecord]:
+    """Return the rows of a run's record, one for each split and protocol.
+
+    Args:
+        job: the run.
+        state: of the end of training.
+        worker: rank zero.
+        model: trained, not wrapped.
+        scored: split in full -> its scores.
+        seconds: of all sessions, evaluation included.
+    """
+    config, costs = job.config, _costs(job)
+    seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else None
+    return [
+        RunRecord(
+            run_id=job.run_id,
+            content_hash=job.content_hash,
+            recipe=job.recipe,
+            variant=config.model.variant,
+            cells=job.cells,
+            scale=config.model.scale,
+            seed=config.seed,
+            train_sets=config.data.train_sets,
+            left_out_json=json.dumps(state.left_out),
+            split=split,
+            protocol=name,
+            protocol_version=PROTOCOLS[name].version,
+            skipped=len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
+            **_score_columns(scores),
+            million_params=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+            gmacs=None if costs is None else sum(cost.gmacs for cost in costs),
+            cost_json=None if costs is None else json.dumps({cost.component: asdict(cost) for cost in costs}),
+            seconds_per_step=seconds_per_step,
+            train_samples_per_second=seconds_per_step and config.train.global_batch_size / seconds_per_step,
+            evaluate_samples_per_second=of_split.samples_per_second,
+            peak_memory_mib=peak_memory_mib(worker.device),
+            epochs=config.train.epochs,
+            steps=state.step,
+            final_loss=state.history[-1]["loss"],
+            world_size=worker.world_size,
+            batch_norm=_batch_norm_in_words(job, state),
+            config_json=json.dumps(to_dict(config), sort_keys=True),
+            data_fingerprint=job.data_fingerprint,
+            hardware_json=json.dumps(hardware(worker.world_size)),
+            started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
+            seconds=seconds,
+            **job.provenance,
+        )
+        for split, of_split in scored.items()
+        for name, scores in of_split.by_protocol.items()
+    ]
+
+
+def _costs(job: Job) -> list[ComponentCost] | None:
+    """Return the costs of the model; None, with a warning, where a module of a user's own cannot be counted.
+
+    Counting runs after hours of training, so it must not fail the run.
+    """
+    try:
+        return measure_cost(job.config.model)
+    except Exception as error:
+        log.warning("%s: costs are left out of the record: %s", job.run_id, " ".join(str(error).split()))
+        return None
 
 
 def _batch_norm_in_words(job: Job, state: TrainState) -> str:
-    """Say how batch statistics were taken, for each number of workers and size of a forward that the run has had."""
-    had = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
+    """Return the samples behind the batch statistics, for each number of workers and forward size of the run."""
+    sizes = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
     synchronized = job.config.train.synchronize_batch_norm
     return "; ".join(
         sync_batch_norm.describe(synchronized=synchronized, world_size=world_size, micro_batch_size=size)
-        for world_size, size in had
+        for world_size, size in sizes
     )
 
 
-def score_columns(split: str, protocol: str, scores: Scores) -> dict[str, Any]:
+def _score_columns(scores: Scores) -> dict[str, Any]:
     values = asdict(scores)
     precision = values.pop("precision")
-    levels = {f"precision_at_{round(100 * level)}": share for level, share in precision.items()}
-    version = PROTOCOLS[protocol].version
-    return {"split": split, "protocol": protocol, "protocol_version": version, **values, **levels}
+    return {**values, **{f"precision_at_{round(100 * level)}": ratio for level, ratio in precision.items()}}
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Return the peak memory of this process in MiB: on the GPU where there is one, else resident."""
+    """Return the peak memory of this process in MiB: allocated on the GPU if there is one, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resident_peak_mib()

@@ -1,10 +1,12 @@
-"""The end of a run: export the model, evaluate every split, write per-sample rows, and last of all the record.
+"""The end of a run: export the model, evaluate every split, write per-sample rows, then the record.
 
-The record is the sign that the run is done, so nothing is written after it but clean-up.
+A record on disk means that the run is done. What follows it (pictures, removal of checkpoints) may fail or be cut
+short without loss of a result.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pandas as pd
@@ -22,10 +24,12 @@ from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.monitoring.progress import Progress
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
-from pipeline.run_record import identity_columns, measured_columns, score_columns
+from pipeline.run_record import ScoredSplit, build_records
 from pipeline.training.state import TrainState
 from sharedris.checkpoint import save_model
 from sharedris.model import SharedRis
+
+log = logging.getLogger(__name__)
 
 
 def finish(job: Job, worker: Worker, state: TrainState) -> None:
@@ -44,27 +48,21 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             job.run_id,
             job.config.train.precision,
         )
-    scored: dict[str, dict[str, Scores]] = {}
-    rates: dict[str, float] = {}
+    scored: dict[str, ScoredSplit] = {}
     datasets = {split: _open_split(job, split) for split in job.config.data.evaluate_splits}
     progress = EvaluationProgress(job, worker, [len(dataset) for dataset in datasets.values()])
     for split, dataset in datasets.items():
         begun = time.perf_counter()
         rows = _evaluate_one(model, dataset, job, worker, progress)
-        rates[split] = len(rows) / (time.perf_counter() - begun)
-        scored[split] = score_all_protocols(rows, job.config)
+        rate = len(rows) / (time.perf_counter() - begun)
+        scored[split] = ScoredSplit(by_protocol=score_all_protocols(rows, job.config), samples_per_second=rate)
         if worker.is_main_process:
             write_table(samples_path(job.runs_root, job.run_id, split), rows, SAMPLE_SCHEMA)
     if worker.is_main_process:
-        _store_attention(model, job, worker)
         seconds = state.seconds + time.perf_counter() - session_started
-        common = {**identity_columns(job), **measured_columns(job, state, worker, model), "seconds": seconds}
-        records = [
-            {**common, **score_columns(split, protocol, scores), "evaluate_samples_per_second": rates[split]}
-            for split, by_protocol in scored.items()
-            for protocol, scores in by_protocol.items()
-        ]
+        records = build_records(job, state, worker, model, scored, seconds=seconds)
         write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(records), RECORD_SCHEMA)
+        _try_to_store_attention(model, job, worker)
         remove_run_state(job)
         job.progress_file.write(Progress(run_id=job.run_id, phase="done"))
     worker.barrier()
@@ -81,8 +79,16 @@ def _open_split(job: Job, split: str) -> ReferDataset:
     )
 
 
+def _try_to_store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
+    """Store attention maps for the report's panels; a model that has none loses its pictures and not its run."""
+    try:
+        _store_attention(model, job, worker)
+    except Exception as error:
+        log.warning("%s: no attention maps: %s", job.run_id, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
 def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
-    """Keep attention maps of a few samples of the first split, for the report's panels."""
+    """Store attention maps of a few samples of the first split."""
     split = job.config.data.evaluate_splits[0]
     dataset = _open_split(job, split)
     if isinstance(model, SharedRis):
@@ -91,17 +97,17 @@ def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
 
 
 class EvaluationProgress:
-    """How far the leading worker is with its shares of all splits together."""
+    """Progress of rank zero over its parts of all splits."""
 
     def __init__(self, job: Job, worker: Worker, samples: list[int]) -> None:
-        self._job, self._leads = job, worker.is_main_process
+        self._job, self._is_main_process = job, worker.is_main_process
         self._file = job.progress_file
         self._total = sum(len(range(worker.rank, count, worker.world_size)) for count in samples)
         self._before = 0
 
-    def note(self, done: int, share: int) -> None:
-        """Take that so many samples of this worker's share of a split are done; splits come one after the other."""
-        if self._leads:
+    def update(self, done: int, of_split: int) -> None:
+        """Record how many of this worker's samples of a split are done; splits come one after the other."""
+        if self._is_main_process:
             epochs = self._job.config.train.epochs
             reading = Progress(
                 run_id=self._job.run_id,
@@ -114,8 +120,8 @@ class EvaluationProgress:
                 to_evaluate=self._total,
             )
             self._file.write(reading)
-        if done == share:
-            self._before += share
+        if done == of_split:
+            self._before += of_split
 
 
 def _evaluate_one(
@@ -128,7 +134,7 @@ def _evaluate_one(
         precision=job.config.train.precision,
         worker=worker,
         loader_workers=job.execution.loader_workers,
-        on_progress=progress.note,
+        on_progress=progress.update,
     )
 
 

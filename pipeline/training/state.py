@@ -55,6 +55,7 @@ class TrainState:
     seconds: float = 0.0  # of all sessions, up to the newest checkpoint
     started: float = field(default_factory=time.time)
     # Of this session only:
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)  # set -> counts that other sets hold out
     session_started: float = field(default_factory=time.perf_counter)
     step_seconds: list[float] = field(default_factory=list)
     wait_seconds: list[float] = field(default_factory=list)

@@ -56,6 +56,7 @@ def train(job: Job, worker: Worker) -> TrainState:
         for name, counts in left_out(dataset).items():
             log.info("%s: left out of %s, held out elsewhere: %s", job.run_id, name, counts)
     state = start(job, worker)
+    state.left_out = left_out(dataset)
     progress = job.progress_file
     while state.epoch < plan.epochs:
         _run_epoch(job, worker, state, plan, dataset, progress)

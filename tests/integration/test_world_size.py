@@ -211,7 +211,7 @@ def test_progress_counts_the_samples_of_all_splits(one_worker: Job, toy_root: Pa
     with patch.object(ProgressFile, "write", lambda _, reading: shares.append(reading.share)):
         for size in sizes:
             for done in range(1, size + 1):
-                progress.note(done, size)
+                progress.update(done, size)
     assert shares == sorted(shares)
     assert shares[sizes[0] - 1] == pytest.approx(0.95 + 0.05 * sizes[0] / sum(sizes))
     assert shares[-1] == 1.0

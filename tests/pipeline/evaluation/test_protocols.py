@@ -2,6 +2,7 @@
 
 import torch
 
+from pipeline import records
 from pipeline.evaluation.protocols import PROTOCOLS
 
 STEP = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
@@ -32,3 +33,15 @@ def test_protocols_differ_where_they_should() -> None:
     paper, original = (PROTOCOLS[name].binarize(ramp, (13, 9), 0.35) for name in ("paper", "original"))
     assert paper.shape == original.shape == (13, 9)
     assert not torch.equal(paper, original)
+
+
+def test_the_nearest_resize_of_paper_goes_by_pixel_centers() -> None:
+    # Centers of three output pixels lie at 1/3, 1 and 5/3 of two input pixels; "nearest" would take the left one twice.
+    mask = PROTOCOLS["paper"].binarize(torch.tensor([[0.0, 1.0]]), (1, 3), 0.35)
+    assert mask.tolist() == [[False, True, True]]
+
+
+def test_every_protocol_has_columns_in_the_per_sample_rows() -> None:
+    assert tuple(PROTOCOLS) == records.PROTOCOLS
+    for name in PROTOCOLS:
+        assert {f"intersection_{name}", f"union_{name}", f"iou_{name}"} <= set(records.SAMPLE_SCHEMA.names)
