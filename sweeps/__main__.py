@@ -8,18 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.main import run_guarded
+from pipeline.cli.guarded import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import runs_folder
-from pipeline.lifecycle.signals import TerminatedError
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
 
-TERMINATED = 143
 _COMMANDS = {
     "plan": "show cells, steps, hours, money and disk, and start nothing",
     "run": "run the cells that have no record",
@@ -32,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 2 bad input, 3 a cell failed, 130 Ctrl-C, 143 SIGTERM.
+        0 done, 3 a cell failed, and the codes of `pipeline.cli.guarded`.
     """
     parser = argparse.ArgumentParser(prog="python -m sweeps", description="Plan and run the paper's ablations.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -53,8 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "plan":
             _add_cost_arguments(command)
         add_verbosity_arguments(command)
-    args = parser.parse_args(arguments)
-    return run_guarded(lambda: _dispatch(args), name="python -m sweeps")
+    return run_guarded(lambda: _dispatch(parser.parse_args(arguments)), name="python -m sweeps")
 
 
 def _sentence(text: str) -> str:
@@ -146,15 +143,9 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
 
     plan = _plan(args, collect())
     write_paper_costs(plan.sweep, plan.runs_root)
-    try:
-        with live_table(plan):
-            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
-    except TerminatedError:
-        print("python -m sweeps: terminated; the same command goes on from here", file=sys.stderr)
-        return TERMINATED
+    with live_table(plan):
+        return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.exit(code)
+    sys.exit(main())

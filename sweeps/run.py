@@ -18,7 +18,7 @@ from pipeline.failures import clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import RunHeldError, driver_lock
-from pipeline.lifecycle.signals import sigterm_raises
+from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
 from sweeps.fan_out import fan_out
@@ -37,7 +37,7 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     Raises:
         InputError: when another driver runs this sweep, the cluster holds no trial, or storage is not shared.
         KeyboardInterrupt: Ctrl-C; what is done is recorded, the rest goes on from its checkpoints.
-        TerminatedError: SIGTERM, likewise.
+        TerminatedError: SIGTERM or SIGHUP, likewise.
     """
     # Here and not above: MLflow takes a second to import.
     from pipeline.monitoring.mlflow_tracker import Tracker
@@ -74,7 +74,7 @@ def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> 
     monitor = RunMonitor(jobs, labels=_labels(plan), tracked=tracked, at_once=min(capacity.trials, len(jobs)))
     monitor.start()
     try:
-        with sigterm_raises():
+        with termination_raises():
             fan_out(jobs, name=f"tune-{plan.sweep.name}", at_once=capacity.trials)
     finally:
         monitor.finish()
