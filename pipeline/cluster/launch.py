@@ -15,7 +15,8 @@ from pathlib import Path
 
 import ray
 
-from pipeline.cluster.network import refuse_silent_address
+from pipeline.cluster.network import require_ray_head
+from pipeline.cluster.private_ray import require_temporary_folder, set_token
 from pipeline.config import ExecutionConfig
 from sharedris.errors import InputError
 
@@ -45,7 +46,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     if address:
         code = Path(__file__).resolve().parent.parent
         modules = [str(code / package) for package in _PACKAGES]
-        refuse_silent_address(address)
+        require_ray_head(address)
         try:
             ray.init(address=address, runtime_env={"py_modules": modules}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -54,6 +55,8 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
                 "Check the address and RAY_AUTH_MODE (docs/cluster.md), or unset RAY_ADDRESS to run on this machine",
             ) from None
     else:
+        require_temporary_folder()
+        set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
     try:
         yield
