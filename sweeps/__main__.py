@@ -12,7 +12,7 @@ from pipeline.cli.guarded import run_guarded
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
-from pipeline.files import runs_folder
+from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
@@ -89,6 +89,7 @@ def _list_sweeps() -> int:
 def _measure_costs(args: argparse.Namespace) -> int:
     from sweeps.costs import write_paper_costs
 
+    require_writable(args.runs, "--runs (make: RUNS=)")
     measured = write_paper_costs(find_sweep(args.name), args.runs)
     print(f"{measured} models measured; costs of {args.name} are below {args.runs / 'costs'}")
     return 0
@@ -135,6 +136,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
         print(f"all {len(plan.in_state('done'))} built cells are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))
+    require_writable(args.runs, "--runs (make: RUNS=)")
     # Imported here, since these take seconds.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs

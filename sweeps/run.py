@@ -21,6 +21,7 @@ from pipeline.lifecycle.locks import RunHeldError, driver_lock
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
+from pipeline.run_marks import read_marks
 from sweeps.fan_out import fan_out
 from sweeps.plan import PlannedCell, SweepPlan, open_marker, sweep_folder
 
@@ -44,7 +45,6 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     from pipeline.monitoring.tracked_runs import Parent, tracked_runs
 
     missing = plan.in_state("missing")
-    tracker = Tracker(plan.runs_root, experiment)
     parent = Parent(
         key=_sweep_key(plan),
         tags={"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)},
@@ -53,7 +53,9 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     with contextlib.ExitStack() as locks:
         # One driver per sweep; cells shared with another running sweep are left to the driver that locked them.
         locks.enter_context(driver_lock(sweep_folder(plan)))
-        jobs, done = _lock_cells(missing, locks), _jobs(plan.in_state("done"))
+        jobs = _lock_cells(missing, locks)
+        done = [job for job in _jobs(plan.in_state("done")) if not read_marks(plan.runs_root, job.run_id).archived]
+        tracker = Tracker(plan.runs_root, experiment)
         marker = open_marker(plan)
         marker.touch()
         with tracked_runs(tracker, jobs, labels=_labels(plan), done=done, parent=parent) as tracked:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import RunConfig, replace_at
+from pipeline.files import safe_component
 
 _PAPER_LAYERS = 12
 
@@ -100,6 +101,10 @@ class Sweep:
     name: str
     title: str
     tables: Mapping[str, tuple[Row, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is not one component of a path: it names a folder of the runs."""
+        safe_component(self.name, "sweep")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ ORDER = """
     sharedris.overlay
 
     pipeline.files  pipeline.provenance
+    pipeline.run_marks
     pipeline.monitoring.progress
     pipeline.records
     pipeline.config

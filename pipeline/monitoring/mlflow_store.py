@@ -16,6 +16,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
 
+from pipeline.files import safe_component
 from pipeline.monitoring.mlflow_reachable import require_database, short_timeouts
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from sharedris.errors import InputError
@@ -44,6 +45,7 @@ def open_experiment(runs_root: Path, name: str) -> Experiment:
     _quiet_mlflow()
     location = None
     if not os.environ.get("MLFLOW_TRACKING_URI"):
+        safe_component(name, "MLflow experiment")  # it names a folder of artifacts
         location = (Path(runs_root).resolve() / "mlartifacts" / name).as_uri()
     # Two drivers that make the sqlite store at the same time break each other's migrations.
     with FileLock(runs_root / ".mlflow.lock"), one_line_errors(runs_root), short_timeouts():
