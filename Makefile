@@ -96,8 +96,9 @@ report: $(READY) ## Write tables, figures and the page from what is recorded
 
 .PHONY: ui
 ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(V)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
-		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RUNS))/mlflow.db}"
+	@# By the environment: every user of the machine sees a command line, and the address may hold a password.
+	@MLFLOW_BACKEND_STORE_URI="$$($(V)/python -m pipeline.monitoring.mlflow_uri '$(RUNS)')" \
+		MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(V)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
 
 .PHONY: test
 test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)
@@ -136,6 +137,18 @@ constraints: ## Renew constraints.txt and constraints-hashes.txt after a change 
 		grep -E '^[a-zA-Z0-9]' constraints-hashes.txt | sed -E 's/ *\\$$//'; } > build/constraints.txt
 	@cmp -s build/constraints.txt constraints.txt || cp build/constraints.txt constraints.txt
 
-.PHONY: clean
-clean: ## Remove what commands made below runs/ and data/
-	rm -rf runs data
+.PHONY: clean clean-runs
+clean: ## Remove caches: what is compiled and what tools keep; no run and no data set
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+clean-runs: ## Remove all runs below RUNS=, after a question (YES=1 answers it)
+	@test -d '$(RUNS)' || { echo "no runs: $(RUNS) does not exist"; exit 0; }; \
+	echo "this removes $(RUNS): $$(find '$(RUNS)/records' -name '*.parquet' 2>/dev/null | wc -l) records," \
+		"$$(find '$(RUNS)/models' -mindepth 1 -maxdepth 1 2>/dev/null | wc -l) models," \
+		"$$(du -sh '$(RUNS)' | cut -f1) in all"; \
+	if [ "$(YES)" != 1 ]; then \
+		test -t 0 || { echo "nothing is removed without a question or YES=1" >&2; exit 2; }; \
+		read -r -p "Remove it? [y/N] " answer; test "$$answer" = y || { echo "nothing is removed"; exit 1; }; \
+	fi; \
+	rm -rf -- '$(RUNS)'

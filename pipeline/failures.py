@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from pipeline.files import read_json, write_json
+from pipeline.files import write_json
 from pipeline.job import Job
+from pipeline.monitoring.failure_file import failure_path, read_cause
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.training import checkpoints
 from sharedris.errors import InputError
@@ -99,14 +99,13 @@ def innermost(error: BaseException) -> str:
 
 def failure(job: Job) -> str | None:
     """Return the cause that `run_job` wrote, or None."""
-    values = read_json(_failure_path(job))
-    return None if values is None else values["cause"]
+    return read_cause(job.state_folder)
 
 
 def write_failure(job: Job, cause: str, trace: str) -> None:
     """Keep the cause and its trace beside the run's checkpoints; on a full disk the exception has to do."""
     try:
-        write_json(_failure_path(job), {"run_id": job.run_id, "cause": cause, "trace": trace})
+        write_json(failure_path(job.state_folder), {"run_id": job.run_id, "cause": cause, "trace": trace})
         last = read_progress(job.state_folder) or Progress(run_id=job.run_id, phase="starting")
         job.progress_file.write(replace(last, phase="failed", message=cause))
     except OSError:
@@ -115,11 +114,7 @@ def write_failure(job: Job, cause: str, trace: str) -> None:
 
 def clear_failure(job: Job) -> None:
     """Forget a failure: the user asks for another try."""
-    _failure_path(job).unlink(missing_ok=True)
+    failure_path(job.state_folder).unlink(missing_ok=True)
     last = read_progress(job.state_folder)
     if last is not None and last.phase == "failed":
         job.progress_file.write(replace(last, phase="starting", message=""))
-
-
-def _failure_path(job: Job) -> Path:
-    return job.state_folder / "failure.json"

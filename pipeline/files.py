@@ -6,10 +6,16 @@ import argparse
 import contextlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from sharedris.errors import InputError
+
+_COMPONENT_BYTES = 200
+"""Longest name of a file or folder of ours; most file systems allow 255, and suffixes are added to it."""
 
 
 @contextlib.contextmanager
@@ -38,7 +44,7 @@ def read_json(path: Path) -> Any | None:
     """Return what `write_json` wrote, or None where there is no readable file."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # no JSON, or no text at all
+    except (OSError, ValueError, RecursionError):  # no JSON, or no text at all
         return None
 
 
@@ -58,3 +64,28 @@ def runs_folder(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text} is no folder: mount the store, and name where (docs/cluster.md)")
     return Path(text)
+
+
+def safe_component(name: str, what: str) -> str:
+    """Return a name that is one component of a path: no folder above, no separator, nothing that a terminal obeys.
+
+    Raises:
+        InputError: for any other name; `what` says what it names.
+    """
+    plain = name.isprintable() and not set(name) & set("/\\") and name.strip() == name
+    if not plain or name in ("", ".", "..") or name.startswith("-") or len(os.fsencode(name)) > _COMPONENT_BYTES:
+        raise InputError(f"{name!r} cannot name a {what}", "Use letters, digits, and _ - + . inside the name")
+    return name
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Refuse a folder in which nothing can be written, before hours are spent; makes and leaves nothing.
+
+    Raises:
+        InputError: naming the option.
+    """
+    existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}", f"Set {option} to another place") from None

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files import atomic_writer
+from pipeline.run_marks import archived_runs
 from sharedris.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -232,6 +233,7 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     return rows
 
 
-def list_runs(root: Path) -> list[str]:
-    """Return the ids of all runs that have a record, sorted."""
-    return sorted(path.stem for path in (Path(root) / "records").glob("*.parquet"))
+def list_runs(root: Path, *, archived: bool = False) -> list[str]:
+    """Return the ids of all runs that have a record, sorted; archived ones only where asked for."""
+    hidden = set() if archived else archived_runs(root)
+    return sorted(path.stem for path in (Path(root) / "records").glob("*.parquet") if path.stem not in hidden)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.main import run_guarded
+from pipeline.cli.guarded import run_guarded
 from pipeline.cli.run_options import (
     add_execution_arguments,
     add_run_arguments,
@@ -18,14 +18,12 @@ from pipeline.cli.run_options import (
 )
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
-from pipeline.files import runs_folder
-from pipeline.lifecycle.signals import TerminatedError
+from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
 
-TERMINATED = 143
 _COMMANDS = {
     "plan": "show cells, steps, hours, money and disk, and start nothing",
     "run": "run the cells that have no record",
@@ -64,10 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 2 bad input, 3 a cell failed, 130 Ctrl-C, 143 SIGTERM.
+        0 done, 3 a cell failed, and the codes of `pipeline.cli.guarded`.
     """
-    args = build_parser().parse_args(arguments)
-    return run_guarded(lambda: _dispatch(args), name="python -m sweeps")
+    return run_guarded(lambda: _dispatch(build_parser().parse_args(arguments)), name="python -m sweeps")
 
 
 def _sentence(text: str) -> str:
@@ -105,6 +102,7 @@ def _list_sweeps() -> int:
 def _measure_costs(args: argparse.Namespace) -> int:
     from sweeps.costs import write_paper_costs
 
+    require_writable(args.runs, "--runs (make: RUNS=)")
     measured = write_paper_costs(find_sweep(args.name), args.runs)
     print(f"{measured} models measured; costs of {args.name} are below {args.runs / 'costs'}")
     return 0
@@ -151,6 +149,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
         print(f"all {len(plan.in_state('done'))} built cells are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))
+    require_writable(args.runs, "--runs (make: RUNS=)")
     # Imported here, since these take seconds.
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
@@ -159,15 +158,9 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
 
     plan = _plan(args, collect())
     write_paper_costs(plan.sweep, plan.runs_root)
-    try:
-        with live_table(plan):
-            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
-    except TerminatedError:
-        print("python -m sweeps: terminated; the same command goes on from here", file=sys.stderr)
-        return TERMINATED
+    with live_table(plan):
+        return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.exit(code)
+    sys.exit(main())

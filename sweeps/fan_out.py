@@ -16,6 +16,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from pipeline.cluster import train_run
 from pipeline.cluster.placement import free_placement_group
+from pipeline.cluster.ray_patches import forward_no_secrets
 from pipeline.failures import RunError
 from pipeline.job import Job
 
@@ -33,6 +34,7 @@ def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
     name = f"{name}-{uuid.uuid4().hex[:8]}"
     by_run = {job.run_id: job for job in jobs}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    forward_no_secrets()
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_HEAD_RESOURCE: _HEAD_SHARE}),
         param_space={"run_id": tune.grid_search([job.run_id for job in jobs])},

@@ -18,9 +18,10 @@ from pipeline.failures import clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import RunHeldError, driver_lock
-from pipeline.lifecycle.signals import sigterm_raises
+from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
+from pipeline.run_marks import read_marks
 from sweeps.fan_out import fan_out
 from sweeps.plan import PlannedCell, SweepPlan, open_marker, sweep_folder
 
@@ -37,14 +38,13 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     Raises:
         InputError: when another driver runs this sweep, the cluster holds no trial, or storage is not shared.
         KeyboardInterrupt: Ctrl-C; what is done is recorded, the rest goes on from its checkpoints.
-        TerminatedError: SIGTERM, likewise.
+        TerminatedError: SIGTERM or SIGHUP, likewise.
     """
     # Here and not above: MLflow takes a second to import.
     from pipeline.monitoring.mlflow_tracker import Tracker
     from pipeline.monitoring.tracked_runs import Parent, tracked_runs
 
     missing = plan.in_state("missing")
-    tracker = Tracker(plan.runs_root, experiment)
     parent = Parent(
         key=_sweep_key(plan),
         tags={"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)},
@@ -53,7 +53,9 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     with contextlib.ExitStack() as locks:
         # One driver per sweep; cells shared with another running sweep are left to the driver that locked them.
         locks.enter_context(driver_lock(sweep_folder(plan)))
-        jobs, done = _lock_cells(missing, locks), _jobs(plan.in_state("done"))
+        jobs = _lock_cells(missing, locks)
+        done = [job for job in _jobs(plan.in_state("done")) if not read_marks(plan.runs_root, job.run_id).archived]
+        tracker = Tracker(plan.runs_root, experiment)
         marker = open_marker(plan)
         marker.touch()
         with tracked_runs(tracker, jobs, labels=_labels(plan), done=done, parent=parent) as tracked:
@@ -74,7 +76,7 @@ def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> 
     monitor = RunMonitor(jobs, labels=_labels(plan), tracked=tracked, at_once=min(capacity.trials, len(jobs)))
     monitor.start()
     try:
-        with sigterm_raises():
+        with termination_raises():
             fan_out(jobs, name=f"tune-{plan.sweep.name}", at_once=capacity.trials)
     finally:
         monitor.finish()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import RunConfig, replace_at
+from pipeline.files import safe_component
 from sharedris.config_values import checked_value
 
 _PAPER_LAYERS = 12
@@ -104,6 +105,10 @@ class Sweep:
     name: str
     title: str
     tables: Mapping[str, tuple[Row, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is not one component of a path: it names a folder of the runs."""
+        safe_component(self.name, "sweep")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from pipeline.files import read_json
 from pipeline.job import Job
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.stop import stop_driver
 from pipeline.monitoring.durations import format_seconds
+from pipeline.monitoring.failure_file import read_cause
+from pipeline.monitoring.headline import headline
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
+from pipeline.run_marks import read_marks
 from sharedris.errors import InputError
 from sweeps.plan import PlannedCell, SweepPlan, sweep_folder
 
@@ -30,19 +30,17 @@ def detail(planned: PlannedCell) -> str:
         return planned.problem
     if planned.job is None:
         return ""
-    return _scores(planned.job) if planned.job.done else _progress(planned.job)
-
-
-def _scores(job: Job) -> str:
-    record = pd.read_parquet(record_path(job.runs_root, job.run_id))
-    row = record[record["protocol"] == "original"].iloc[0]
-    return f"{row['split']} oIoU {100 * row['oiou']:.2f}  mIoU {100 * row['miou']:.2f}"
+    job = planned.job
+    if not job.done:
+        return _progress(job)
+    archived = "archived, " if read_marks(job.runs_root, job.run_id).archived else ""
+    return archived + headline(job.runs_root, job.run_id)
 
 
 def _progress(job: Job) -> str:
-    failed = read_json(job.state_folder / "failure.json")
-    if failed is not None:
-        return f"failed: {failed['cause']}"
+    cause = read_cause(job.state_folder)
+    if cause is not None:
+        return f"failed: {cause}"
     progress, driven = read_progress(job.state_folder), has_live_driver(job.state_folder)
     if progress is None or progress.phase == "done":  # it was done, and its record was removed
         return "starting" if driven else ""

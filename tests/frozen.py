@@ -151,8 +151,8 @@ def table_texts() -> dict[str, str]:
         return {**{name: path.read_text() for name, path in texts.items()}, "VII-a-beside.md": joined}
 
 
-class _Caught(Exception):
-    """Carries a parser out of the command that made it."""
+class _Caught(BaseException):
+    """Carries a parser out of the command that made it; a command turns every Exception into an exit code."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         super().__init__("a parser")

@@ -26,6 +26,7 @@ ORDER = """
     sharedris.overlay
 
     pipeline.files  pipeline.provenance  pipeline.published
+    pipeline.run_marks
     pipeline.monitoring.progress
     pipeline.records
     pipeline.config

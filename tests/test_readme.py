@@ -77,7 +77,7 @@ def test_a_shown_command_exists(page: str, line: str) -> None:
     "line",
     [
         "sharedris train --made-up",
-        "sharedris runs --made-up 3  # comment",
+        "sharedris runs --made-up  # comment",
         "python -m sweeps run fpn --made-up",
         "python -m sweeps status fpn --made-up=1",
         "python -m reports VII-a --made-up",

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+from pipeline.files import require_writable
 from sharedris.errors import InputError
 
 
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
+    if args.out is not None:
+        require_writable(args.out.parent, "--out")
     cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
     loaded = load_model(args.model, worker.device)

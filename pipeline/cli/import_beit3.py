@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from pipeline.files import require_writable
 from sharedris.beit3 import load_beit3, to_official
 from sharedris.encoder import Encoder
 from sharedris.errors import InputError
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what matched and write the resized weights; any missing or unexpected parameter is an error."""
+    if args.out:
+        require_writable(args.out.parent, "--out")
     config = SCALES[args.model]().encoder
     try:
         config = dataclasses.replace(config, image_size=args.image_size)

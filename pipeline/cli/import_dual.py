@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from pipeline.files import require_writable
 from pipeline.pretrained_ids import DUAL_VOCABULARY, DUAL_WEIGHTS
 from sharedris.baselines.bert import Bert
 from sharedris.baselines.bert_swin_weights import for_our_pixels, load_bert, load_swin, to_joined
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.out.exists():
         raise InputError(f"{args.out} exists already", "Give a new folder, or remove it first")
+    require_writable(args.out.parent, "--out")
     swin, bert = Swin(SwinConfig()), Bert(BertConfig())
     load_swin(swin, args.swin)
     load_bert(bert, args.bert)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
 
+from pipeline.cli.guarded import run_guarded
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
-from sharedris.errors import InputError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("synthesize", "write a synthetic referring data set in the REFER layout"),
@@ -22,7 +21,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import-dual": ("import_dual", "join Swin and BERT weights for the dual encoders of table VI"),
     "predict": ("predict", "segment the object that a sentence describes in an image"),
 }
-USER_ERROR, INTERRUPTED = 2, 130
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -43,33 +41,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 a check failed, 2 bad input, 3 a run failed, 130 Ctrl-C, 143 SIGTERM.
+        0 done, 1 a check failed, 3 a run failed, and the codes of `pipeline.cli.guarded`.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command = next((word for word in arguments if word in COMMANDS), None)
-    parser = build_parser(command)
-    return run_guarded(lambda: _run(parser, arguments), name=f"sharedris {command or ''}".strip())
+    words = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in words if word in COMMANDS), None)
+    return run_guarded(lambda: _run(command, words), name=f"sharedris {command or ''}".strip())
 
 
-def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
-    parsed = parser.parse_args(arguments)
+def _run(command: str | None, arguments: list[str]) -> int:
+    parsed = build_parser(command).parse_args(arguments)
     with log_to_console(level_of(parsed)):
         return int(parsed.handler(parsed))
-
-
-def run_guarded(action: Callable[[], int], *, name: str) -> int:
-    """Run a command's action and turn errors that the user can fix into one line and an exit code."""
-    try:
-        return action()
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from pipeline.files import require_writable
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, open_image
@@ -31,6 +32,9 @@ def run(args: argparse.Namespace) -> int:
     """Write the overlay and print what each sentence covers."""
     if args.threshold is not None and not 0 < args.threshold < 1:
         raise InputError(f"--threshold {args.threshold} is not a probability", "Give a value between 0 and 1")
+    for folder in (args.out.parent, args.attention):
+        if folder is not None:
+            require_writable(folder, "--out or --attention")
     image = open_image(args.image)
     predictor = Predictor.from_run(
         _model_folder(args.run, args.runs_root), "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,13 +15,13 @@ from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
-from pipeline.lifecycle.signals import TerminatedError, sigterm_raises
+from pipeline.lifecycle.signals import termination_raises
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns
 
-RUN_FAILED, TERMINATED = 3, 143
+RUN_FAILED = 3
 PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
 """The paper's recipe where it differs from the base scale's defaults: 8 GPUs with 14 samples each, one set at a time.
 Fewer GPUs accumulate gradients."""
@@ -126,9 +126,6 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         except RunError as error:
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
             return RUN_FAILED
-        except TerminatedError:
-            print("sharedris train: terminated; the same command goes on from here", file=sys.stderr)
-            return TERMINATED
     print(f"record: {job.runs_root / 'records' / job.run_id}.parquet\nmodel:  {job.model_folder}")
     return 0
 
@@ -137,12 +134,11 @@ def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
     if not use_ray:  # Ray is not imported, which takes a second
         from pipeline.run import run_in_process
 
-        with sigterm_raises():
-            run_in_process(job)
+        run_in_process(job)
         return
     from pipeline.cluster import launch, storage_check, train_run
 
-    with launch.ray_cluster(), sigterm_raises():  # in this order: Ray installs its own handler
+    with launch.ray_cluster(), termination_raises():  # in this order: Ray installs its own handler
         launch.capacity(execution)
         storage_check.check_shared_storage(job.runs_root, job.execution.reads)
         train_run.fit(job)

@@ -16,7 +16,8 @@ from pathlib import Path
 import ray
 
 import sharedris
-from pipeline.cluster.network import refuse_silent_address
+from pipeline.cluster.network import require_ray_head
+from pipeline.cluster.private_ray import require_temporary_folder, set_token
 from pipeline.config import ExecutionConfig
 from sharedris.errors import InputError
 
@@ -44,7 +45,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
-        refuse_silent_address(address)
+        require_ray_head(address)
         try:
             ray.init(address=address, runtime_env={"py_modules": code_of_workers()}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -53,6 +54,8 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
                 "Check the address and RAY_AUTH_MODE (docs/cluster.md), or unset RAY_ADDRESS to run on this machine",
             ) from None
     else:
+        require_temporary_folder()
+        set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
     try:
         yield

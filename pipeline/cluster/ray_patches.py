@@ -5,6 +5,7 @@
 | `RunTrainer._register_sigint_handler` | Ctrl-C ends the command with exit code 0, as if done    | ray#53600 |
 | `RunTrainer._create_default_callbacks` | a killed controller leaves a process in the cluster    | ray#61689 |
 | `EvenWorkerCounts`                    | an elastic run trains on a smaller global batch         | none      |
+| `forward_no_secrets`                  | Ray's log shows AWS_SECRET_ACCESS_KEY to every user     | none      |
 | `NodeInterfaceTorchConfig`            | gloo binds to 127.0.0.1 and two hosts never connect     | ray#37461 |
 
 A change stays as long as a test shows that something breaks without it. `tests/integration/test_ray_patches.py` has
@@ -24,6 +25,18 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
 
 from pipeline.cluster.network import interface_of
+
+
+def forward_no_secrets() -> None:
+    """Keep Tune from copying the driver's AWS credentials into its trials: Ray logs what it copies, world-readable.
+
+    A trial trains nothing itself. Workers on any node have the environment of their own node, as without Tune.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+        {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    )
 
 
 class RunTrainer(TorchTrainer):

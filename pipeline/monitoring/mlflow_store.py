@@ -16,6 +16,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
 
+from pipeline.files import safe_component
+from pipeline.monitoring.mlflow_reachable import require_database, short_timeouts
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from sharedris.errors import InputError
 
@@ -43,12 +45,15 @@ def open_experiment(runs_root: Path, name: str) -> Experiment:
     _quiet_mlflow()
     location = None
     if not os.environ.get("MLFLOW_TRACKING_URI"):
+        safe_component(name, "MLflow experiment")  # it names a folder of artifacts
         location = (Path(runs_root).resolve() / "mlartifacts" / name).as_uri()
     # Two drivers that make the sqlite store at the same time break each other's migrations.
-    with FileLock(runs_root / ".mlflow.lock"), one_line_errors(runs_root):
+    with FileLock(runs_root / ".mlflow.lock"), one_line_errors(runs_root), short_timeouts():
+        require_database(tracking_uri(runs_root))
         client = MlflowClient(tracking_uri(runs_root))
         found = client.get_experiment_by_name(name)
         identity = found.experiment_id if found else client.create_experiment(name, location)
+    _remove_stray_folder(runs_root)
     return Experiment(client=client, identity=identity)
 
 
@@ -80,6 +85,14 @@ def try_logging(action: Callable[[], None]) -> bool:
         log.warning("%s; records are not touched by that, and the same command logs what is missing", error.message)
         return False
     return True
+
+
+def _remove_stray_folder(runs_root: Path) -> None:
+    """Remove the folders that MLflow makes for a sqlite address whose quoted letters it takes literally."""
+    literal = Path(tracking_uri(runs_root).removeprefix("sqlite:///")).parent
+    if "%" in str(literal) and literal != Path(runs_root).resolve():
+        with contextlib.suppress(OSError):  # it ends at the first folder that is not empty
+            os.removedirs(literal)
 
 
 def _quiet_mlflow() -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.files import read_json, write_json
 
@@ -75,4 +75,20 @@ class ProgressFile:
 def read_progress(folder: Path) -> Progress | None:
     """Return the last progress of a run, or None where there is none."""
     values = read_json(folder / "progress.json")
-    return None if values is None else Progress(**values)
+    known = {field.name for field in fields(Progress)}
+    if not isinstance(values, dict) or not {"run_id", "phase"} <= set(values):
+        return None
+    reading = Progress(**{name: value for name, value in values.items() if name in known})
+    return reading if _is_sound(reading) else None
+
+
+def _is_sound(reading: Progress) -> bool:
+    """Whether the types are those of the fields: a damaged file counts as none, and ends no list of runs."""
+    numbers = (reading.epoch, reading.epochs, reading.step, reading.steps, reading.evaluated, reading.to_evaluate)
+    measured = (reading.loss, reading.samples_per_second, reading.updated)
+    return (
+        reading.phase in get_args(Phase)
+        and all(isinstance(text, str) for text in (reading.run_id, reading.message, reading.host))
+        and all(isinstance(number, int) for number in (*numbers, reading.process))
+        and all(value is None or isinstance(value, int | float) for value in measured)
+    )

@@ -17,9 +17,10 @@ import pandas as pd
 from pipeline.job import Job
 from pipeline.lifecycle.heartbeat import update_heartbeat
 from pipeline.monitoring.durations import format_seconds
+from pipeline.monitoring.headline import read_scores, split_scores
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.monitoring.run_log import RunLogTail
-from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table, record_path
+from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns
@@ -167,9 +168,9 @@ def _epochs_in(job: Job) -> int:
 
 
 def _scores_line(job: Job) -> str:
-    record = pd.read_parquet(record_path(job.runs_root, job.run_id))
-    row = record[record["protocol"] == "original"].iloc[0]
-    return (
-        f"{row['split']} oIoU {100 * row['oiou']:.2f}  mIoU {100 * row['miou']:.2f} "
-        f"(original, {row['samples']} samples) in {format_seconds(row['seconds'])}"
-    )
+    """Return the scores in words; another node may still hide the record that has just been written."""
+    try:
+        row = read_scores(job.runs_root, job.run_id).iloc[0]
+    except RecordError as error:
+        return error.message
+    return f"{split_scores(row)} (original, {row['samples']} samples) in {format_seconds(row['seconds'])}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -81,6 +82,17 @@ def test_tune_still_reports_where_it_is_overridden() -> None:
     for name in ("on_trial_result", "on_trial_error", "on_trial_complete"):
         require_same(f"NoTrialLines.{name}", hasattr(TrialProgressCallback, name), True)
         assert getattr(NoTrialLines, name) is not getattr(TrialProgressCallback, name)
+
+
+def test_tune_forwards_no_secrets() -> None:
+    from ray.tune.execution import class_cache
+
+    uses = "ENV_VARS_TO_PROPAGATE" in inspect.getsource(class_cache._ActorClassCache.get)
+    require_same("forward_no_secrets", uses, True)
+    ray_patches.forward_no_secrets()
+    forwarded = {*class_cache.ENV_VARS_TO_PROPAGATE, *class_cache.DEFAULT_ENV_VARS}
+    secret = {name for name in forwarded if re.search("KEY|SECRET|TOKEN|PASSW|CREDENTIAL", name)}
+    require_same("forward_no_secrets (names that Tune copies)", secret, set())
 
 
 def trainer(kind: type[TorchTrainer] = ray_patches.RunTrainer, folder: Path | None = None, **scaling: Any) -> Any:

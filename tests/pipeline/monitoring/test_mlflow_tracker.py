@@ -79,7 +79,13 @@ def test_a_done_run_is_done_without_a_store(
         ("API request to http://me:se cret@host:5000/api failed", "API request to http://me:***@host:5000/api failed"),
         ("mysql://host/db?user=me&password=secret&ssl=1", "mysql://host/db?user=me&password=***&ssl=1"),
         ("https://host:5000", "https://host:5000"),
-        ("https://me@host:5000/a", "https://me@host:5000/a"),
+        ("https://a-token@host:5000/a", "https://***@host:5000/a"),
+        ("https://host:5000/?token=abc&x=1", "https://host:5000/?token=***&x=1"),
+        ("s3://bucket/a?AWS_SECRET=1&access_key=abc", "s3://bucket/a?AWS_SECRET=1&access_key=***"),
+        (
+            "failed for http://a:b@c and http://d@e, mail me@host",
+            "failed for http://a:***@c and http://***@e, mail me@host",
+        ),
         ("sqlite:////runs/mlflow.db", "sqlite:////runs/mlflow.db"),
     ],
 )

@@ -1,0 +1,55 @@
+"""What a private Ray on this machine needs of its surroundings: a temporary folder, and a token that no file holds."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from sharedris.errors import InputError
+
+_LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+_SOCKET_BYTES = 107
+"""How long the path of a Unix socket may be on Linux (`sun_path` of unix(7), without its closing zero)."""
+_AUTH_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+def require_temporary_folder() -> None:
+    """Refuse a temporary folder in which Ray cannot make its files and sockets.
+
+    Raises:
+        InputError: with the remedy.
+    """
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  # Ray's own order
+    length = len(os.fsencode(folder / _LONGEST_SOCKET))
+    if length > _SOCKET_BYTES:
+        raise InputError(
+            f"Ray cannot use {folder} for temporary files: its sockets would have paths of {length} bytes, and the "
+            f"system allows {_SOCKET_BYTES}",
+            "Set RAY_TMPDIR to a short folder, such as /tmp",
+        )
+    try:
+        (folder / "ray").mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder / "ray").close()
+    except OSError as error:
+        raise InputError(
+            f"Ray cannot use {folder} for temporary files: {error.strerror}",
+            "Set RAY_TMPDIR to a folder that can be written, such as /tmp",
+        ) from None
+
+
+def set_token() -> None:
+    """Give the private cluster its token by the environment, unless the user has chosen how to authenticate.
+
+    Without it Ray writes the token to ~/.ray/auth_token, readable by every user of the machine, and fails where the
+    home folder cannot be written. Ray keeps the first token of a process, so that a second cluster gets the same one.
+    """
+    if not any(name in os.environ for name in _AUTH_VARIABLES):
+        os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+@functools.cache
+def _token() -> str:
+    return secrets.token_hex(32)

@@ -1,0 +1,19 @@
+"""The cause of a failed run as its state folder holds it; read without torch, so that status is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.files import read_json
+
+
+def failure_path(state_folder: Path) -> Path:
+    """Return the file that holds cause and trace of a failure."""
+    return state_folder / "failure.json"
+
+
+def read_cause(state_folder: Path) -> str | None:
+    """Return why a run failed in one line, or None where it did not or the file is damaged."""
+    values = read_json(failure_path(state_folder))
+    cause = values.get("cause") if isinstance(values, dict) else None
+    return cause if isinstance(cause, str) else None

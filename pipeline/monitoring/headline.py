@@ -1,0 +1,42 @@
+"""The scores of a finished run in one line, whatever state its record is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.records import RECORD_SCHEMA, RecordError, read_table, record_path
+from sharedris.errors import InputError
+
+
+def read_scores(root: Path, run_id: str, protocol: str = "original") -> pd.DataFrame:
+    """Return the rows of a record under one protocol, at least one.
+
+    Raises:
+        RecordError: when the record is damaged or has no such rows; one damaged record must not end a list of runs.
+    """
+    path = record_path(root, run_id)
+    try:
+        record = read_table(path, RECORD_SCHEMA)
+    except InputError:
+        raise
+    except Exception as error:  # what a library raises on damaged bytes is not declared
+        raise RecordError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    rows = record[record["protocol"] == protocol]
+    if rows.empty:
+        raise RecordError(f"{path} has no scores under the protocol {protocol}")
+    return rows
+
+
+def split_scores(row: pd.Series) -> str:
+    """Return split, oIoU and mIoU of a row in words."""
+    return f"{row['split']} oIoU {100 * row['oiou']:.2f}  mIoU {100 * row['miou']:.2f}"
+
+
+def headline(root: Path, run_id: str) -> str:
+    """Return the scores on the first split, or why the record cannot be read."""
+    try:
+        return split_scores(read_scores(root, run_id).iloc[0])
+    except RecordError as error:
+        return f"damaged: {error.message}"
