@@ -18,7 +18,7 @@ from pipeline.records import RecordError
 from reports.labels import in_order, variant_label
 from reports.load import Runs
 from reports.plots import line_style, where
-from reports.run_selection import Choice
+from reports.run_selection import RunSelection
 from reports.stats import cluster_sums, ratio_scores
 from reports.style import MUTED, light_grid, new_figure, styled
 
@@ -73,13 +73,13 @@ def binned(bin_N: np.ndarray, bins: int, image_N: np.ndarray, iou_N: np.ndarray)
     return Bins(mean=scores.observed_R, low=low, high=high, count=member_NB.sum(axis=0))
 
 
-def shown_variants(choice: Choice) -> list[str]:
+def shown_variants(choice: RunSelection) -> list[str]:
     """Return the variants drawn: all where they are few, else the best ones by mIoU."""
     means = choice.rows.groupby("variant")["miou"].mean().sort_values(ascending=False)
     return in_order(means.index[:MOST_LINES])
 
 
-def read_variants(runs: Runs, choice: Choice) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def read_variants(runs: Runs, choice: RunSelection) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return the per-sample rows of each shown variant, IoU averaged over its seeds, and the problems met."""
     frames: dict[str, pd.DataFrame] = {}
     problems: list[str] = []
@@ -97,7 +97,7 @@ def read_variants(runs: Runs, choice: Choice) -> tuple[dict[str, pd.DataFrame], 
     return frames, problems
 
 
-def by_size(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
+def by_size(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
     """Draw IoU by the object's share of the image (figure 6 of the paper)."""
     names = [f"{low}–{high}" for low, high in itertools.pairwise(SIZE_EDGES_PERCENT)]
     edges = np.array(SIZE_EDGES_PERCENT[1:-1])
@@ -105,7 +105,7 @@ def by_size(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
     return _draw(frames, binner, names, choice, "object size (% of the image)", "IoU by object size")
 
 
-def by_length(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
+def by_length(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
     """Draw IoU by the number of words of the expression."""
     lows, highs = LENGTH_EDGES_WORDS[:-1], LENGTH_EDGES_WORDS[1:]
     names = [str(low) if high == low + 1 else f"{low}–{high - 1}" for low, high in zip(lows, highs, strict=True)]
@@ -115,7 +115,7 @@ def by_length(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
     return _draw(frames, binner, names, choice, "words in the expression", "IoU by sentence length")
 
 
-def by_kind(frames: dict[str, pd.DataFrame], choice: Choice) -> Figure | None:
+def by_kind(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
     """Draw IoU by the kind of the expression, found by its words."""
     names = [*KIND_WORDS, "appearance"]
     binner = {
@@ -130,7 +130,7 @@ def _draw(
     frames: dict[str, pd.DataFrame],
     binner: dict[str, np.ndarray],
     names: list[str],
-    choice: Choice,
+    choice: RunSelection,
     label: str,
     title: str,
     joined: bool = True,

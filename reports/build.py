@@ -18,7 +18,7 @@ from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, read_notes, split_name
 from reports.provenance import run_cards
 from reports.render import to_csv, to_markdown
-from reports.run_selection import Wanted, choose
+from reports.run_selection import Wanted, select_runs
 from reports.significance import build_differences, build_protocols
 from reports.stats import DRAWS
 from reports.tables import Built, build_ablation
@@ -114,7 +114,7 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     """Write tables, pictures (masks of the named runs, or of the usual ones) and the page; return where it lies."""
     write_tables(report.tables, out)
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
-    choice = choose(report.runs.records, report.runs.claims, variants, wanted, published_split="refcoco+_unc/val")
+    choice = select_runs(report.runs.records, report.runs.claims, variants, wanted, published_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures")
     ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]

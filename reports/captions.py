@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.paper import FULL_SPLITS, TableSpec
-from reports.run_selection import Choice
+from reports.run_selection import RunSelection
 from reports.scores import score_cell
 
 PROTOCOL_RULES = {
@@ -15,14 +15,14 @@ PROTOCOL_RULES = {
 }
 
 
-def ablation_caption(spec: TableSpec, part_name: str, choice: Choice) -> str:
+def ablation_caption(spec: TableSpec, part_name: str, choice: RunSelection) -> str:
     """Return the caption of an ablation: the paper's, then on what each side was measured."""
     part = f": {part_name.partition(') ')[2].lower()}" if part_name else ""
     paper = "RefCOCO+ val, base scale, as the authors trained it."
     return f"{spec.caption}{part}. Columns “paper”: {paper} Columns “here”: {measured_on(choice)}"
 
 
-def measured_on(choice: Choice) -> str:
+def measured_on(choice: RunSelection) -> str:
     """Return data set, split, protocol, scale, recipe and seeds of the chosen runs in one sentence."""
     rows = choice.rows
     if rows.empty:
@@ -38,7 +38,7 @@ def measured_on(choice: Choice) -> str:
     return sentence if choice.is_published_data else f"{sentence} {warning(choice)}"
 
 
-def warning(choice: Choice) -> str:
+def warning(choice: RunSelection) -> str:
     """Return the sentence that keeps other data, part of a split or another model from being read as the paper's."""
     reasons = []
     if choice.scale not in ("base", "large"):
@@ -71,7 +71,7 @@ def cost_sentence(spec: TableSpec) -> list[str]:
     ]
 
 
-def trivial_answers(choice: Choice) -> list[str]:
+def trivial_answers(choice: RunSelection) -> list[str]:
     """Return what "all background" and "all image" score on the same samples."""
     if choice.rows.empty:
         return []

@@ -16,13 +16,13 @@ from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
 from reports.load import Runs
-from reports.run_selection import Choice
+from reports.run_selection import RunSelection
 from reports.style import save, save_pixels, themed
 from reports.tables import Built, published_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class ReportFigure:
     """One picture: `markup` goes into the page (inline SVG, or WebP in both themes), `file` is on disk."""
 
     name: str
@@ -33,12 +33,12 @@ class Picture:
 
 
 @dataclass(kw_only=True)
-class PictureGroup:
+class FigureGroup:
     """Pictures that belong together, and a line for each that could not be drawn."""
 
     name: str
     title: str
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[ReportFigure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
@@ -47,11 +47,11 @@ class Album:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.groups: list[PictureGroup] = []
+        self.groups: list[FigureGroup] = []
 
     def group(self, name: str, title: str) -> None:
         """Start a new group."""
-        self.groups.append(PictureGroup(name=name, title=title))
+        self.groups.append(FigureGroup(name=name, title=title))
 
     def plot(self, figure: Figure | None, name: str, title: str, *, is_wide: bool = False, needs: str = "runs") -> None:
         """Add a plot as SVG; None means that there is nothing to draw, which is said."""
@@ -60,7 +60,7 @@ class Album:
             return
         svg = save(figure, self._folder, name)
         markup = themed(svg).replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
-        self._add(Picture(name=name, title=title, markup=markup, file=f"figures/{name}.svg", is_wide=is_wide))
+        self._add(ReportFigure(name=name, title=title, markup=markup, file=f"figures/{name}.svg", is_wide=is_wide))
 
     def pixels(self, figure: Figure | None, name: str, title: str, needs: str) -> None:
         """Add an image grid as PNG."""
@@ -72,20 +72,20 @@ class Album:
             f'<img class="pixels {theme}" alt="{title}" src="data:image/webp;base64,{base64.b64encode(data).decode()}">'
             for theme, data in images.items()
         )
-        self._add(Picture(name=name, title=title, markup=markup, file=f"figures/{name}.png", is_wide=True))
+        self._add(ReportFigure(name=name, title=title, markup=markup, file=f"figures/{name}.png", is_wide=True))
 
     def missing(self, line: str) -> None:
         """Say what could not be drawn."""
         self.groups[-1].missing.append(line)
 
-    def _add(self, picture: Picture) -> None:
+    def _add(self, picture: ReportFigure) -> None:
         self.groups[-1].pictures.append(picture)
 
 
 def draw_all(
     album: Album,
     built: list[Built],
-    choice: Choice,
+    choice: RunSelection,
     runs: Runs,
     costs: CostBook,
     *,
@@ -129,7 +129,7 @@ def draw_all(
     return problems
 
 
-def _histories(runs: Runs, choice: Choice, problems: list[str]) -> dict[str, list[pd.DataFrame]]:
+def _histories(runs: Runs, choice: RunSelection, problems: list[str]) -> dict[str, list[pd.DataFrame]]:
     found: dict[str, list[pd.DataFrame]] = {}
     for variant, rows in plots.by_variant(choice):
         for run_id in rows["run_id"]:
@@ -140,7 +140,7 @@ def _histories(runs: Runs, choice: Choice, problems: list[str]) -> dict[str, lis
     return found
 
 
-def _breakdowns(album: Album, runs: Runs, choice: Choice) -> list[str]:
+def _breakdowns(album: Album, runs: Runs, choice: RunSelection) -> list[str]:
     if choice.rows.empty:
         album.missing("IoU by object size, sentence length and kind: nothing run.")
         return []
@@ -155,7 +155,7 @@ def _breakdowns(album: Album, runs: Runs, choice: Choice) -> list[str]:
     return problems
 
 
-def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path, masks_of: list[str]) -> list[str]:
+def _galleries(album: Album, runs: Runs, choice: RunSelection, prepared: Path, masks_of: list[str]) -> list[str]:
     if choice.rows.empty:
         album.missing("Masks (figures 9 and 12): nothing run.")
         return []
@@ -172,7 +172,7 @@ def _galleries(album: Album, runs: Runs, choice: Choice, prepared: Path, masks_o
     return list(predictions.problems)
 
 
-def _attention(album: Album, runs: Runs, choice: Choice) -> list[str]:
+def _attention(album: Album, runs: Runs, choice: RunSelection) -> list[str]:
     problems: list[str] = []
     by_run: dict[str, list[attention.AttentionSample]] = {}
     for variant, rows in plots.by_variant(choice):

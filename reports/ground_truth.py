@@ -19,8 +19,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.masks import decode_filled_mask
 from pipeline.records import RecordError
-from reports.rle import decode_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Truth:
     def mask(self, ref_id: int) -> np.ndarray:
         """Return the ground-truth mask (H, W) of a ref as bool."""
         row = self.refs.loc[ref_id].to_dict()
-        return decode_mask(row["mask_rle"], row["height"], row["width"])
+        return decode_filled_mask(row["mask_rle"], height=row["height"], width=row["width"]).astype(bool)
 
     def image(self, file_name: str) -> np.ndarray | None:
         """Return an image (H, W, 3) as uint8, or None where the file is not there or does not decode."""

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.data.masks import decode_filled_mask
 from pipeline.records import RecordError
 from reports.ground_truth import Truth
 from reports.image_grid import image_grid, show_pixels, show_sentence
 from reports.labels import in_order, variant_label
 from reports.load import Runs
+from reports.outline import outline
 from reports.paper import PROPOSED
-from reports.rle import decode_mask, outline
-from reports.run_selection import Choice
+from reports.run_selection import RunSelection
 from reports.style import styled
 
 ROWS = 5
@@ -43,7 +44,7 @@ class Predictions:
     problems: tuple[str, ...]
 
 
-def default_runs(choice: Choice) -> dict[str, str]:
+def default_runs(choice: RunSelection) -> dict[str, str]:
     """Return run id -> label of the first seed of up to four variants: baseline and proposed model among them."""
     variants = in_order(choice.rows["variant"])
     kept = sorted(variants, key=lambda variant: variant != PROPOSED)[: MOST_RUNS - 1]
@@ -51,7 +52,7 @@ def default_runs(choice: Choice) -> dict[str, str]:
     return {first[v]: variant_label(v) for v in variants if v in kept or v == variants[0]}
 
 
-def named_runs(runs: Runs, choice: Choice, names: list[str]) -> tuple[dict[str, str], list[str]]:
+def named_runs(runs: Runs, choice: RunSelection, names: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return run id -> label of the runs that the user named, and a line for each that was not on this split."""
     rows = runs.records[(runs.records["split"] == choice.split) & (runs.records["protocol"] == choice.protocol)]
     known = {row["run_id"]: f"{variant_label(row['variant'])}, seed {row['seed']}" for row in rows.to_dict("records")}
@@ -59,7 +60,7 @@ def named_runs(runs: Runs, choice: Choice, names: list[str]) -> tuple[dict[str, 
     return found, [f"gallery without {name}: no record on {choice.split}" for name in names if name not in found]
 
 
-def read_predictions(runs: Runs, choice: Choice, names: list[str] | None = None) -> Predictions:
+def read_predictions(runs: Runs, choice: RunSelection, names: list[str] | None = None) -> Predictions:
     """Read the masks of the named runs, or of the choice's own (`default_runs`)."""
     labels, problems = named_runs(runs, choice, names) if names else (default_runs(choice), [])
     columns = ["image_id", "file_name", "ref_id", "expression", "height", "width", f"iou_{choice.protocol}", "mask_rle"]
@@ -100,7 +101,7 @@ def select(predictions: Predictions, selection: str, count: int = ROWS) -> list[
 
 
 @styled
-def draw_gallery(predictions: Predictions, truth: Truth, selection: str, choice: Choice) -> Figure | None:
+def draw_gallery(predictions: Predictions, truth: Truth, selection: str, choice: RunSelection) -> Figure | None:
     """Draw the grid of one selection; every mask's IoU stands below it, under the headline protocol."""
     chosen = select(predictions, selection)
     if not chosen:
@@ -132,7 +133,9 @@ def _draw_sample(line: np.ndarray, predictions: Predictions, position: int, trut
     for axes, run_id in zip(line[2:], predictions.labels, strict=True):
         iou = predictions.iou[run_id].iloc[position]
         try:
-            mask = decode_mask(bytes(predictions.mask[run_id].iloc[position]), height, width)
+            mask = decode_filled_mask(
+                bytes(predictions.mask[run_id].iloc[position]), height=height, width=width
+            ).astype(bool)
             show_pixels(
                 axes, tint(shown, mask, RUN_COLOUR), f"IoU {100 * iou:.1f} %" + ("" if mask.any() else ", empty")
             )

@@ -16,7 +16,7 @@ from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
 from reports.load import Runs
 from reports.paper import SPLIT_COLUMNS, STAND_INS, TableSpec, read_notes
-from reports.run_selection import Choice, Wanted, choose
+from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.scores import absence, score_cell
 from reports.tables import Built, cost_cells, difference_cell, method_label, published_rows
 
@@ -32,7 +32,7 @@ def build_methods(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Bui
             printed.append(Row(kind="section", cells=(text_cell(str(part)),)))
         printed += [Row(cells=tuple(_published_cells(row, spec, splits))) for _, row in of_part.iterrows()]
     ours: list[Row] = []
-    choices: list[Choice] = []
+    choices: list[RunSelection] = []
     for _, row in published[published["variant"] != ""].iterrows():
         found = {heading: _choose(row, heading, runs, wanted) for heading in splits}
         choices += found.values()
@@ -67,19 +67,19 @@ def _published_cells(row: pd.Series, spec: TableSpec, splits: list[str]) -> list
     return cells + [Cell(text=row[split], value=number(row[split])) for split in splits]
 
 
-def _choose(row: pd.Series, heading: str, runs: Runs, wanted: Wanted) -> Choice:
+def _choose(row: pd.Series, heading: str, runs: Runs, wanted: Wanted) -> RunSelection:
     """Choose the runs of one cell: the paper's set and scale first, else the tiny scale, else the set's stand-in."""
     real, _, split = SPLIT_COLUMNS[heading].partition("/")
     scales = [row["scale"], *(["tiny"] if row["scale"] == "base" else [])]
     sets = [real, STAND_INS[real]] if not wanted.data else [wanted.data] * (wanted.data in (real, STAND_INS[real]))
     combined = row["trained_on"] == "combined"
-    last = Choice(protocol=wanted.protocol, rows=runs.records.iloc[:0], claims=runs.claims.iloc[:0])
+    last = RunSelection(protocol=wanted.protocol, rows=runs.records.iloc[:0], claims=runs.claims.iloc[:0])
     for data in filter(None, sets):
         for scale in scales:
             if wanted.scale not in ("", scale):
                 continue
             narrowed = dataclasses.replace(wanted, data=data, split=split, scale=scale)
-            last = choose(
+            last = select_runs(
                 runs.records,
                 runs.claims,
                 [row["variant"]],
@@ -92,7 +92,7 @@ def _choose(row: pd.Series, heading: str, runs: Runs, wanted: Wanted) -> Choice:
     return last
 
 
-def _our_rows(row: pd.Series, spec: TableSpec, found: dict[str, Choice], costs: CostBook) -> list[Row]:
+def _our_rows(row: pd.Series, spec: TableSpec, found: dict[str, RunSelection], costs: CostBook) -> list[Row]:
     """Return our line for one of the paper's own lines, a line per scale that has runs, each with its difference."""
     rows = []
     scales = sorted({choice.scale for choice in found.values() if choice.scale}) or [""]
@@ -109,7 +109,7 @@ def _our_rows(row: pd.Series, spec: TableSpec, found: dict[str, Choice], costs: 
     return rows
 
 
-def _cell(row: pd.Series, choice: Choice | None, spec: TableSpec, costs: CostBook) -> Cell:
+def _cell(row: pd.Series, choice: RunSelection | None, spec: TableSpec, costs: CostBook) -> Cell:
     if choice is None or choice.rows.empty:
         claimed = choice is not None and len(choice.claims) > 0
         return absence(row["variant"], claimed=claimed, measured=(row["scale"], row["variant"]) in costs)
@@ -117,7 +117,7 @@ def _cell(row: pd.Series, choice: Choice | None, spec: TableSpec, costs: CostBoo
     return cell if choice.is_published_data else dataclasses.replace(cell, text=f"{cell.text}§")
 
 
-def _difference_row(row: pd.Series, of_scale: dict[str, Choice], ours: dict[str, Cell], head: int) -> Row:
+def _difference_row(row: pd.Series, of_scale: dict[str, RunSelection], ours: dict[str, Cell], head: int) -> Row:
     cells = []
     for heading, cell in ours.items():
         comparable = heading in of_scale and of_scale[heading].is_published_data
@@ -126,7 +126,7 @@ def _difference_row(row: pd.Series, of_scale: dict[str, Choice], ours: dict[str,
     return Row(kind="difference", cells=(text_cell("difference to the paper"), *blank, *cells))
 
 
-def _measured(choices: list[Choice], protocol: str) -> str:
+def _measured(choices: list[RunSelection], protocol: str) -> str:
     shown = {choice.split: choice for choice in choices if len(choice.rows)}
     if not shown:
         return f"Below the published lines: ours, not run yet (no record under protocol {protocol} fits)."
@@ -138,7 +138,7 @@ def _measured(choices: list[Choice], protocol: str) -> str:
     return f"Below the published lines: ours, protocol {protocol}, on {'; '.join(parts)}."
 
 
-def _stand_in_note(choices: list[Choice]) -> list[str]:
+def _stand_in_note(choices: list[RunSelection]) -> list[str]:
     other = sorted({choice.split for choice in choices if len(choice.rows) and not choice.is_published_data})
     if not other:
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.figures import PictureGroup
+from reports.figures import FigureGroup
 from reports.latex import to_latex
 from reports.layout import Table
 from reports.provenance import RunCard
@@ -50,7 +50,7 @@ class Page:
     subtitle: list[str]
     facts: list[tuple[str, str]]
     parts: list[Part]
-    picture_groups: list[PictureGroup]
+    picture_groups: list[FigureGroup]
     runs: list[RunCard]
     problems: list[str] = field(default_factory=list)
 

@@ -18,7 +18,7 @@ from pipeline.published.tables import number
 from pipeline.records import PRECISION_THRESHOLDS
 from reports.cost_cells import CostBook
 from reports.labels import in_order, variant_label
-from reports.run_selection import Choice
+from reports.run_selection import RunSelection
 from reports.style import DASHES, INK, MARKERS, MUTED, PAPER, SERIES, light_grid, new_figure, styled
 from reports.tables import Built, method_label
 
@@ -26,12 +26,12 @@ COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
 METRICS = {"oIoU": "oiou", "mIoU": "miou"}
 
 
-def where(choice: Choice) -> str:
+def where(choice: RunSelection) -> str:
     """Return data set, protocol and scale for a plot's title."""
     return f"{choice.split}, protocol {choice.protocol}, scale {choice.scale}"
 
 
-def by_variant(choice: Choice) -> list[tuple[str, pd.DataFrame]]:
+def by_variant(choice: RunSelection) -> list[tuple[str, pd.DataFrame]]:
     """Return the chosen records of each variant, in the order of the paper's ablations."""
     return [(variant, choice.rows[choice.rows["variant"] == variant]) for variant in in_order(choice.rows["variant"])]
 
@@ -104,7 +104,7 @@ def _hollow(marker: str, label: str) -> Line2D:
 
 
 @styled
-def pareto(published: pd.DataFrame, choice: Choice, costs: CostBook) -> Figure:
+def pareto(published: pd.DataFrame, choice: RunSelection, costs: CostBook) -> Figure:
     """Draw oIoU against GMACs; the area of a point is its parameters; published hollow, ours filled.
 
     The paper's scores and ours have a panel each unless both were taken on the paper's data.
@@ -189,7 +189,7 @@ def _component(costs: CostBook, scale: str, variant: str, component: str, field:
 
 
 @styled
-def precision_curve(choice: Choice) -> Figure | None:
+def precision_curve(choice: RunSelection) -> Figure | None:
     """Draw P@X over X for every variant: the share of samples with an IoU above X, mean over seeds."""
     if choice.rows.empty:
         return None

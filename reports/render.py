@@ -67,9 +67,9 @@ def _markdown_cell(cell: Cell) -> str:
     return f"*{text}*" if cell.missing and text else f"{before}{text}{after}"
 
 
-def to_text(table: Table, width: int = 110, ansi: bool = False) -> str:
-    """Return the table for a terminal: aligned columns, best with a star (bold with `ansi`), notes wrapped below."""
-    body = [_text_cells(row, ansi) for row in table.rows if row.kind != "section"]
+def to_text(table: Table, width: int = 110) -> str:
+    """Return the table for a terminal: aligned columns, stars for the best, notes wrapped below."""
+    body = [_text_cells(row) for row in table.rows if row.kind != "section"]
     widths = [
         max(_width(column.heading), *(_width(cells[position]) for cells in body)) if body else _width(column.heading)
         for position, column in enumerate(table.columns)
@@ -102,9 +102,9 @@ def _has_ranks(table: Table) -> bool:
     return any(cell.rank for row in table.rows for cell in row.cells)
 
 
-def _text_cells(row: Row, ansi: bool) -> list[str]:
+def _text_cells(row: Row) -> list[str]:
     stars = {1: "**", 2: "*"}
-    return [f"{cell.text}{'' if ansi else stars.get(cell.rank, '')}" for cell in row.cells]
+    return [f"{cell.text}{stars.get(cell.rank, '')}" for cell in row.cells]
 
 
 def _group_line(table: Table, widths: list[int], gap: str) -> str:

@@ -28,7 +28,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class RunSelection:
     """The chosen group of runs: `rows` holds its records, one row per variant and seed."""
 
     protocol: str
@@ -51,7 +51,7 @@ class Choice:
         )
 
 
-def choose(
+def select_runs(
     records: pd.DataFrame,
     claims: pd.DataFrame,
     variants: list[str],
@@ -59,7 +59,7 @@ def choose(
     *,
     combined: bool = False,
     published_split: str = "",
-) -> Choice:
+) -> RunSelection:
     """Choose the runs of a table.
 
     Args:
@@ -73,7 +73,7 @@ def choose(
     mine = _matching(records, variants, wanted, combined=combined)
     doubled = _matching(claims, variants, wanted, combined=combined)
     if mine.empty and doubled.empty:
-        return Choice(protocol=wanted.protocol, rows=mine, claims=doubled)
+        return RunSelection(protocol=wanted.protocol, rows=mine, claims=doubled)
     both = pd.concat([mine, doubled]) if len(doubled) else mine
     groups = both.groupby(GROUP, sort=True).agg(
         cells=("variant", "nunique"), runs=("run_id", "nunique"), started=("started", "max")
@@ -88,7 +88,7 @@ def choose(
         f"also there: {row.runs} run(s) of {row.cells} cell(s) on {row.split}, scale {row.scale}, recipe {row.recipe}"
         for row in groups.iloc[1:].itertuples()
     )
-    return Choice(
+    return RunSelection(
         protocol=wanted.protocol,
         split=best["split"],
         scale=best["scale"],

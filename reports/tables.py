@@ -17,7 +17,7 @@ from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
 from reports.load import Runs
 from reports.paper import METRIC_COLUMNS, SPECS, TableSpec, read_notes, split_name
-from reports.run_selection import Choice, Wanted, choose
+from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.scores import absence, score_cell
 
 CITED_BY_US = "Shared-RIS"
@@ -28,7 +28,7 @@ class Built:
     """A table, the runs that it was made from, and the published rows that it joins."""
 
     table: Table
-    choice: Choice
+    choice: RunSelection
     published: pd.DataFrame
 
 
@@ -42,7 +42,9 @@ def published_rows(name: str) -> tuple[TableSpec, pd.DataFrame]:
 def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
     """Return an ablation table: published and measured cells side by side, in the paper's order and labels."""
     spec, published = published_rows(name)
-    choice = choose(runs.records, runs.claims, list(published["variant"]), wanted, published_split=spec.published_split)
+    choice = select_runs(
+        runs.records, runs.claims, list(published["variant"]), wanted, published_split=spec.published_split
+    )
     metrics = [heading for heading in published.columns if heading in METRIC_COLUMNS]
     columns = _ablation_columns(spec, metrics, with_difference=choice.is_published_data)
     rows: list[Row] = []
@@ -80,7 +82,7 @@ def _label_headings(spec: TableSpec) -> tuple[str, ...]:
 
 
 def _ablation_cells(
-    row: pd.Series, spec: TableSpec, metrics: list[str], choice: Choice, costs: CostBook
+    row: pd.Series, spec: TableSpec, metrics: list[str], choice: RunSelection, costs: CostBook
 ) -> Iterator[Cell]:
     if spec.numeral != "III":
         yield text_cell(method_label(row))

@@ -60,7 +60,7 @@ ORDER = """
     sweeps.run
     sweeps.__main__
 
-    reports.layout  reports.style  reports.stats  reports.rle  reports.cost_cells
+    reports.layout  reports.style  reports.stats  reports.outline  reports.cost_cells
     reports.load  reports.paper  reports.scores  reports.render  reports.image_grid
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
     reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
@@ -86,6 +86,7 @@ DOORS = {
 }
 REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.data.catalog",
+    "pipeline.data.masks",
     "pipeline.files",
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",

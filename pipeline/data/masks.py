@@ -75,9 +75,7 @@ def _encode_rle(segmentation: dict[str, Any], height: int, width: int) -> bytes:
         counts = counts.encode(errors="surrogatepass")
     if not isinstance(counts, bytes):
         raise MaskError("RLE has no counts")
-    mask_HW = decode_mask(counts, height=height, width=width)
-    _check_filled(counts, height * width)
-    return encode_mask(mask_HW)
+    return encode_mask(decode_filled_mask(counts, height=height, width=width))
 
 
 def _check_lengths(lengths: list[Any], pixels: int) -> None:
@@ -111,6 +109,17 @@ def decode_mask(counts: bytes, *, height: int, width: int) -> np.ndarray:
     if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
         raise MaskError(f"a mask of {height} x {width} pixels is out of bounds")
     return _decode(counts, height, width)
+
+
+def decode_filled_mask(counts: bytes, *, height: int, width: int) -> np.ndarray:
+    """Return the mask_HW, uint8, 0 or 1, of compressed RLE counts from a file, which may not fill the mask.
+
+    Raises:
+        MaskError: as `decode_mask`, and for counts of fewer pixels.
+    """
+    mask_HW = decode_mask(counts, height=height, width=width)
+    _check_filled(counts, height * width)
+    return mask_HW
 
 
 def _decode(counts: bytes, height: int, width: int) -> np.ndarray:

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_runs
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.image import imread, imsave
 from pycocotools import mask as coco
 
@@ -21,26 +19,12 @@ from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
 from reports.load import load_costs, load_runs
-from reports.rle import decode_mask, outline
-from reports.run_selection import Choice, Wanted
+from reports.outline import outline
+from reports.run_selection import RunSelection, Wanted
 from reports.style import DARK, INK, SERIES, dark, save, save_pixels, themed, to_svg
 from reports.tables import published_rows
 
 SIDE = 64
-
-
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**31), st.floats(0, 1))
-@settings(max_examples=80, deadline=None)
-def test_run_lengths_agree_with_pycocotools(height: int, width: int, seed: int, share: float) -> None:
-    mask = np.random.default_rng(seed).random((height, width)) < share
-    counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
-    assert np.array_equal(decode_mask(counts, height, width), mask)
-
-
-def test_run_lengths_of_another_size_are_refused() -> None:
-    counts = coco.encode(np.asfortranarray(np.ones((5, 5), np.uint8)))["counts"]
-    with pytest.raises(ValueError, match="25 pixels"):
-        decode_mask(counts, 5, 6)
 
 
 def test_outline_is_the_rim() -> None:
@@ -105,7 +89,7 @@ def test_variants_come_in_the_papers_order() -> None:
     ]
 
 
-def chosen(root: Path) -> Choice:
+def chosen(root: Path) -> RunSelection:
     return build_one("VII-a", load_runs(root), CostBook(load_costs(root)[0]), Wanted()).choice
 
 
