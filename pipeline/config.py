@@ -130,7 +130,7 @@ class ExecutionConfig:
     """Where and on what a run happens; none of it changes the result beyond floating-point order.
 
     But for one thing: the head's batch statistics are those of a forward (`micro_batch_size` times the workers), since
-    the samples of a step that are accumulated do not meet. History and record say over how many they were taken.
+    accumulated samples of a step are in different forward passes. History and record state the number of samples.
     """
 
     workers: int = 1
@@ -159,7 +159,7 @@ class ExecutionConfig:
 
     @property
     def reads(self) -> list[str]:
-        """What workers read beside the runs: prepared sets and the weights that a run starts from."""
+        """What workers read in addition to the runs: prepared sets and the weights that a run starts from."""
         return [name for name in (self.prepared_root, self.encoder_weights, self.dual_weights) if name is not None]
 
 

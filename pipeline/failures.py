@@ -27,7 +27,7 @@ _SIGNS_OF_NO_MEMORY = (
 
 
 class RunError(RuntimeError):
-    """A run that failed for a reason that another try would meet again; the message is one line."""
+    """A run failed for a reason that a retry would hit again; the message is one line."""
 
 
 def describe_failure(error: BaseException, job: Job) -> str:
@@ -44,7 +44,7 @@ def describe_failure(error: BaseException, job: Job) -> str:
 
 
 def _without_trace(text: str) -> str:
-    """Return the line that says what is wrong, of a text that may hold a whole trace."""
+    """Return the line with the cause, of a text that may hold a complete traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
     return named[-1].split(": ", 1)[1] if named else (lines or [""])[0]
@@ -103,7 +103,7 @@ def failure(job: Job) -> str | None:
 
 
 def write_failure(job: Job, cause: str, trace: str) -> None:
-    """Keep the cause and its trace beside the run's checkpoints; on a full disk the exception has to do."""
+    """Store the cause and its traceback next to the run's checkpoints; on a full disk only the exception remains."""
     try:
         write_json(failure_path(job.state_folder), {"run_id": job.run_id, "cause": cause, "trace": trace})
         last = read_progress(job.state_folder) or Progress(run_id=job.run_id, phase="starting")

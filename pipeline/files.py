@@ -70,7 +70,7 @@ def safe_component(name: str, what: str) -> str:
     """Return a name that is one component of a path: no folder above, no separator, nothing that a terminal obeys.
 
     Raises:
-        InputError: for any other name; `what` says what it names.
+        InputError: for any other name; `what` is the kind of thing it names.
     """
     plain = name.isprintable() and not set(name) & set("/\\") and name.strip() == name
     if not plain or name in ("", ".", "..") or name.startswith("-") or len(os.fsencode(name)) > _COMPONENT_BYTES:

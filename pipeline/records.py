@@ -5,7 +5,7 @@
     ROOT/history/RUN.parquet          a row per epoch (HISTORY_SCHEMA)
     ROOT/costs/SCALE/NAME.parquet     a row per component of a model variant (COST_SCHEMA)
 
-A file per run, so that no two writers ever meet; a record exists when, and only when, its run is done. Everything here
+One file per run, so that no two writers share a file. A record exists if and only if its run is done. Everything here
 reads with pandas in one line. A change of a definition raises SCHEMA_VERSION.
 """
 

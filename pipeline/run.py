@@ -26,8 +26,8 @@ _NAMED = 5
 def run_job(job: Job, worker: Worker) -> None:
     """Train, evaluate and record one run; do nothing where its record is there already.
 
-    A cause that another try would meet again is written to the run's `failure.json` before it is raised, so that a
-    launcher that restarts lost workers does not train into the same wall three times. A lost peer is no such cause.
+    A cause that a retry would hit again is written to the run's `failure.json` before it is raised, so that a launcher
+    that restarts lost workers does not repeat the failure three times. A lost peer is not such a cause.
 
     Raises:
         RunError: with the cause in one line.
@@ -76,8 +76,8 @@ def _log_replaced(job: Job) -> None:
 def _is_lost_peer(error: Exception) -> bool:
     """Whether a collective failed because another worker ended, or because the launcher ends them all.
 
-    gloo says the first in a plain RuntimeError. A launcher that has seen a loss, or wants more workers, takes the
-    process group away from those that still train (Ray Train does), and torch then raises whatever it meets first.
+    gloo reports the first as a plain RuntimeError. A launcher that detects a loss, or adds workers, destroys the process
+    group of workers that still train (Ray Train does), and torch then raises whatever error comes first.
     """
     if isinstance(error, dist.DistError) or not dist.is_initialized():
         return True

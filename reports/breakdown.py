@@ -34,7 +34,7 @@ KIND_WORDS = {
 _PATTERNS = {kind: re.compile(rf"\b(?:{'|'.join(words.split())})\b") for kind, words in KIND_WORDS.items()}
 MOST_LINES = 4
 DRAWS = 1000
-FEWEST_IMAGES = 5  # a bin of fewer images gets no interval: nothing can be said about others like them
+FEWEST_IMAGES = 5  # a bin of fewer images gets no interval: they do not represent others like them
 
 
 @dataclass(frozen=True, kw_only=True)

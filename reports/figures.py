@@ -54,7 +54,7 @@ class Album:
         self.groups.append(FigureGroup(name=name, title=title))
 
     def plot(self, figure: Figure | None, name: str, title: str, *, is_wide: bool = False, needs: str = "runs") -> None:
-        """Add a plot as SVG; None means that there is nothing to draw, which is said."""
+        """Add a plot as SVG; None means that there is nothing to draw, which the page states."""
         if figure is None:
             self.missing(f"{title}: not drawn, {needs} are missing.")
             return

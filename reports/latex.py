@@ -1,7 +1,7 @@
 r"""Write a table as LaTeX: booktabs, best bold, second underlined, sections, footnotes; compiles with pdflatex.
 
 A document needs `\usepackage{booktabs}`, `\usepackage{graphicx}` and `\usepackage[utf8]{inputenc}`; every other sign is
-spelled as a command, and text from data (a sentence that says `\input{}`) is escaped.
+spelled as a command, and text from data (a sentence that contains `\input{}`) is escaped.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Cell:
     rank: int = 0  # 1 the best of its column, 2 the second
     run_ids: tuple[str, ...] = ()
     detail: str = ""  # where the number comes from, one line
-    missing: bool = False  # "not run", "not built": said, never hidden
+    missing: bool = False  # "not run", "not built": shown, never hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def text_cell(text: str) -> Cell:
 
 
 def missing_cell(reason: str, detail: str = "") -> Cell:
-    """Return a cell that says why it has no number."""
+    """Return a cell with the reason why it has no number."""
     return Cell(text=reason, missing=True, detail=detail)
 
 

@@ -36,8 +36,8 @@ class Part:
 
     name: str
     title: str
-    short: str  # beside its numeral in the contents
-    state: str  # beside its link: "4/8"
+    short: str  # shown next to its numeral in the contents
+    state: str  # shown next to its link: "4/8"
     entries: list[Entry]
     others: tuple[str, ...] = ()
 
@@ -111,7 +111,7 @@ def render_page(page: Page) -> str:
 
 
 def render_table(table: Table) -> str:
-    """Return one table as a small HTML document of its own."""
+    """Return one table as a separate small HTML document."""
     template = environment().from_string(
         '{% from "table.html.jinja" import draw %}<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         "<title>{{ table.title }}</title>\n<style>{{ css }} th button { pointer-events: none; } "

@@ -57,7 +57,7 @@ class TableSpec:
     numeral: str
     short: str  # for the contents
     caption: str
-    labels: tuple[str, ...] = ()  # columns of text beside the method
+    labels: tuple[str, ...] = ()  # columns of text after the method
     first_heading: str = "Methods"
     component: str = ""
     metric: str = ""

@@ -1,4 +1,4 @@
-"""What the page says about each run: where its numbers come from."""
+"""The provenance of each run on the page: where its numbers come from."""
 
 from __future__ import annotations
 

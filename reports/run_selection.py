@@ -38,7 +38,7 @@ class RunSelection:
     rows: pd.DataFrame
     claims: pd.DataFrame  # rows of the group that two records claim
     others: tuple[str, ...] = ()  # groups that were not chosen, one line each
-    published_split: str = ""  # where the paper took the scores that stand beside these
+    published_split: str = ""  # split of the published scores in the same table
 
     @property
     def is_published_data(self) -> bool:

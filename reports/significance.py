@@ -1,4 +1,4 @@
-"""Two tables beside each ablation: the differences with their statistics, and the effect of the protocol."""
+"""Two tables next to each ablation: the differences with their statistics, and the effect of the protocol."""
 
 from __future__ import annotations
 

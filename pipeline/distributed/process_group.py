@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 COLLECTIVE_TIMEOUT_SECONDS = 900
-"""How long a worker waits for the others in a step; the longest honest wait is for the leader's checkpoint."""
+"""How long a worker waits for the others in a step; the longest regular wait is for the checkpoint of rank zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,12 @@ def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside DDP: evaluation must not meet a collective, since ranks hold unequal shares."""
+    """Return the module inside DDP: evaluation must not run a collective, since ranks have unequal numbers of samples."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def share_buffers(model: nn.Module, worker: Worker) -> None:
-    """Give every rank the leader's buffers (running statistics), so that all evaluate the same model."""
+    """Broadcast the buffers (running statistics) of rank zero, so that all ranks evaluate the same model."""
     if worker.world_size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)

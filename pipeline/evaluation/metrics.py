@@ -2,7 +2,7 @@
 
 oIoU = sum of intersections / sum of unions; mIoU = mean of per-sample IoU; P@X = share of samples with IoU > X. Where
 both masks are empty IoU is 1 and no pixels are added; such samples are counted. All sums are of integers, so the
-scores do not depend on who computed which sample.
+scores do not depend on which worker computed which sample.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.records import PRECISION_THRESHOLDS
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Scores of one split under one protocol, as shares 0 .. 1, beside what trivial answers get on the same samples."""
+    """Scores of one split under one protocol, as ratios 0 .. 1, with those of trivial answers on the same samples."""
 
     samples: int
     images: int

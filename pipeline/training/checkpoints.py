@@ -70,7 +70,7 @@ def load(path: Path) -> dict[str, Any]:
 def load_newest(folder: Path, *, content_hash: str) -> dict[str, Any] | None:
     """Return the newest checkpoint that is whole and belongs to this content hash, or None.
 
-    What is passed over is said aloud, since it costs the user an epoch.
+    Each skipped checkpoint is logged, since it costs the user an epoch.
     """
     paths = sorted(folder.glob("checkpoint-*.pt"), reverse=True)
     for path in paths:

@@ -30,7 +30,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 def learning_rate_at(step: int, total_steps: int, config: OptimConfig) -> float:
     """Return the learning rate of optimizer step 0 .. total_steps-1.
 
-    A function of the step alone, so that there is no scheduler state to save or to lose. Cosine falls to zero per step.
+    It depends only on the step, so there is no scheduler state to save or lose. Cosine falls to zero per step.
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps

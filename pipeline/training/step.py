@@ -63,7 +63,7 @@ def train_step(
     """Take one optimizer step over this worker's share of the global batch.
 
     Raises:
-        NonFiniteLossError: on every worker alike, when any loss or gradient is not finite and the recipe says "stop".
+        NonFiniteLossError: on every worker alike, when any loss or gradient is not finite and `nonfinite_loss` is "stop".
     """
     forward_seconds = backward_seconds = 0.0
     terms = torch.zeros(3, device=worker.device)
@@ -108,7 +108,7 @@ def train_step(
 
 
 def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: TrainConfig) -> LossTerms:
-    """Return equation 12, with what a compared decoder is trained by beside it in the total."""
+    """Return equation 12, plus the auxiliary loss of a compared decoder in the total."""
     loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
     bare = unwrap(model)
     own = bare.pop_auxiliary_loss(batch.mask_BHW) if isinstance(bare, SharedRis) else None
@@ -123,7 +123,7 @@ def _running_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tens
 def _refuse(
     micro_batches: Sequence[Batch], terms: torch.Tensor, train: TrainConfig, worker: Worker, step: int, *, scales: bool
 ) -> None:
-    """Raise where the recipe says stop; a gradient that overflows under loss scaling (fp16) is part of the method."""
+    """Raise if the recipe stops on non-finite losses; a gradient that overflows under loss scaling (fp16) is part of the method."""
     own = [f"{sample.split}#{sample.index}" for batch in micro_batches for sample in batch.samples]
     guilty = [] if bool(torch.isfinite(terms).all()) else own
     gathered = [name for share in worker.gather(guilty) for name in share]
