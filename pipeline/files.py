@@ -59,10 +59,12 @@ def runs_folder(text: str) -> Path:
     """Return the root of the runs from a command line.
 
     Raises:
-        ArgumentTypeError: for a URI: leases are file locks, which an object store has not.
+        ArgumentTypeError: for a URI: file locks do not work on object stores.
     """
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text} is no folder: mount the store, and name where (docs/cluster.md)")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a mounted path: file locks do not work on object stores (docs/cluster.md)"
+        )
     return Path(text)
 
 

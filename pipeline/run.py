@@ -76,8 +76,8 @@ def _log_replaced(job: Job) -> None:
 def _is_lost_peer(error: Exception) -> bool:
     """Whether a collective failed because another worker ended, or because the launcher ends them all.
 
-    gloo reports the first as a plain RuntimeError. A launcher that detects a loss, or adds workers, destroys the process
-    group of workers that still train (Ray Train does), and torch then raises whatever error comes first.
+    gloo reports the first as a plain RuntimeError. A launcher that detects a loss, or adds workers, destroys the
+    process group of workers that still train (Ray Train does). torch then raises whatever error comes first.
     """
     if isinstance(error, dist.DistError) or not dist.is_initialized():
         return True

@@ -1,6 +1,6 @@
 """The comparisons of methods (tables I, II, IX): published lines, then ours, then the difference.
 
-Each column is a split of a different data set, so runs are selected per column; all of them are of one protocol and, per
+Each column is a split of another data set, so runs are selected per column; all of them are of one protocol and, per
 line, of one scale. Where no run on the real sets exists, the synthetic set of that flavour stands in, named as such.
 """
 

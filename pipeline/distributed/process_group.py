@@ -90,7 +90,7 @@ def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside DDP: evaluation must not run a collective, since ranks have unequal numbers of samples."""
+    """Return the module inside DDP: evaluation must not run a collective, since ranks hold unequal parts."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 

@@ -63,7 +63,7 @@ def train_step(
     """Take one optimizer step over this worker's share of the global batch.
 
     Raises:
-        NonFiniteLossError: on every worker alike, when any loss or gradient is not finite and `nonfinite_loss` is "stop".
+        NonFiniteLossError: on every worker alike, if a loss or gradient is not finite and `nonfinite_loss` is "stop".
     """
     forward_seconds = backward_seconds = 0.0
     terms = torch.zeros(3, device=worker.device)
@@ -123,7 +123,7 @@ def _running_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tens
 def _refuse(
     micro_batches: Sequence[Batch], terms: torch.Tensor, train: TrainConfig, worker: Worker, step: int, *, scales: bool
 ) -> None:
-    """Raise if the recipe stops on non-finite losses; a gradient that overflows under loss scaling (fp16) is part of the method."""
+    """Raise if the recipe stops on non-finite losses; an overflow under loss scaling (fp16) is part of the method."""
     own = [f"{sample.split}#{sample.index}" for batch in micro_batches for sample in batch.samples]
     guilty = [] if bool(torch.isfinite(terms).all()) else own
     gathered = [name for share in worker.gather(guilty) for name in share]

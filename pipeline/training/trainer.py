@@ -121,7 +121,7 @@ def start(job: Job, worker: Worker) -> TrainState:
 
 
 def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
-    """Return the newest complete checkpoint. Rank zero chooses it for all, so that all ranks start from the same step."""
+    """Return the newest complete checkpoint, which rank zero selects, so that all ranks start from the same step."""
     saved = None
     if worker.is_main_process:
         saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash)

@@ -128,7 +128,10 @@ def test_runs_in_an_object_store_are_refused_and_no_folder_is_named_like_one(
     with pytest.raises(SystemExit) as refusal:
         command()
     assert refusal.value.code == 2
-    assert "--runs: s3://bucket/runs is no folder: mount the store" in capsys.readouterr().err
+    assert (
+        "--runs: s3://bucket/runs is not a mounted path: file locks do not work on object stores"
+        in capsys.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
 
 
