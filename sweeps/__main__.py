@@ -151,15 +151,20 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     check_workers_fit(execution_config(args))
     require_writable(args.runs, "--runs (make: RUNS=)")
     # Imported here, since these take seconds.
+    from pipeline.failures import RunError
     from pipeline.provenance import collect
     from sweeps.costs import write_paper_costs
     from sweeps.live_table import live_table
-    from sweeps.run import run_sweep
+    from sweeps.run import SOME_FAILED, run_sweep
 
     plan = _plan(args, collect())
     write_paper_costs(plan.sweep, plan.runs_root)
-    with live_table(plan):
-        return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
+    try:
+        with live_table(plan):
+            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
+    except RunError as error:  # of a cell it is in the cell's files; this one is of Ray itself
+        print(f"python -m sweeps: {error}", file=sys.stderr)
+        return SOME_FAILED
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import ray
 import sharedris
 from pipeline.cluster.network import require_ray_head
 from pipeline.cluster.private_ray import require_temporary_folder, set_token
+from pipeline.cluster.ray_watch import RayLostError, watched_ray
 from pipeline.config import ExecutionConfig
 from sharedris.errors import InputError
 
@@ -40,6 +41,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
 
     Raises:
         InputError: when the named cluster cannot be joined.
+        RayLostError: when the private one dies.
     """
     set_environment()
     address = os.environ.get("RAY_ADDRESS")
@@ -58,9 +60,14 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
         set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
     try:
-        yield
-    finally:
+        with watched_ray():
+            yield
+    except RayLostError:
+        raise  # a shutdown would wait for the dead Ray
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
 
 
 def code_of_workers() -> list[str]:
