@@ -7,14 +7,13 @@ what the run happens; two runs that differ in it alone are the same run.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.identity import canonical, digest
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.config import LossConfig, Precision, to_dict
+from sharedris.config import LossConfig, Precision
 from sharedris.config_values import checked_value, require_component, require_not_negative, require_positive
 from sharedris.errors import require_field
 
@@ -111,13 +110,13 @@ class RunConfig:
 
     def content_hash(self, data_fingerprint: str) -> str:
         """Return 16 hex digits of all that decides the result: this config, its version and the data."""
-        return _digest({"config": to_dict(self), "data": data_fingerprint})
+        return digest({"config": canonical(self), "data": data_fingerprint}, version=CONFIG_VERSION)
 
     def recipe(self, data_fingerprint: str) -> str:
         """Return 12 hex digits of all but the ablated modules and the seed: a table holds rows of one recipe."""
-        config = to_dict(self)
+        config = canonical(self)
         del config["seed"], config["model"]["fpn"], config["model"]["decoder"], config["model"]["system"]
-        return _digest({"config": config, "data": data_fingerprint})[:12]
+        return digest({"config": config, "data": data_fingerprint}, version=CONFIG_VERSION)[:12]
 
     def run_id(self, data_fingerprint: str) -> str:
         """Return the run's name, the same on every machine: scale, training sets, seed and content hash."""
@@ -161,11 +160,6 @@ class ExecutionConfig:
     def reads(self) -> list[str]:
         """What workers read in addition to the runs: prepared sets and the weights that a run starts from."""
         return [name for name in (self.prepared_root, self.encoder_weights, self.dual_weights) if name is not None]
-
-
-def _digest(values: dict[str, Any]) -> str:
-    text = json.dumps({"version": CONFIG_VERSION, **values}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def replace_at(config: Any, path: str, value: Any, *, above: str = "") -> Any:

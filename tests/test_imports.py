@@ -28,7 +28,7 @@ ORDER = """
     pipeline.files  pipeline.provenance  pipeline.published
     pipeline.run_marks
     pipeline.monitoring.progress
-    pipeline.records
+    pipeline.records  pipeline.identity
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
