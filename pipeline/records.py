@@ -12,6 +12,8 @@ reads with pandas in one line. A change of a definition raises SCHEMA_VERSION.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import types
 import typing
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ PROTOCOLS = ("paper", "original", "input")
 """Names of the protocols with columns in SAMPLE_SCHEMA; `pipeline.evaluation.protocols` holds their rules."""
 
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+_DIGEST_KEY = b"sharedris.sha256"
 
 
 class RecordError(InputError):
@@ -208,29 +213,52 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
         raise RecordError(f"{path.name}: columns differ from the schema: {sorted(expected ^ got)}")
     rows = rows.assign(schema_version=SCHEMA_VERSION)[schema.names]
     table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _DIGEST_KEY: _content_digest(table)})
     with atomic_writer(path) as stream:
-        pq.write_table(table, stream, compression="zstd")
+        pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    """Read rows that `write_table` wrote.
+    """Read rows that `write_table` wrote, with every page and the content checked against their checksums.
+
+    A column that the schema has got since the file was written reads as null. A column that the schema does not know,
+    of a newer version of the project, is kept.
 
     Raises:
         RecordError: when the file is missing, damaged or of another schema version.
     """
     remedy = "Move it away and run the same command again"
     try:
-        rows = pd.read_parquet(path)
+        table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
+        rows: pd.DataFrame = table.to_pandas()
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist", "Run the sweep or the evaluation that writes it") from None
-    except (OSError, pa.ArrowException) as error:
-        raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}", remedy) from None
+    except Exception as error:  # damaged metadata raises nearly any type
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecordError(f"{path} cannot be read: {reason}", remedy) from None
     versions = set(rows["schema_version"]) if "schema_version" in rows else {None}
     if versions - {SCHEMA_VERSION}:
         raise RecordError(f"{path} has schema version {versions}, this code reads {SCHEMA_VERSION}", remedy)
-    if missing := sorted(set(schema.names) - set(rows.columns)):
-        raise RecordError(f"{path} lacks the columns {missing}", remedy)
-    return rows
+    written = (table.schema.metadata or {}).get(_DIGEST_KEY)
+    if written is not None and written != _content_digest(table):  # files of version 0.1 have none
+        raise RecordError(f"{path} is damaged: its content differs from its checksum", remedy)
+    if schema.names[1] not in rows:  # the first column names what a row is about
+        raise RecordError(f"{path} lacks the column {schema.names[1]}", remedy)
+    newer = [field for field in schema if field.name not in rows.columns]
+    return rows.assign(**{field.name: pa.nulls(len(rows), field.type).to_pandas() for field in newer})
+
+
+def _content_digest(table: pa.Table) -> bytes:
+    """Return a digest of all values: page checksums leave out headers, column names and the file's own metadata.
+
+    By Python's text of each value, which no version of a library changes.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(table.column_names):
+        digest.update(f"{name}\n".encode())
+        for value in table.column(name).to_pylist():
+            digest.update(f"{value!r}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest().encode()
 
 
 def list_runs(root: Path, *, archived: bool = False) -> list[str]:

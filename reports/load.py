@@ -131,7 +131,9 @@ def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     wanted = ["schema_version", "index", *(name for name in columns if name != "index")]
     remedy = "Evaluate the run again"
     try:
-        rows = pq.read_table(path, columns=wanted, use_threads=False, memory_map=True).to_pandas()
+        rows = pq.read_table(
+            path, columns=wanted, use_threads=False, memory_map=True, page_checksum_verification=True
+        ).to_pandas()
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist: a record without its samples", remedy) from None
     except (OSError, ValueError, KeyError) as error:

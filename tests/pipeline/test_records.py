@@ -3,6 +3,7 @@
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,8 @@ import pytest
 
 from pipeline import records
 from pipeline.records import HISTORY_SCHEMA, RecordError, read_table, write_table
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "records" / "v1"
 
 
 def history(epochs: int = 2) -> pd.DataFrame:
@@ -67,3 +70,54 @@ def test_two_variants_never_share_a_cost_file(tmp_path: Path) -> None:
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path / "costs" / "base") for path in paths)
     assert "base" in SCALES
+
+
+def test_a_column_that_is_newer_than_the_file_reads_as_null(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_table(path, history(), HISTORY_SCHEMA)
+    newer = HISTORY_SCHEMA.append(pa.field("newer", pa.float64())).append(pa.field("words", pa.string()))
+    rows = read_table(path, newer)
+    assert rows["newer"].isna().all()
+    assert rows["words"].isna().all()
+    assert rows["loss"].tolist() == [1.0, 2.0]
+
+
+def test_a_column_of_a_newer_version_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_table(path, history().assign(newer=[5.0, 6.0]), HISTORY_SCHEMA.append(pa.field("newer", pa.float64())))
+    assert read_table(path, HISTORY_SCHEMA)["newer"].tolist() == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("kind", ["records", "samples", "history"])
+def test_files_of_the_first_version_are_read(kind: str) -> None:
+    (path,) = (GOLDEN / kind).rglob("*.parquet")
+    schema = {
+        "records": records.RECORD_SCHEMA,
+        "samples": records.SAMPLE_SCHEMA,
+        "history": HISTORY_SCHEMA,
+    }[kind]
+    assert b"sharedris.sha256" not in (pq.read_schema(path).metadata or {}), "written before files had a checksum"
+    rows = read_table(path, schema)
+    assert len(rows) > 0
+    assert list(rows.columns) == schema.names
+
+
+def test_a_flipped_bit_never_reads_as_another_value(tmp_path: Path) -> None:
+    path, random = tmp_path / "x.parquet", np.random.default_rng(0)
+    rows = pd.DataFrame({name: random.random(300) for name in HISTORY_SCHEMA.names if name != "schema_version"})
+    rows = rows.assign(epoch=range(1, 301), **dict.fromkeys(("step", "samples", "skipped_steps"), 7))
+    rows = rows.assign(world_size=2, micro_batch_size=8)
+    write_table(path, rows, HISTORY_SCHEMA)
+    expected, content = read_table(path, HISTORY_SCHEMA), path.read_bytes()
+    refused = 0
+    for place in random.integers(0, 8 * len(content), 300):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        try:
+            read = read_table(path, HISTORY_SCHEMA)
+        except RecordError:
+            refused += 1
+        else:
+            pd.testing.assert_frame_equal(read, expected, check_exact=True)
+    assert refused > 250
