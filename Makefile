@@ -20,7 +20,7 @@ READY := .venv/.ready
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 SWEEPS := fpn decoder fusion components compared backbones framework datasets toys ablations all
-WHAT = --data $(DATA) --model $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs $(RUNS) --prepared $(PREPARED) \
+WHAT = --data $(DATA) --model $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs '$(RUNS)' --prepared $(PREPARED) \
        $(if $(EPOCHS),--epochs $(EPOCHS)) $(OPTIONS)
 
 .PHONY: help
@@ -75,13 +75,13 @@ TABLES_all := III IV V VI VII VIII X
 .PHONY: $(addprefix sweep-,$(SWEEPS))
 $(addprefix sweep-,$(filter-out toys datasets,$(SWEEPS))): sweep-%: $(READY) data
 	@$(V)/python -m sweeps run $* $(WHAT)
-	@$(V)/python -m reports $(TABLES_$*) --runs $(RUNS) --data $(DATA) --split val --scale $(MODEL) \
-		--protocol $(PROTOCOL) --out $(RUNS)/report --mlflow-run "sweep:$* $(MODEL) $(DATA)"
+	@$(V)/python -m reports $(TABLES_$*) --runs '$(RUNS)' --data $(DATA) --split val --scale $(MODEL) \
+		--protocol $(PROTOCOL) --out '$(RUNS)/report' --mlflow-run "sweep:$* $(MODEL) $(DATA)"
 sweep-toys: PREPARED := data/prepared-toys
 sweep-toys: toys
 sweep-toys sweep-datasets: sweep-%: $(READY)
 	@$(V)/python -m sweeps run $* $(WHAT)
-	@$(V)/python -m reports $(TABLES_$*) --runs $(RUNS) --protocol $(PROTOCOL) --out $(RUNS)/report
+	@$(V)/python -m reports $(TABLES_$*) --runs '$(RUNS)' --protocol $(PROTOCOL) --out '$(RUNS)/report'
 sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
 
 .PHONY: plan
@@ -90,8 +90,8 @@ plan: $(READY) data ## Show what every sweep would run, start nothing
 
 .PHONY: report
 report: $(READY) ## Write tables, figures and the page from what is recorded
-	@$(V)/python -m sweeps costs --runs $(RUNS)
-	@$(V)/python -m reports all --prepared $(PREPARED) --runs $(RUNS) --out $(RUNS)/report \
+	@$(V)/python -m sweeps costs --runs '$(RUNS)'
+	@$(V)/python -m reports all --prepared $(PREPARED) --runs '$(RUNS)' --out '$(RUNS)/report' \
 		$(if $(wildcard $(RUNS)/mlflow.db),--mlflow-run sweep:)
 
 .PHONY: ui

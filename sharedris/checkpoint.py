@@ -67,6 +67,7 @@ def save_model(
         save_file(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
         (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")
+        shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # safetensors writes for the owner only
         shutil.copyfile(tokenizer_path, partial / TOKENIZER)
         _replace_folder(partial, folder)
     finally:

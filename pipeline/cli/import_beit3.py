@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         partial = args.out.with_name(f".{args.out.name}.partial")
+        partial.touch()
+        mode = partial.stat().st_mode  # of the user's umask; safetensors writes for the owner only
         save_file(to_official(encoder), partial)
+        partial.chmod(mode)
         partial.replace(args.out)
         print(f"wrote {args.out}: BEiT-3 {args.model} at {args.image_size}x{args.image_size}")
     return 0

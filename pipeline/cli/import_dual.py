@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     partial.mkdir(parents=True)
     save_file(weights, partial / DUAL_WEIGHTS)
     shutil.copyfile(args.vocabulary, partial / DUAL_VOCABULARY)
+    shutil.copymode(partial / DUAL_VOCABULARY, partial / DUAL_WEIGHTS)  # safetensors writes for the owner only
     partial.replace(args.out)
     million = sum(tensor.numel() for tensor in weights.values()) / 1e6
     print(f"wrote {args.out}: {len(weights)} parameters, {million:.1f} M, {tokenizer.vocabulary_size} word pieces")

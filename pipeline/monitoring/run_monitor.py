@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _BEAT_SECONDS = 60.0
+_WAITING_SECONDS = 45.0
 
 
 class RunMonitor:
@@ -56,6 +57,7 @@ class RunMonitor:
         self._ended = threading.Event()
         self._started = time.time()
         self._beaten = 0.0
+        self._warned_of_waiting = False
         self._epochs_logged = {job.run_id: _epochs_in(job) for job in jobs}
         self._logs = {job.run_id: RunLogTail(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
@@ -84,6 +86,7 @@ class RunMonitor:
             self._beaten = time.monotonic()
             for job in self._jobs.values():
                 update_heartbeat(job.state_folder)
+        self._warn_of_waiting()
         for run_id, job in self._jobs.items():
             if run_id in self._done:
                 continue
@@ -91,6 +94,15 @@ class RunMonitor:
             self._log_new_epochs(job)
             self._log_phase(job)
         self.time_left()  # remembers rates now: a run that evaluates no longer reports one
+
+    def _warn_of_waiting(self) -> None:
+        """Log once that nothing has started: on a busy cluster Ray waits for room without a line."""
+        if self._warned_of_waiting or time.time() - self._started < _WAITING_SECONDS:
+            return
+        self._warned_of_waiting = True
+        readings = [read_progress(job.state_folder) for job in self._jobs.values()]
+        if not any(reading is not None and reading.updated >= self._started for reading in readings):
+            log.warning("no run has started for %.0f s: Ray waits until CPUs or GPUs are free", _WAITING_SECONDS)
 
     def _log_new_epochs(self, job: Job) -> None:
         path = history_path(job.runs_root, job.run_id)

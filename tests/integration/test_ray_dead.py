@@ -28,9 +28,10 @@ def ray_below(process: int) -> list[psutil.Process]:
 def driver(request: pytest.FixtureRequest, toy_root: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A command that trains under Ray and has written a checkpoint."""
     options = ["--prepared", str(toy_root), "--runs", str(tmp_path), "--data", TOY, "--epochs", "500"]
-    program = (
-        ["pipeline.cli.main", "train", "--ray"] if request.param == "sharedris train" else ["sweeps", "run", "fpn"]
-    )
+    programs = {
+        "sharedris train": ["pipeline.cli.main", "train", "--ray"],
+        "python -m sweeps": ["sweeps", "run", "fpn"],
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", *programs[request.param], *options],
         env=environment(),

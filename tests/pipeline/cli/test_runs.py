@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.files import write_json
 from pipeline.job import Job, resolve_job
 from pipeline.lifecycle.locks import driver_lock
+from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.monitoring.progress import Progress, ProgressFile, read_progress
 from pipeline.records import list_runs, record_path
 from pipeline.run import run_in_process
@@ -216,6 +218,19 @@ def test_a_link_is_removed_and_not_what_it_points_to(runs: Path, tmp_path: Path)
     assert main(["runs", "--runs", str(runs), "rm", run, "--yes"]) == 0
     assert (outside / "file").exists()
     assert not (runs / "models" / run).is_symlink()
+
+
+def test_files_are_written_with_the_umask_of_the_user(toy_root: Path, micro_run: RunConfig, tmp_path: Path) -> None:
+    execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(tmp_path / "runs"))
+    before = os.umask(0o027)
+    try:
+        run_in_process(resolve_job(micro_run, execution, provenance=PROVENANCE))
+        Tracker(tmp_path / "runs", "e").parent("key", {})
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "runs").rglob("*")}
+    wrong = {str(path): oct(mode) for path, mode in modes.items() if mode != (0o750 if path.is_dir() else 0o640)}
+    assert not wrong, "a group could not share these"
 
 
 @pytest.mark.parametrize(
