@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.published.tables import read_published
 from reports.bootstrap_samples import resample_runs
 from reports.cost_cells import CostBook
+from reports.csv_table import to_csv
 from reports.figures import Album, draw_all
 from reports.latex import to_document, to_latex
 from reports.layout import Table
@@ -17,7 +18,7 @@ from reports.methods import build_methods
 from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, read_notes, split_name
 from reports.provenance import run_cards
-from reports.render import to_csv, to_markdown
+from reports.render import to_markdown
 from reports.run_selection import Wanted, select_runs
 from reports.significance import build_differences, build_protocols
 from reports.stats import DRAWS
@@ -100,19 +101,20 @@ def build_one(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
 
 
 def write_tables(tables: list[Table], out: Path) -> None:
-    """Write each table as Markdown, LaTeX, HTML and CSV, and one LaTeX document of all."""
+    """Write each table as Markdown, LaTeX, HTML and CSV."""
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         texts = {"md": to_markdown(table), "tex": to_latex(table), "csv": to_csv(table), "html": render_table(table)}
         for suffix, text in texts.items():
             (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
-    (folder / "document.tex").write_text(to_document(tables), encoding="utf-8")
 
 
 def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, masks_of: list[str] | None = None) -> Path:
     """Write tables, pictures (masks of the named runs, or of the usual ones) and the page; return where it lies."""
     write_tables(report.tables, out)
+    # Only a whole report writes the document: one table, written later into the same folder, must not replace it.
+    (out / "tables" / "document.tex").write_text(to_document(report.tables), encoding="utf-8")
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
     choice = select_runs(report.runs.records, report.runs.claims, variants, wanted, published_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)

@@ -20,16 +20,25 @@ class Cell:
     run_ids: tuple[str, ...] = ()
     detail: str = ""  # where the number comes from, one line
     missing: bool = False  # "not run", "not built": shown, never hidden
+    parts: tuple[float | str, ...] = ()  # for `Column.parts`, in their order; empty where there are none
+    remark: str = ""  # words that stand in the remarks of a CSV row, where a column holds only numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column; columns of one group stand next to each other below a common heading."""
+    """One column; columns of one group stand next to each other below a common heading.
+
+    `unit`, `csv_heading` and `parts` are for CSV files, where a numeric column holds only numbers: the unit goes into
+    the heading, and each part of a cell ("deviation" of "58.10 ± 0.40") into a column that follows.
+    """
 
     heading: str
     group: str = ""
     numeric: bool = True
     better: Literal["max", "min", ""] = ""
+    unit: str = ""
+    csv_heading: str = ""  # where it differs from `heading`
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,9 @@ class Table:
             expected = 1 if row.kind == "section" else len(self.columns)
             if len(row.cells) != expected:
                 raise ValueError(f"table {self.name}: a row of {len(row.cells)} cells, {expected} expected")
+            for column, cell in zip(self.columns, row.cells, strict=False):
+                if cell.parts and len(cell.parts) != len(column.parts):
+                    raise ValueError(f"table {self.name}: a cell of {column.heading!r} has {len(cell.parts)} parts")
 
 
 def text_cell(text: str) -> Cell:
@@ -65,7 +77,7 @@ def text_cell(text: str) -> Cell:
 
 def missing_cell(reason: str, detail: str = "") -> Cell:
     """Return a cell with the reason why it has no number."""
-    return Cell(text=reason, missing=True, detail=detail)
+    return Cell(text=reason, missing=True, detail=detail, remark=reason)
 
 
 def with_ranks(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Row, ...]:

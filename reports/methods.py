@@ -56,7 +56,8 @@ def _columns(spec: TableSpec, splits: list[str]) -> list[Column]:
         columns.append(Column(heading="GFLOPs"))
     for split in splits:
         group, _, heading = split.partition(" ")
-        columns.append(Column(heading=heading, group=group, better="max"))
+        parts = (f"{heading} deviation",)
+        columns.append(Column(heading=heading, group=group, better="max", unit="%", parts=parts))
     return columns
 
 
@@ -114,7 +115,9 @@ def _cell(row: pd.Series, choice: RunSelection | None, spec: TableSpec, costs: C
         claimed = choice is not None and len(choice.claims) > 0
         return absence(row["variant"], claimed=claimed, measured=(row["scale"], row["variant"]) in costs)
     cell = score_cell(choice.rows, spec.metric)
-    return cell if choice.is_published_data else dataclasses.replace(cell, text=f"{cell.text}§")
+    if choice.is_published_data:
+        return cell
+    return dataclasses.replace(cell, text=f"{cell.text}§", remark=f"{choice.split}, not comparable")
 
 
 def _difference_row(row: pd.Series, of_scale: dict[str, RunSelection], ours: dict[str, Cell], head: int) -> Row:

@@ -9,11 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.csv_table import to_csv
 from reports.figures import FigureGroup
 from reports.latex import to_latex
 from reports.layout import Table
 from reports.provenance import RunCard
-from reports.render import column_groups, to_csv, to_markdown
+from reports.render import column_groups, to_markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
 

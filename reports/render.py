@@ -1,9 +1,7 @@
-"""Write a table as text for the terminal, as Markdown and as CSV (LaTeX: `reports.latex`, HTML: `reports.page`)."""
+"""Write a table as text for the terminal and as Markdown (CSV, LaTeX: `reports.csv_table`, `reports.latex`)."""
 
 from __future__ import annotations
 
-import csv
-import io
 import unicodedata
 from itertools import groupby
 
@@ -20,22 +18,6 @@ def column_groups(table: Table) -> list[tuple[str, int]]:
 def flat_headings(table: Table) -> list[str]:
     """Return one heading per column, the common one included: "oIoU paper"."""
     return [f"{column.group} {column.heading}".strip() for column in table.columns]
-
-
-def to_csv(table: Table) -> str:
-    """Return the table as CSV: sections as a first column, numbers without marks, the run ids last."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["part", *flat_headings(table), "runs", "split, protocol, scale, seeds"])
-    part = ""
-    for row in table.rows:
-        if row.kind == "section":
-            part = row.cells[0].text
-            continue
-        runs = dict.fromkeys(run for cell in row.cells for run in cell.run_ids)
-        details = dict.fromkeys(cell.detail for cell in row.cells if cell.run_ids)
-        writer.writerow([part, *(cell.text for cell in row.cells), " ".join(runs), "; ".join(details)])
-    return out.getvalue()
 
 
 def to_markdown(table: Table) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.records import RecordError
 from reports.labels import variant_label
-from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
+from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
 from reports.load import Runs
 
 FACTS = (
@@ -37,7 +37,8 @@ def compare_runs(runs: Runs, names: list[str]) -> Table:
     if len(set(ids)) < len(ids):
         raise RecordError(f"{', '.join(names)} name the same run twice", "Name different runs")
     of_run = {run_id: every[every["run_id"] == run_id] for run_id in ids}
-    columns = (Column(heading="", numeric=False), *(Column(heading=run_id, better="max") for run_id in ids))
+    of_runs = (Column(heading=run_id, better="max", parts=(f"{run_id} setting",)) for run_id in ids)
+    columns = (Column(heading="", csv_heading="name", numeric=False), *of_runs)
     lines = [Row(kind="section", cells=(text_cell("What differs"),)), *_settings(of_run)]
     for (split, protocol), _ in every[every["run_id"].isin(ids)].groupby(["split", "protocol"]):
         lines.append(Row(kind="section", cells=(text_cell(f"{split}, protocol {protocol} (%)"),)))
@@ -80,8 +81,14 @@ def _settings(of_run: dict[str, pd.DataFrame]) -> list[Row]:
         settings.append(facts | {f"config.{k}": v for k, v in flatten(json.loads(first["config_json"])).items()})
     names = list(dict.fromkeys(name for each in settings for name in each))
     differing = [name for name in names if len({each.get(name, "-") for each in settings}) > 1]
-    lines = [Row(cells=(text_cell(name), *(text_cell(each.get(name, "-")) for each in settings))) for name in differing]
+    lines = [
+        Row(cells=(text_cell(name), *(_setting_cell(each.get(name, "-")) for each in settings))) for name in differing
+    ]
     return lines or [Row(cells=(text_cell("nothing"), *(text_cell("") for _ in of_run)))]
+
+
+def _setting_cell(text: str) -> Cell:
+    return Cell(text=text, parts=(text,))
 
 
 def _fact(name: str, value: Any) -> str:
@@ -97,8 +104,11 @@ def _scores(of_run: dict[str, pd.DataFrame], split: str, protocol: str) -> list[
         for run_id, rows in of_run.items():
             mine = rows[(rows["split"] == split) & (rows["protocol"] == protocol)][metric]
             value = round(100 * float(mine.iloc[0]), 2) if len(mine) else None
-            text = "not evaluated" if value is None else f"{value:.2f}"
-            cells.append(Cell(text=text, value=value, missing=value is None, run_ids=(run_id,) if len(mine) else ()))
+            cells.append(
+                missing_cell("not evaluated")
+                if value is None
+                else Cell(text=f"{value:.2f}", value=value, run_ids=(run_id,))
+            )
         lines.append(_ranked_across(cells))
     return lines
 

@@ -22,10 +22,9 @@ def score_cell(rows: pd.DataFrame, metric: str) -> Cell:
     """
     percent = 100.0 * rows[metric].to_numpy(dtype=float)
     mean = float(percent.mean())
-    text = f"{mean:.2f}"
-    if len(percent) > 1:
-        text += f" ± {deviation(percent):.2f}"
-    return Cell(text=text, value=round(mean, 2), run_ids=tuple(rows["run_id"]), detail=origin(rows))
+    spread = deviation(percent)
+    text = f"{mean:.2f}" + ("" if math.isnan(spread) else f" ± {spread:.2f}")
+    return Cell(text=text, value=round(mean, 2), run_ids=tuple(rows["run_id"]), detail=origin(rows), parts=(spread,))
 
 
 def deviation(values: np.ndarray) -> float:

@@ -64,7 +64,7 @@ def build_differences(built: Built, resampled: Resampled, draws: int = DRAWS) ->
         rows.append(Row(cells=tuple(cells)))
     columns = [Column(heading="Difference", numeric=False)]
     for group in METRICS:
-        columns += [Column(heading=heading, group=group) for heading in ("paper", "here", "95 % interval", "p", "Holm")]
+        columns += _columns(group)
     return Table(
         name=f"{built.table.name}-differences",
         title=f"{built.table.title}: differences",
@@ -73,6 +73,23 @@ def build_differences(built: Built, resampled: Resampled, draws: int = DRAWS) ->
         rows=tuple(rows),
         notes=_notes(built),
     )
+
+
+def _columns(group: str) -> list[Column]:
+    points = "percent points"
+    return [
+        Column(heading="paper", group=group, unit=points),
+        Column(heading="here", group=group, unit=points),
+        Column(
+            heading="95 % interval",
+            group=group,
+            unit=points,
+            csv_heading="95 % interval low",
+            parts=("95 % interval high",),
+        ),
+        Column(heading="p", group=group),
+        Column(heading="Holm", group=group),
+    ]
 
 
 def _name(built: Built, line: int) -> str:
@@ -116,10 +133,14 @@ def _cells(
     return [
         paper,
         Cell(text=signed(shown), value=shown, run_ids=run_ids, detail=_seed_detail(built, pair, heading)),
-        Cell(text=f"[{signed(100 * found.low)}, {signed(100 * found.high)}]", value=100 * found.low),
+        _interval_cell(100 * found.low, 100 * found.high),
         Cell(text=p_text(found.p_value), value=found.p_value),
         Cell(text=p_text(adjusted), value=adjusted, rank=1 if adjusted < 0.05 else 0),
     ]
+
+
+def _interval_cell(low: float, high: float) -> Cell:
+    return Cell(text=f"[{signed(low)}, {signed(high)}]", value=round(low, 2), parts=(high,))
 
 
 def signed(percent: float) -> str:
@@ -171,8 +192,9 @@ def build_protocols(built: Built, runs: Runs) -> Table:
     records = runs.records[keep]
     columns = [Column(heading=SPECS[built.table.name.partition("-")[0]].first_heading, numeric=False)]
     for group in METRICS:
-        columns += [Column(heading=protocol, group=group) for protocol in PROTOCOLS]
-        columns.append(Column(heading="span", group=group))
+        for protocol in PROTOCOLS:
+            columns.append(Column(heading=protocol, group=group, unit="%", parts=(f"{protocol} deviation",)))
+        columns.append(Column(heading="span", group=group, unit="percent points"))
     rows: list[Row] = []
     for _, line in built.published.drop_duplicates("variant").iterrows():
         backbone = f", {line['Backbones']}" if "Backbones" in line else ""

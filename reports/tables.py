@@ -68,12 +68,13 @@ def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Bu
 def _ablation_columns(spec: TableSpec, metrics: list[str], *, with_difference: bool) -> list[Column]:
     columns = [Column(heading=heading, numeric=False) for heading in _label_headings(spec)]
     if spec.component:
-        for group in ("Params", "GFLOPs"):
-            columns += [Column(heading=heading, group=group) for heading in ("paper", "here", "diff.")]
+        for group, unit in (("Params", "M"), ("GFLOPs", "")):
+            columns += [Column(heading=heading, group=group, unit=unit) for heading in ("paper", "here", "diff.")]
     for group in metrics:
-        columns += [Column(heading=heading, group=group, better="max") for heading in ("paper", "here")]
+        columns.append(Column(heading="paper", group=group, better="max", unit="%"))
+        columns.append(Column(heading="here", group=group, better="max", unit="%", parts=("here deviation",)))
         if with_difference:
-            columns.append(Column(heading="diff.", group=group))
+            columns.append(Column(heading="diff.", group=group, unit="percent points"))
     return columns
 
 

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.build import build_tables
+from reports.csv_table import to_csv
 from reports.latex import escape_latex, to_document, to_latex
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.page import render_table
 from reports.paper import NUMERALS
-from reports.render import escape_markdown, to_csv, to_markdown, to_text
+from reports.render import escape_markdown, to_markdown, to_text
 from reports.run_selection import Wanted
 
 NASTY = "<script>alert(1)</script> \\input{/etc/passwd} $x_1^2$ & 100% #3 ~ | `code` \"q\" 'a' é 犬 †‡±×−–§“”≥Δ✓…≤ \\\\"
@@ -84,7 +85,8 @@ def test_escaping_markdown_is_plain() -> None:
 
 def test_csv_reads_back_with_parts_and_runs() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(table_of(NASTY)))))
-    assert [row["Score oIoU"] for row in rows] == ["68.42", "67.00", "not run"]
+    assert [row["Score oIoU"] for row in rows] == ["68.42", "67.00", ""]
+    assert [row["remarks"] for row in rows] == ["", "", "Score oIoU: not run"]
     assert rows[0]["part"] == NASTY
     assert rows[0]["runs"] == "r1"
 
