@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
+import re
 import sys
+import tokenize
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.catalog import SETS, check_set_name, check_split_name
-from pipeline.data.masks import MAX_PIXELS, MaskError, encode_mask, encode_segmentation
+from pipeline.data.masks import MAX_PIXELS, MaskError, encode_mask
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.readers.mask_forms import encode_any_form
 from sharedris.errors import InputError
 
 MASK_FIELDS = ("mask", "polygons", "rle")
@@ -80,25 +84,47 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path} line {number} is not JSON: {error}", "Write one JSON object per line") from None
         if not isinstance(row, dict):
             raise InputError(f"{path} line {number} is not a JSON object", "Write one JSON object per line")
-        yield number, row
+        yield number, {name: value for name, value in row.items() if value is not None}
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(min(sys.maxsize, 1 << 26))  # polygons are longer than the default of 128 KiB allows
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    delimiter = _delimiter(text)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         for row in reader:
-            if None in row:
+            if any(row.pop(None, ())):  # DictReader keeps what is too many under None
                 raise InputError(f"{path} line {reader.line_num} has too many columns", "Quote fields that hold commas")
-            yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
+            if not any(value and value.strip() for value in row.values()):
+                continue  # spreadsheets end a file with rows of commas
+            yield (
+                reader.line_num,
+                {name: value for name, value in row.items() if value and value.strip() and not _is_index(name)},
+            )
     except csv.Error as error:
         raise InputError(
             f"{path} line {reader.line_num} is not CSV: {error}", "Quote fields that hold commas"
         ) from None
+
+
+def _delimiter(text: str) -> str:
+    """Return the separator that gives the header the most known columns; a comma where none does."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+
+    def known(delimiter: str) -> int:
+        return sum(name.strip().strip('"') in FIELDS for name in header.split(delimiter))
+
+    return max((",", ";", "\t"), key=known)
+
+
+def _is_index(name: str) -> bool:
+    """Return whether pandas named the column for a frame's index, which holds no data."""
+    return not name or name.startswith("Unnamed: ")
 
 
 class _RowError(ValueError):
@@ -167,10 +193,12 @@ class _Reader:
             return _png_mask(self.root / _file_name(value, "mask"), info)
         if isinstance(value, str):
             value = _from_json(value, given[0])
-        if isinstance(value, dict) != (given[0] == "rle"):
+        listed = [value] if isinstance(value, dict) else value
+        is_rle = isinstance(listed, list) and bool(listed) and all(isinstance(part, dict) for part in listed)
+        if is_rle != (given[0] == "rle") or not isinstance(listed, list):
             raise _RowError("malformed mask", f"{given[0]} is {type(value).__name__}")
         try:
-            return encode_segmentation(value, height=info.height, width=info.width)
+            return encode_any_form(value, height=info.height, width=info.width, where=info.file_name)
         except MaskError as error:
             raise _RowError("malformed mask", str(error)) from None
 
@@ -179,7 +207,8 @@ class _Reader:
             raise _RowError("no words", "needs either expressions or expression")
         value = row.get("expressions", row.get("expression"))
         if isinstance(value, str):
-            value = value.split(EXPRESSION_SEPARATOR) if "expressions" in row else [value]
+            listed = _text_list(value)
+            value = listed or (value.split(EXPRESSION_SEPARATOR) if "expressions" in row else [value])
         if not isinstance(value, list) or not value:
             raise _RowError("no words", "expressions is not a list of sentences")
         cleaned = tuple(clean_expression(text) for text in value)
@@ -188,10 +217,32 @@ class _Reader:
         return cleaned
 
 
+def _text_list(text: str) -> list[str] | None:
+    """Return the sentences of a list that pandas or JSON wrote into a text; None where the text is a sentence.
+
+    Raises:
+        _RowError: for two strings without a comma between them (NumPy's form), which Python would join silently.
+    """
+    if not (text.strip().startswith("[") and text.strip().endswith("]")):
+        return None
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        return None
+    tokens = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
+    if sum(token.type == tokenize.STRING for token in tokens) != len(value):
+        raise _RowError("no words", "expressions is a list without commas (NumPy's form); write it as a JSON list")
+    return value
+
+
 def _number(value: Any, name: str) -> int:
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,15}\.0", value.strip()):
+        value = value.strip()[:-2]  # pandas writes whole numbers so where the column has a gap
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _RowError("malformed line", f"{name} is {value!r}, not a whole number") from None
     if (isinstance(value, float) and number != value) or not -(2**63) <= number < 2**63:
         raise _RowError("malformed line", f"{name} is {value!r}, not a whole number of 64 bits")
@@ -201,7 +252,7 @@ def _number(value: Any, name: str) -> int:
 def _from_json(text: str, name: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _RowError("malformed mask", f"{name} is not JSON") from None
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.catalog import SetSpec, find_set
-from pipeline.data.masks import MAX_PIXELS, MaskError, encode_segmentation
+from pipeline.data.masks import MAX_PIXELS, MaskError
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
 from pipeline.data.readers.json_stream import iterate_members
+from pipeline.data.readers.mask_forms import encode_any_form
 from pipeline.data.readers.safe_pickle import load_plain_pickle
 from sharedris.errors import InputError
 
@@ -202,13 +203,19 @@ def _annotation(element: dict[str, Any]) -> _Annotation:
 
 
 def _compact(segmentation: Any) -> Any:
-    """Return polygons as arrays, a fifth of the memory; malformed ones are kept for `encode_segmentation` to refuse."""
-    if not isinstance(segmentation, list):
+    """Return polygons as arrays, a fifth of the memory; other forms are kept for `encode_any_form`."""
+    if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
         return segmentation
     try:
         return [np.asarray(polygon, dtype=np.float64) for polygon in segmentation]
     except (TypeError, ValueError):
         return segmentation
+
+
+def _listed(segmentation: Any) -> Any:
+    if not isinstance(segmentation, list):
+        return segmentation
+    return [part.tolist() if isinstance(part, np.ndarray) else part for part in segmentation]
 
 
 def _join(
@@ -257,7 +264,7 @@ def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[P
 
 def _mask(annotation: _Annotation, info: ImageInfo, where: str, problems: list[Problem]) -> bytes | None:
     try:
-        return encode_segmentation(annotation.segmentation, height=info.height, width=info.width)
+        return encode_any_form(_listed(annotation.segmentation), height=info.height, width=info.width, where=where)
     except MaskError as error:
         kind = "no mask" if "empty" in str(error) else "malformed mask"
         problems.append(Problem(kind=kind, where=where, message=str(error)))

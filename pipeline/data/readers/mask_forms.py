@@ -1,0 +1,101 @@
+"""Masks in the forms that other tools write, brought into the forms that `pipeline.data.masks` takes.
+
+Read are: a list of RLE dictionaries (their union, as in the REFER class), counts as the text of a bytes literal, null,
+whole numbers as 1.0, one flat polygon, polygons of [x, y] pairs, and stray parts of fewer than three points.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from pipeline.data.masks import MaskError, encode_segmentation
+
+_LOGGER = logging.getLogger(__name__)
+_LEAST_NUMBERS = 6
+
+
+def encode_any_form(segmentation: Any, *, height: int, width: int, where: str) -> bytes:
+    """Return compressed RLE counts of a segmentation as COCO, REFER, labelme or pandas write it.
+
+    Args:
+        segmentation: polygons, RLE, or a list of RLE.
+        height: the image's height in pixels.
+        width: the image's width in pixels.
+        where: file and entry, for the warning about parts that were skipped.
+
+    Raises:
+        MaskError: for an absent, malformed or wrongly sized segmentation.
+    """
+    if segmentation is None:
+        segmentation = []
+    if isinstance(segmentation, dict):
+        return encode_segmentation(_plain_rle(segmentation), height=height, width=width)
+    if not isinstance(segmentation, list) or not segmentation:
+        return encode_segmentation(segmentation, height=height, width=width)
+    dictionaries = sum(isinstance(part, dict) for part in segmentation)
+    if dictionaries == len(segmentation):
+        return _union(segmentation, height, width)
+    if dictionaries:
+        raise MaskError("segmentation is a list that mixes dictionaries and polygons")
+    polygons = _polygons(segmentation)
+    kept = [polygon for polygon in polygons if not isinstance(polygon, list) or len(polygon) >= _LEAST_NUMBERS]
+    if kept and len(kept) < len(polygons):
+        _LOGGER.warning("%s: skipped %d part(s) of fewer than 3 points", where, len(polygons) - len(kept))
+        polygons = kept
+    return encode_segmentation(polygons, height=height, width=width)
+
+
+def _union(parts: list[dict[str, Any]], height: int, width: int) -> bytes:
+    masks = [
+        {"size": [height, width], "counts": encode_segmentation(_plain_rle(part), height=height, width=width)}
+        for part in parts
+    ]
+    counts: bytes = coco_mask.merge(masks)["counts"]
+    return counts
+
+
+def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
+    counts = rle.get("counts")
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # a quote never occurs in compressed counts
+        try:
+            counts = ast.literal_eval(counts)
+        except (ValueError, SyntaxError):
+            raise MaskError("RLE counts are a damaged bytes literal; write the counts as text") from None
+    if isinstance(counts, list):
+        counts = [_whole(length) for length in counts]
+    size = rle.get("size")
+    if isinstance(size, list | tuple):
+        size = [_whole(length) for length in size]
+    return {**rle, "size": size, "counts": counts}
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _polygons(segmentation: list[Any]) -> list[Any]:
+    """Return flat polygons; a list whose every element is one pair is a single polygon of pairs."""
+    if all(_is_number(value) for value in segmentation):
+        return [segmentation]
+    if len(segmentation) > 2 and all(_is_pair(part) for part in segmentation):
+        return [_flat(segmentation)]
+    return [
+        _flat(part) if isinstance(part, list) and part and all(_is_pair(point) for point in part) else part
+        for part in segmentation
+    ]
+
+
+def _flat(points: list[Any]) -> list[Any]:
+    return [value for point in points for value in point]
+
+
+def _is_pair(point: Any) -> bool:
+    return isinstance(point, list | tuple) and len(point) == 2 and all(_is_number(value) for value in point)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
