@@ -121,3 +121,25 @@ def test_a_flipped_bit_never_reads_as_another_value(tmp_path: Path) -> None:
         else:
             pd.testing.assert_frame_equal(read, expected, check_exact=True)
     assert refused > 250
+
+
+def test_rows_of_two_versions_in_one_file_are_refused(tmp_path: Path) -> None:
+    versions = [records.SCHEMA_VERSION, records.SCHEMA_VERSION + 1]
+    pq.write_table(pa.Table.from_pandas(history().assign(schema_version=versions)), tmp_path / "x.parquet")
+    with pytest.raises(RecordError, match="schema version"):
+        read_table(tmp_path / "x.parquet", HISTORY_SCHEMA)
+
+
+def test_a_file_without_the_column_that_names_its_rows_is_refused(tmp_path: Path) -> None:
+    rows = history().assign(schema_version=records.SCHEMA_VERSION).drop(columns="epoch")
+    pq.write_table(pa.Table.from_pandas(rows), tmp_path / "x.parquet")
+    with pytest.raises(RecordError, match="lacks the column epoch"):
+        read_table(tmp_path / "x.parquet", HISTORY_SCHEMA)
+
+
+def test_runs_are_listed_in_order(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    names = [f"tiny-s{37 * number % 50:02}" for number in range(50)]
+    for name in names:
+        records.record_path(tmp_path, name).touch()
+    assert records.list_runs(tmp_path) == sorted(names)
