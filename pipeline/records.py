@@ -213,7 +213,7 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
         raise RecordError(f"{path.name}: columns differ from the schema: {sorted(expected ^ got)}")
     rows = rows.assign(schema_version=SCHEMA_VERSION)[schema.names]
     table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _DIGEST_KEY: _content_digest(table)})
+    table = table.replace_schema_metadata({_DIGEST_KEY: _content_digest(table)})
     with atomic_writer(path) as stream:
         pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
@@ -230,7 +230,8 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     remedy = "Move it away and run the same command again"
     try:
         table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
-        rows: pd.DataFrame = table.to_pandas()
+        # without the metadata: pandas takes column names from it, and no checksum covers it
+        rows: pd.DataFrame = table.replace_schema_metadata().to_pandas()
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist", "Run the sweep or the evaluation that writes it") from None
     except Exception as error:  # damaged metadata raises nearly any type

@@ -143,3 +143,15 @@ def test_runs_are_listed_in_order(tmp_path: Path) -> None:
     for name in names:
         records.record_path(tmp_path, name).touch()
     assert records.list_runs(tmp_path) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["loss", "seconds", "gradient_norm"])
+def test_column_names_do_not_come_from_the_metadata_of_pandas(tmp_path: Path, name: str) -> None:
+    """No checksum covers it: a flipped bit there would rename a column, whose values then read as null."""
+    (kept,) = (GOLDEN / "history").rglob("*.parquet")
+    expected, table = read_table(kept, HISTORY_SCHEMA), pq.read_table(kept)
+    text, metadata = f'"name": "{name}"'.encode(), table.schema.metadata[b"pandas"]
+    assert text in metadata
+    flipped = metadata.replace(text, text[:-2] + bytes([text[-2] ^ 1]) + b'"')
+    pq.write_table(table.replace_schema_metadata({b"pandas": flipped}), tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "x.parquet", HISTORY_SCHEMA), expected, check_exact=True)
