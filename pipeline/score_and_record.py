@@ -63,9 +63,17 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         records = build_records(job, state, worker, model, scored, seconds=seconds)
         write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(records), RECORD_SCHEMA)
         _try_to_store_attention(model, job, worker)
+        _try_to_clean_up(job)
+    worker.barrier()
+
+
+def _try_to_clean_up(job: Job) -> None:
+    """Remove checkpoints and mark the run as done; the record is on disk, so an error here must not fail the run."""
+    try:
         remove_run_state(job)
         job.progress_file.write(Progress(run_id=job.run_id, phase="done"))
-    worker.barrier()
+    except OSError as error:
+        log.warning("%s: its checkpoints could not be removed: %s", job.run_id, error)
 
 
 def _open_split(job: Job, split: str) -> ReferDataset:

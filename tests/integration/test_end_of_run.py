@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import run_record, score_and_record
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.failures import failure
 from pipeline.job import Job
 from pipeline.records import RECORD_SCHEMA, RunRecord, read_table, record_path
 from pipeline.run import run_in_process
@@ -65,3 +66,20 @@ def test_a_record_holds_every_field_of_the_dataclass_with_its_type(
     assert RECORD_SCHEMA.field("gmacs").type == pa.float64()
     assert RECORD_SCHEMA.field("cells").type == pa.list_(pa.string())
     assert json.loads(rows["left_out_json"].iloc[0]) == {}
+
+
+def test_a_disk_that_fails_after_the_record_does_not_fail_the_run(
+    micro_run: RunConfig,
+    execution: ExecutionConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def read_only(job: Job) -> None:
+        raise OSError(30, "Read-only file system", "state")
+
+    job = job_of(micro_run, execution, epochs=1)
+    monkeypatch.setattr(score_and_record, "remove_run_state", read_only)
+    run_in_process(job)
+    assert job.done
+    assert failure(job) is None
+    assert any("could not be removed" in message for message in caplog.messages)

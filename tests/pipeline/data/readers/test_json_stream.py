@@ -28,7 +28,7 @@ def members(document: dict[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     document=st.dictionaries(st.text(max_size=6), values, max_size=6),
     chunk=st.integers(1, 40),
