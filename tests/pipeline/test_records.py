@@ -143,3 +143,8 @@ def test_runs_are_listed_in_order(tmp_path: Path) -> None:
     for name in names:
         records.record_path(tmp_path, name).touch()
     assert records.list_runs(tmp_path) == sorted(names)
+
+
+def test_the_name_of_a_cost_file_keeps_the_variant_readable(tmp_path: Path) -> None:
+    path = records.cost_path(tmp_path, "base", "beit3|fpn=none()|decoder=self_attention(1)")
+    assert path.relative_to(tmp_path).as_posix() == "costs/base/beit3-fpn=none()-decoder=self_attention(1).parquet"
