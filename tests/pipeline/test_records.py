@@ -155,3 +155,8 @@ def test_column_names_do_not_come_from_the_metadata_of_pandas(tmp_path: Path, na
     flipped = metadata.replace(text, text[:-2] + bytes([text[-2] ^ 1]) + b'"')
     pq.write_table(table.replace_schema_metadata({b"pandas": flipped}), tmp_path / "x.parquet")
     pd.testing.assert_frame_equal(read_table(tmp_path / "x.parquet", HISTORY_SCHEMA), expected, check_exact=True)
+
+
+def test_the_name_of_a_cost_file_keeps_the_variant_readable(tmp_path: Path) -> None:
+    path = records.cost_path(tmp_path, "base", "beit3|fpn=none()|decoder=self_attention(1)")
+    assert path.relative_to(tmp_path).as_posix() == "costs/base/beit3-fpn=none()-decoder=self_attention(1).parquet"
