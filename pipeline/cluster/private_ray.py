@@ -13,7 +13,6 @@ from sharedris.errors import InputError
 _LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 _SOCKET_BYTES = 107
 """How long the path of a Unix socket may be on Linux (`sun_path` of unix(7), without its closing zero)."""
-_AUTH_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 def require_temporary_folder() -> None:
@@ -46,7 +45,8 @@ def set_token() -> None:
     Without it Ray writes the token to ~/.ray/auth_token, readable by every user of the machine, and fails where the
     home folder cannot be written. Ray keeps the first token of a process, so that a second cluster gets the same one.
     """
-    if not any(name in os.environ for name in _AUTH_VARIABLES):
+    has_token = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not has_token:
         os.environ["RAY_AUTH_TOKEN"] = _token()
 
 

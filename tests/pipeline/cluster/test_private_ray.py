@@ -30,11 +30,20 @@ def test_the_token_is_in_the_environment_and_the_same_each_time(no_choice: pytes
     assert os.environ["RAY_AUTH_TOKEN"] == first, "Ray keeps the first token of a process"
 
 
-@pytest.mark.parametrize("name", AUTH)
-def test_what_the_user_has_chosen_stays(name: str, no_choice: pytest.MonkeyPatch) -> None:
-    no_choice.setenv(name, "chosen")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "chosen"), ("RAY_AUTH_TOKEN_PATH", "/a/file")],
+)
+def test_what_the_user_has_chosen_stays(name: str, value: str, no_choice: pytest.MonkeyPatch) -> None:
+    no_choice.setenv(name, value)
     set_token()
-    assert {other: os.environ[other] for other in AUTH if other in os.environ} == {name: "chosen"}
+    assert {other: os.environ[other] for other in AUTH if other in os.environ} == {name: value}
+
+
+def test_token_mode_without_a_token_gets_one(no_choice: pytest.MonkeyPatch) -> None:
+    no_choice.setenv("RAY_AUTH_MODE", "token")  # as Ray itself leaves it behind
+    set_token()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
