@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -58,7 +59,8 @@ class Training:
         """Wait until the last epoch was finished by so many workers; a node that has just come is taken in late."""
         while time.time() < self.began + 180:
             for path in self.runs.glob("history/*.parquet"):
-                if pd.read_parquet(path)["world_size"].iloc[-1] == size:
+                # From one reading: pandas opens a path twice, and the file may be replaced in between.
+                if pd.read_parquet(io.BytesIO(path.read_bytes()))["world_size"].iloc[-1] == size:
                     return
             assert self.process.poll() is None, self.output.read_text()
             time.sleep(0.2)
