@@ -202,6 +202,7 @@ def free_cpus(*, within: float) -> float:
     return free
 
 
+@pytest.mark.slow
 def test_the_cpus_of_a_killed_controller_are_freed_and_no_process_stays(cluster: None, tmp_path: Path) -> None:
     kill_the_controller(ray_patches.RunTrainer, tmp_path)
     assert free_cpus(within=5) == 0, "Ray frees them itself now: pipeline/cluster/placement.py may go"

@@ -46,6 +46,7 @@ def files_with(text: str, folder: Path) -> list[Path]:
     return found
 
 
+@pytest.mark.slow
 def test_no_file_of_a_sweep_holds_a_secret(
     toy_root: Path, micro_run: RunConfig, tmp_path: Path, short_folder: Path
 ) -> None:

@@ -17,7 +17,7 @@ from pipeline.pretrained_ids import dual_sha256, named_by_its_weights
 from pipeline.run import run_in_process
 from pipeline.training.pretrained import load_initial_weights
 from sharedris.baselines.bert_swin_weights import load_swin
-from sharedris.baselines.config import BertConfig, SwinConfig, SystemConfig
+from sharedris.baselines.config import BertConfig, CgformerConfig, SwinConfig, SystemConfig
 from sharedris.baselines.swin import Swin
 from sharedris.baselines.wordpiece import WordPieceTokenizer
 from sharedris.build import build_model
@@ -52,7 +52,9 @@ def dual_run(micro_run: RunConfig) -> RunConfig:
     """CGFormer on Swin and BERT, small."""
     system = SystemConfig(kind="cgformer", encoder="swin_bert", swin=SWIN, bert=BERT, pwam_heads=2)
     encoder = replace(micro_run.model.encoder, image_size=64, text_tokens=10)
-    return replace_at(replace_at(micro_run, "model.system", system), "model.encoder", encoder)
+    decoder = replace(micro_run.model.decoder, cgformer=CgformerConfig(pyramid_widths=(64, 32, 16, 16), token_width=32))
+    model = replace(micro_run.model, system=system, encoder=encoder, decoder=decoder)
+    return replace(micro_run, model=model)
 
 
 def job_of(config: RunConfig, execution: ExecutionConfig, folder: Path | None) -> Job:
