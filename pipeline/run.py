@@ -1,4 +1,4 @@
-"""One run from start to record, as each of its workers executes it, or this process alone; knows nothing of Ray."""
+"""One run from start to record, as each of its workers executes it, or one process without Ray; imports no Ray."""
 
 from __future__ import annotations
 

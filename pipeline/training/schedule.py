@@ -1,4 +1,4 @@
-"""How many steps a run has, which follows from recipe and data alone."""
+"""How many steps a run has, from the recipe and the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """How many samples, steps and epochs a run has; follows from the job and the data alone."""
+    """How many samples, steps and epochs a run has; from the job and the data."""
 
     samples_per_epoch: int
     steps_per_epoch: int

@@ -47,7 +47,7 @@ def train(job: Job, worker: Worker) -> TrainState:
     """
     dataset = open_training_data(job)
     plan = plan_steps(job.config.train, len(dataset))
-    if plan.steps_per_epoch == 0:  # known here alone: combined sets leave out what another one holds out
+    if plan.steps_per_epoch == 0:  # known only now: combined sets leave out what another set holds out
         raise InputError(
             f"{len(dataset)} training samples do not fill one global batch of {job.config.train.global_batch_size}",
             "Lower --global-batch-size",
