@@ -7,20 +7,15 @@ name. The final norm is read only if the encoder has one: Shared-RIS takes its s
 from __future__ import annotations
 
 import math
-import pickle
 import re
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sharedris.checkpoint_forms import read_tensors
 from sharedris.encoder import FIRST_POSITION, Encoder
 from sharedris.errors import InputError
 
@@ -30,10 +25,11 @@ FIXED_ROWS = FIRST_POSITION + 1
 """Rows of the visual position table that are not patches: two unused ones and the class token's."""
 
 IGNORED = re.compile(
-    r"(mlm_head|mlm_classifier|mim_head|lm_head|language_head|vision_head|pooler|head|classifier)\."
+    r"(mlm_head|mlm_classifier|mim_head|lm_head|language_head|vision_head|pooler|head|classifier|fc_norm)\."
     r"|logit_scale$|vision_embed\.mask_token$|encoder\.layer_norm\.[AB]\.(weight|bias)$"
 )
-"""Official parameters that this model does not use: heads of the pre-training tasks, mask token, final norm."""
+"""Official parameters that this model does not use: heads of the pre-training and fine-tuning tasks, mask
+token, final norm."""
 
 REMEDY = "Give one of Microsoft's beit3_{base,large}_*.pth, or a file that import-beit3 wrote, and the matching --model"
 
@@ -101,7 +97,7 @@ def load_beit3(model: nn.Module, path: Path | str) -> ImportReport:
 
     Args:
         model: changed in place; unchanged after an error.
-        path: `.pth` or `.safetensors`; names with or without `beit3.`, under the key `model` or not.
+        path: `.pth` or `.safetensors`, in any form that `read_tensors` knows.
 
     Raises:
         InputError: when the file cannot be read, a parameter is missing, unexpected, of the wrong shape or not finite.
@@ -181,30 +177,4 @@ def read_official(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: when the file is missing, is not a checkpoint, or contains code.
     """
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _read_pth(path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", REMEDY) from None
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a checkpoint of plain tensors: {reason}", REMEDY) from None
-    return _without_prefix(path, content)
-
-
-def _read_pth(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol; unreadable files raise an error
-        return torch.load(path, "cpu", weights_only=True)
-
-
-def _without_prefix(path: Path, content: Any) -> dict[str, Tensor]:
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
-    tensors = {}
-    if isinstance(content, Mapping):
-        tensors = {str(name).removeprefix(PREFIX): value for name, value in content.items()}
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise InputError(f"{path} has no dictionary of tensors", REMEDY)
-    if len(tensors) != len(content):
-        raise InputError(f"{path} has the same parameter with and without {PREFIX!r}", REMEDY)
-    return tensors
+    return read_tensors(path, prefix=PREFIX, remedy=REMEDY)

@@ -139,7 +139,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, suffix: str) ->
     path.write_bytes(content)
     with pytest.raises(InputError, match="weights"):
         load_beit3(Encoder(SMALL), path)
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot be read"):
         load_beit3(Encoder(SMALL), tmp_path / f"nowhere.{suffix}")
 
 
