@@ -14,9 +14,13 @@ from typing import ClassVar
 import numpy as np
 
 from sharedris.errors import InputError
+from sharedris.regular_file import read_regular
 
 MAX_CHARACTERS = 10_000
 """A sentence is cut here before a tokenizer sees it: no referring expression is a tenth as long."""
+
+MOST_BYTES = 64 << 20
+"""A tokenizer file is at most this large; BEiT-3's has 1.2 MB."""
 
 
 class Tokenizer(abc.ABC):
@@ -44,9 +48,9 @@ class Tokenizer(abc.ABC):
         if text_tokens < 3:  # class token, a piece, end token
             raise ValueError(f"text_tokens: {text_tokens} leaves no room for a word")
         try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read the tokenizer {self.path}: {error.strerror}", self.remedy) from None
+            content = read_regular(self.path, most_bytes=MOST_BYTES)
+        except InputError as error:
+            raise InputError(f"the tokenizer {error.message}", self.remedy) from None
         self._read(content)
         self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
 

@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.config_values
+    sharedris.config_values  sharedris.regular_file
     sharedris.config  sharedris.attention_row  sharedris.tokenizer
-    sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer
+    sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms
     sharedris.encoder  sharedris.fusion
     sharedris.projection
     sharedris.fpn  sharedris.decoder  sharedris.beit3

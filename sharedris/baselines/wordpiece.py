@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sharedris.errors import InputError
+from sharedris.regular_file import open_regular
 from sharedris.tokenizer import MAX_CHARACTERS, Tokenizer
 
 PADDING, UNKNOWN, CLASS, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
@@ -16,9 +17,9 @@ PADDING, UNKNOWN, CLASS, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 def is_vocabulary(path: Path) -> bool:
     """Return whether a file begins as BERT's vocabularies do."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(len(PADDING) + 1).rstrip() == PADDING.encode()
-    except OSError:
+    except (InputError, OSError):
         return False
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from pipeline.data.readers.field_values import joined_surrogates, shown
 from sharedris.errors import InputError
 
 SHOWN_PROBLEMS = 3
@@ -88,18 +89,23 @@ def check_file_name(file_name: object) -> str:
     """Return a file name that stays below the image root.
 
     Raises:
-        ValueError: for an absolute path, a drive, "..", a backslash or a control character.
+        ValueError: for an absolute path, a drive, "..", a backslash, a control character or half a character.
     """
     if not isinstance(file_name, str) or not file_name:
-        raise ValueError(f"file_name {file_name!r} is not a name")
+        raise ValueError(f"file_name {shown(file_name)} is not a name")
+    file_name = joined_surrogates(file_name, "file_name")
     path = PurePosixPath(file_name)
     bad = path.is_absolute() or ".." in path.parts or "\\" in file_name or ntpath.splitdrive(file_name)[0]
     if bad or re.search(r"[\x00-\x1f]", file_name):
-        raise ValueError(f"file_name {file_name!r} leaves the image folder")
+        raise ValueError(f"file_name {shown(file_name)} leaves the image folder")
     return str(path)
 
 
 def clean_expression(text: object) -> str:
-    """Return an expression with single spaces; empty if it has no words."""
-    words = " ".join(text.split()) if isinstance(text, str) else ""
+    """Return an expression with single spaces; empty if it has no words.
+
+    Raises:
+        ValueError: for half a character (a lone surrogate).
+    """
+    words = " ".join(joined_surrogates(text, "the expression").split()) if isinstance(text, str) else ""
     return words if re.search(r"\w", words) else ""

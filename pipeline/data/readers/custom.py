@@ -6,7 +6,6 @@ import ast
 import csv
 import io
 import json
-import re
 import sys
 import tokenize
 import warnings
@@ -20,12 +19,15 @@ from PIL import Image
 from pipeline.data.catalog import SETS, check_set_name, check_split_name
 from pipeline.data.masks import MAX_PIXELS, MaskError, encode_mask
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.readers.field_values import whole_number
 from pipeline.data.readers.mask_forms import encode_any_form
 from sharedris.errors import InputError
+from sharedris.regular_file import read_regular
 
 MASK_FIELDS = ("mask", "polygons", "rle")
 FIELDS = ("image", "split", "expressions", "expression", "ref_id", "category_id", *MASK_FIELDS)
 EXPRESSION_SEPARATOR = "|"
+_MOST_BYTES = 1 << 30
 
 
 def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Source:
@@ -65,9 +67,7 @@ def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Sou
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
+        text = read_regular(path, most_bytes=_MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error.reason}", "Save it as UTF-8") from None
     if path.suffix.lower() == ".csv":
@@ -142,6 +142,7 @@ class _Reader:
         self.root, self.set_name = root, set_name
         self.infos: dict[str, ImageInfo] = {}
         self.ref_ids: set[int] = set()
+        self.next_ref_id = 0  # one above all so far
         self.sentences = 0
 
     def ref(self, row: dict[str, Any]) -> SourceRef:
@@ -170,10 +171,11 @@ class _Reader:
         )
 
     def _ref_id(self, row: dict[str, Any]) -> int:
-        ref_id = _number(row["ref_id"], "ref_id") if "ref_id" in row else max(self.ref_ids, default=-1) + 1
+        ref_id = _number(row["ref_id"], "ref_id") if "ref_id" in row else self.next_ref_id
         if ref_id in self.ref_ids:
             raise _RowError("duplicate ref_id", f"ref_id {ref_id} again")
         self.ref_ids.add(ref_id)
+        self.next_ref_id = max(self.next_ref_id, ref_id + 1)
         return ref_id
 
     def _image(self, name: Any) -> ImageInfo:
@@ -211,7 +213,10 @@ class _Reader:
             value = listed or (value.split(EXPRESSION_SEPARATOR) if "expressions" in row else [value])
         if not isinstance(value, list) or not value:
             raise _RowError("no words", "expressions is not a list of sentences")
-        cleaned = tuple(clean_expression(text) for text in value)
+        try:
+            cleaned = tuple(clean_expression(text) for text in value)
+        except ValueError as error:
+            raise _RowError("malformed line", str(error)) from None
         if not all(cleaned):
             raise _RowError("no words", "an expression has no words")
         return cleaned
@@ -238,15 +243,10 @@ def _text_list(text: str) -> list[str] | None:
 
 
 def _number(value: Any, name: str) -> int:
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,15}\.0", value.strip()):
-        value = value.strip()[:-2]  # pandas writes whole numbers so where the column has a gap
     try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _RowError("malformed line", f"{name} is {value!r}, not a whole number") from None
-    if (isinstance(value, float) and number != value) or not -(2**63) <= number < 2**63:
-        raise _RowError("malformed line", f"{name} is {value!r}, not a whole number of 64 bits")
-    return number
+        return whole_number(value, name)
+    except ValueError as error:
+        raise _RowError("malformed line", str(error)) from None
 
 
 def _from_json(text: str, name: str) -> Any:

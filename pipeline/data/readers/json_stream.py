@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sharedris.errors import InputError
+from sharedris.regular_file import open_regular
 
 _CHUNK_CHARACTERS = 4 << 20
+_LONGEST_VALUE = 64 << 20  # characters of an entry, or of a top-level value that is not a list
+_LONGEST_WORD = len("-Infinity")
 _WHITE = " \t\r\n"
 
 
@@ -20,11 +24,11 @@ def iterate_members(path: Path) -> Iterator[tuple[str, Any]]:
         InputError: when the file cannot be read, is not JSON, or is not an object.
     """
     try:
-        with Path(path).open(encoding="utf-8") as stream:
+        with open_regular(Path(path)) as binary, io.TextIOWrapper(binary, encoding="utf-8") as stream:
             yield from _Walker(stream).members()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, _SyntaxError) as error:
+    except (ValueError, RecursionError) as error:  # also for a number of more digits than Python converts
         text = str(error).splitlines()[0]
         raise InputError(f"{path} is not readable JSON: {text}", "Download or write it again") from None
 
@@ -73,10 +77,14 @@ class _Walker:
         while True:
             try:
                 value, end = self.decode(self.text, self.at)
-            except json.JSONDecodeError:
-                if self.ended:
+            except json.JSONDecodeError as error:
+                # Only a value that is cut off at the end of the text may be whole with more of the file.
+                wrong_at_once = error.msg == "Expecting value" and error.pos + _LONGEST_WORD <= len(self.text)
+                if self.ended or wrong_at_once:
                     raise
-                self.refill()
+                self.require_not_too_long()
+                # Twice as much each time, so that a value of n characters is parsed log(n) times, not n times.
+                self.refill(len(self.text) - self.at)
                 continue
             # A number at the end of the text may go on in the next chunk: "0" as "0.5", "1" as "1e+3".
             if len(self.text) - end < len("e+1") and not self.ended and self.text[end - 1] not in '}]"':
@@ -106,8 +114,12 @@ class _Walker:
         elif self.peek() != closing:
             raise _SyntaxError(f"',' or {closing!r} expected, {self.peek() or 'the end'!r} found")
 
-    def refill(self) -> None:
-        chunk = self.stream.read(_CHUNK_CHARACTERS)
+    def require_not_too_long(self) -> None:
+        if len(self.text) - self.at > _LONGEST_VALUE:
+            raise _SyntaxError(f"one value has more than {_LONGEST_VALUE} characters")
+
+    def refill(self, least: int = 0) -> None:
+        chunk = self.stream.read(max(least, _CHUNK_CHARACTERS))
         self.ended = not chunk
         self.text = self.text[self.at :] + chunk
         self.at = 0

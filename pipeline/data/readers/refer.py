@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.data.catalog import SetSpec, find_set
 from pipeline.data.masks import MAX_PIXELS, MaskError
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.readers.field_values import finite_numbers, shown, whole_number
 from pipeline.data.readers.json_stream import iterate_members
 from pipeline.data.readers.mask_forms import encode_any_form
 from pipeline.data.readers.safe_pickle import load_plain_pickle
@@ -85,9 +86,7 @@ def read_training_sentences(root: Path, set_name: str) -> list[str]:
     spec = find_set(set_name)
     path, _ = _find_files(Path(root), spec)
     refs = _checked_refs(load_plain_pickle(path), path, spec, [])
-    texts = [
-        clean_expression(entry.get("sent")) for ref in refs if ref["split"] == "train" for entry in ref["sentences"]
-    ]
+    texts = [entry["sent"] for ref in refs if ref["split"] == "train" for entry in ref["sentences"]]
     if not any(texts):
         raise InputError(f"{path} has no training sentences", "Name sets that have a train split, or give --tokenizer")
     return [text for text in texts if text]
@@ -114,10 +113,10 @@ def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) 
         raise InputError(f"{path} does not hold a list of refs", "Get it from its official source")
     kept: list[dict[str, Any]] = []
     seen: set[int] = set()
-    for position, ref in enumerate(raw):
+    for position, raw_ref in enumerate(raw):
         where = f"{path.name}[{position}]"
         try:
-            _check_ref(ref, spec)
+            ref = _checked_ref(raw_ref, spec)
         except ValueError as error:
             problems.append(Problem(kind="malformed ref", where=where, message=str(error)))
             continue
@@ -129,20 +128,23 @@ def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) 
     return kept
 
 
-def _check_ref(ref: Any, spec: SetSpec) -> None:
-    if not isinstance(ref, dict):
+def _checked_ref(raw: Any, spec: SetSpec) -> dict[str, Any]:
+    """Return the fields that are read of a ref, with their types."""
+    if not isinstance(raw, dict):
         raise ValueError("is not a dictionary")
-    for name in ("ref_id", "ann_id", "image_id"):
-        if not isinstance(ref.get(name), int):
-            raise ValueError(f"{name} is {ref.get(name)!r}, not a number")
-    if ref.get("split") not in spec.splits:
-        raise ValueError(f"split is {ref.get('split')!r}, not one of {', '.join(spec.splits)}")
-    sentences = ref.get("sentences")
+    ids = {name: whole_number(raw.get(name), name) for name in ("ref_id", "ann_id", "image_id")}
+    if raw.get("split") not in spec.splits:
+        raise ValueError(f"split is {shown(raw.get('split'))}, not one of {', '.join(spec.splits)}")
+    sentences = raw.get("sentences")
     if not isinstance(sentences, list | tuple) or not sentences:
         raise ValueError("has no sentences")
-    for sentence in sentences:
-        if not isinstance(sentence, dict) or not isinstance(sentence.get("sent_id"), int):
-            raise ValueError("has a sentence without a sent_id")
+    if not all(isinstance(sentence, dict) for sentence in sentences):
+        raise ValueError("has a sentence that is not a dictionary")
+    kept = [
+        {"sent_id": whole_number(each.get("sent_id"), "sent_id"), "sent": clean_expression(each.get("sent"))}
+        for each in sentences
+    ]
+    return {**ids, "split": raw["split"], "sentences": kept}
 
 
 def _read_instances(
@@ -155,11 +157,14 @@ def _read_instances(
         keys.add(key)
         if key not in ("images", "annotations"):
             continue
-        name = element.get("id") if isinstance(element, dict) else None
-        if not isinstance(name, int):
-            problems.append(Problem(kind=f"malformed {key}", where=path.name, message=f"an entry of {key} has no id"))
-        elif key == "images":
-            _keep(infos, name, element, _image_info, "image", problems)
+        try:
+            name = whole_number(element.get("id") if isinstance(element, dict) else None, "id")
+        except ValueError as error:
+            message = f"an entry of {key} has no id: {error}"
+            problems.append(Problem(kind=f"malformed {key}", where=path.name, message=message))
+            continue
+        if key == "images":
+            _keep(infos, name, {**element, "id": name}, _image_info, "image", problems)
         elif name in wanted:
             _keep(annotations, name, element, _annotation, "annotation", problems)
     if missing := {"images", "annotations"} - keys:
@@ -182,9 +187,9 @@ def _keep(
 
 
 def _image_info(element: dict[str, Any]) -> ImageInfo:
-    height, width = element["height"], element["width"]
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
-        raise ValueError(f"height and width are {height!r} and {width!r}")
+    height, width = whole_number(element["height"], "height"), whole_number(element["width"], "width")
+    if height <= 0 or width <= 0:
+        raise ValueError(f"height and width are {height} and {width}")
     if height * width > MAX_PIXELS:
         raise ValueError(f"{height} x {width} pixels are more than {MAX_PIXELS}")
     return ImageInfo(
@@ -194,11 +199,12 @@ def _image_info(element: dict[str, Any]) -> ImageInfo:
 
 def _annotation(element: dict[str, Any]) -> _Annotation:
     box = element.get("bbox")
+    x, y, width, height = finite_numbers(box, "bbox", count=4) if box else (0.0, 0.0, 0.0, 0.0)
     return _Annotation(
-        image_id=int(element["image_id"]),
-        category_id=int(element.get("category_id", 0)),
+        image_id=whole_number(element["image_id"], "image_id"),
+        category_id=whole_number(element.get("category_id", 0), "category_id"),
         segmentation=_compact(element.get(_SEGMENTATION, [])),
-        box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
+        box=(x, y, width, height) if box else None,
     )
 
 
@@ -251,7 +257,7 @@ def _join(
 def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, tuple[Any, ...]]:
     kept: list[tuple[int, str]] = []
     for sentence in ref["sentences"]:
-        name, text = sentence["sent_id"], clean_expression(sentence.get("sent"))
+        name, text = sentence["sent_id"], sentence["sent"]
         if name in seen:
             problems.append(Problem(kind="duplicate sent_id", where=where, message=f"sent_id {name} again"))
         elif not text:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.data.readers.pickle_size import PickleBombError, check_size
 from sharedris.errors import InputError
+from sharedris.regular_file import read_regular
 
 MAX_BYTES = 1 << 30
 
@@ -37,16 +38,7 @@ def load_plain_pickle(path: Path) -> Any:
         InputError: when the file is missing, too large, damaged, expands out of proportion, or names anything but
             plain data. Nothing that it names is imported or run.
     """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MAX_BYTES else b""
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
-    if size > MAX_BYTES:
-        raise InputError(
-            f"{path} has {size} bytes; annotation pickles have far less", "Get it from its official source"
-        )
+    content = read_regular(Path(path), most_bytes=MAX_BYTES)
     return parse_plain_pickle(content, name=str(path))
 
 

@@ -1,4 +1,4 @@
-"""Thirty-six broken annotation folders: one clear line each, exit code 2's error, nothing half-written."""
+"""Broken annotation folders: one clear line each, exit code 2's error, nothing half-written."""
 
 from __future__ import annotations
 
@@ -69,7 +69,25 @@ CASES: dict[str, tuple[Break, str]] = {
     "instances without annotations": (drop("annotations"), "has no annotations"),
     "ref without split": (set_ref("split", None), "split is None"),
     "ref of another set's split": (set_ref("split", "test"), "split is 'test'"),
-    "ref id is text": (set_ref("ref_id", "7"), "ref_id is '7'"),
+    "ref id is no number": (set_ref("ref_id", "seven"), "ref_id is 'seven', not a whole number"),
+    "ref id is a truth value": (set_ref("ref_id", True), "ref_id is True, not a whole number"),
+    "ref id beyond 64 bits": (set_ref("ref_id", 2**70), "ref_id is 1180591620717411303424, which does not fit 64 bits"),
+    "sentence id beyond 64 bits": (set_sentence("sent_id", -(2**70)), "sent_id is .*does not fit 64 bits"),
+    "annotation id beyond 64 bits": (set_ref("ann_id", 2**63), "ann_id is .*does not fit 64 bits"),
+    "half a character": (set_sentence("sent", "red \ud83d dog"), r"'red \\ud83d dog' holds half of a character"),
+    "file name with half a character": (set_image("file_name", "a\udcff.jpg"), "file_name .*holds half of a character"),
+    "category is infinite": (set_annotation("category_id", float("inf")), "category_id is inf, not a whole number"),
+    "category of 6,000 digits": (
+        lambda root: root.instances_path.write_text(
+            root.instances_path.read_text().replace('"category_id": ', '"category_id": ' + "9" * 6000, 1)
+        ),
+        "not readable JSON: Exceeds the limit",
+    ),
+    "box of two numbers": (set_annotation("bbox", [1, 2]), r"bbox is \[1, 2\], not 4 numbers"),
+    "box of texts": (set_annotation("bbox", ["1", "2", "3", "4"]), "not 4 numbers"),
+    "box that is not finite": (set_annotation("bbox", [1, 2, 3, float("nan")]), "not 4 finite numbers"),
+    "box beyond a double": (set_annotation("bbox", [1, 2, 3, 10**400]), "not 4 finite numbers"),
+    "image without a height": (set_image("height", "tall"), "height is 'tall', not a whole number"),
     "ref id twice": (lambda root: root.change_refs(lambda refs: refs.append(refs[0])), "duplicate ref_id"),
     "annotation unknown": (set_ref("ann_id", 123456789), "lacks annotation 123456789"),
     "image unknown": (set_ref("image_id", 123456789), "lacks image 123456789"),
@@ -139,7 +157,10 @@ def parse(*words: str) -> argparse.Namespace:
         (("refer", "--root", "nowhere", "--set", "toy_unc"), "nowhere is not a folder"),
         (("refer", "--root", ".", "--set", "toy"), "unknown set 'toy'"),
         (("refer", "--root", "ROOT", "--set", "toy_unc", "--images", "nowhere"), "no image folder: nowhere"),
-        (("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "none.spm"), "cannot read the tokenizer"),
+        (
+            ("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "none.spm"),
+            "none.spm cannot be read",
+        ),
         (
             ("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "ROOT/toy/instances.json"),
             "not a sentencepiece",

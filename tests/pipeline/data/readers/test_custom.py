@@ -125,7 +125,7 @@ def test_a_changed_mask_file_is_prepared_anew(folder: Path, tmp_path: Path) -> N
         ({"polygons": None, "rle": {"size": [5, 5], "counts": [25]}}, "RLE is for"),
         ({"ref_id": "x"}, "ref_id is 'x'"),
         ({"ref_id": 1.5}, "ref_id is 1.5"),
-        ({"ref_id": 10**30}, "whole number of 64 bits"),
+        ({"ref_id": 10**30}, "does not fit 64 bits"),
     ],
 )
 def test_a_bad_line_is_named(changes: dict[str, Any], expected: str, folder: Path, tmp_path: Path) -> None:
