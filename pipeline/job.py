@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.manifest import Manifest, data_fingerprint, load_manifest
+from pipeline.data.prepared.verification import read_verified
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
 from pipeline.records import record_path
@@ -141,6 +142,7 @@ def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manif
         if counts is None or counts.expressions == 0:
             there = ", ".join(sorted(manifests[set_name].splits))
             raise InputError(f"{split} has no samples", f"Prepared splits of {set_name}: {there}")
+        read_verified(manifests[set_name], split_name)  # before hours are spent, also on what is read at the end
     return manifests
 
 

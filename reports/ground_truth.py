@@ -1,6 +1,6 @@
 """Images and ground-truth masks of prepared sets, read from the files that `sharedris prepare` wrote.
 
-PREPARED/SET/dataset.json     image_root, embedded
+PREPARED/SET/dataset.json     image_root, image_folder, embedded
 PREPARED/SET/SPLIT.parquet    a row per ref: ref_id, file_name, height, width, mask_rle
 PREPARED/SET/images.arrow     file_name, content; where images are embedded
 """
@@ -76,9 +76,10 @@ def load_truth(prepared: Path, split: str) -> Truth:
         raise RecordError(
             f"no images and masks of {split}: {reason}", "Name the folder of the prepared sets with --prepared"
         ) from None
+    moved = folder / manifest.get("image_folder", "")  # the images relative to the set, where both were moved
     return Truth(
         folder=folder,
         refs=refs,
-        image_root=Path(manifest["image_root"]),
+        image_root=moved if moved != folder and moved.is_dir() else Path(manifest["image_root"]),
         embedded=bool(manifest["embedded"]),
     )

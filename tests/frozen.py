@@ -89,8 +89,9 @@ SEEDS = (0, 1)
 SET, OTHER_SET = "toy_unc", "toyplus_unc"
 TABLE_SUFFIXES = ("md", "tex", "csv", "html")
 WIDTH = "100"
-PLACES = ("image_root", "source", "signature")
-"""Fields of a manifest that depend on where and when a set was prepared."""
+PLACES = ("image_root", "source", "signature", "image_folder", "file_digests", "rows_digests")
+"""Fields of a manifest that depend on where, when and by which parquet library a set was prepared, and the digests that
+the fingerprint is made of."""
 
 LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-3, 0.02
 """Relative for losses, absolute for scores: what another CPU's kernels may change."""

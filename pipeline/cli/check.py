@@ -12,7 +12,13 @@ from pipeline.data.readers.refer import read_refer
 from pipeline.data.storage import open_place
 from pipeline.data.validation.checks import CheckResult, check_source
 from pipeline.data.validation.datasheet import write_datasheet
-from pipeline.data.validation.inputs import check_images, image_reader, neighbour_findings, source_of_prepared
+from pipeline.data.validation.inputs import (
+    check_images,
+    content_findings,
+    image_reader,
+    neighbour_findings,
+    source_of_prepared,
+)
 from pipeline.data.validation.report import report_json, report_text
 from sharedris.tokenizer import Tokenizer
 from sharedris.tokenizers import open_tokenizer
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         text_tokens=args.text_tokens,
     )
     if manifest is not None:
-        result.findings += neighbour_findings(manifest, args.prepared)
+        result.findings += content_findings(manifest) + neighbour_findings(manifest, args.prepared)
     print(report_text(result), end="")
     _write(args, source, manifest, result)
     return 0 if result.ok else 1

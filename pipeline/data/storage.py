@@ -40,6 +40,13 @@ class Place:
         except OSError as error:
             raise InputError(f"{self} cannot be reached: {_line(error)}", "Check the address and the access") from None
 
+    def stamp(self) -> str:
+        """Return what changes with the content of a file, without reading it; empty where it cannot be told."""
+        if self.is_local:
+            return file_stamp(Path(self.path))
+        info = self.filesystem.get_file_info(self.path)
+        return f"{info.size} {info.mtime_ns}" if info.mtime_ns else ""
+
     def read_bytes(self) -> bytes:
         """Return the whole content.
 
@@ -75,6 +82,18 @@ class Place:
         """Return the names of the entries of this folder, sorted; an empty list if it does not exist."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
         return sorted(entry.base_name for entry in self.filesystem.get_file_info(selector))
+
+
+def file_stamp(path: Path) -> str:
+    """Return what changes with the content of a local file; empty where it does not exist.
+
+    Tools restore size and time of change; ctime and inode are the system's own.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def open_place(root: str | Path) -> Place:

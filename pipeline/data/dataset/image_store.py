@@ -1,4 +1,4 @@
-"""Images of a dataset from files or embedded bytes, decoded and resized, and cached if the set is small."""
+"""Images of a dataset from files or embedded bytes, verified, decoded and resized, and cached if the set is small."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import pyarrow as pa
 import torch
 
 from pipeline.data.dataset.transforms import decode_image, resize_image
+from pipeline.data.dataset.verified_images import VerifiedImages
+from pipeline.data.prepared.embedded_images import EmbeddedImages
 from pipeline.data.prepared.manifest import EMBEDDED, Manifest
-from pipeline.data.storage import Place, open_place
+from pipeline.data.readers.images import content_digest
+from pipeline.data.storage import file_stamp, open_place
 from sharedris.errors import InputError
 
 CACHE_BYTES = 256 << 20
@@ -32,19 +35,34 @@ class ImageStore:
         self._cached = unique * 3 * image_size**2 <= CACHE_BYTES
         self._cache: dict[str, torch.Tensor] = {}
         self._embedded: EmbeddedImages | None = None
+        self._root = manifest.images
+        self._verified = VerifiedImages(manifest)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": {}, "_embedded": None}
 
-    def resized(self, file_name: str) -> torch.Tensor:
+    def refresh(self) -> None:
+        """Take note of the images that other processes have verified by now."""
+        self._verified.refresh()
+
+    def resized(self, file_name: str, digest: str) -> torch.Tensor:
         """Return image_CSS, uint8; never write to it.
 
+        Args:
+            file_name: as in the rows of the split.
+            digest: of the file's bytes at preparation; empty where the set was prepared without reading images.
+
         Raises:
-            InputError: when the image is not there or does not decode.
+            InputError: when the image is not there, is not the one that was prepared, or does not decode.
         """
         found = self._cache.get(file_name)
         if found is None:
-            found = resize_image(decode_image(self.content(file_name), name=file_name), self.image_size)
+            stamp = self._stamp(file_name)  # before reading: a later state must not be taken for this one
+            content = self.content(file_name)
+            if digest and not self._verified.has(digest, stamp):
+                self._verify(file_name, content, digest)
+                self._verified.add(digest, stamp)
+            found = resize_image(decode_image(content, name=file_name), self.image_size)
             if self._cached:
                 self._cache[file_name] = found
         return found
@@ -55,37 +73,24 @@ class ImageStore:
             if self._embedded is None:
                 self._embedded = EmbeddedImages(self.manifest.place / EMBEDDED)
             return self._embedded.content(file_name)
-        root = self.manifest.image_root
+        root = self._root
         try:
             return ((open_place(root) if "://" in root else Path(root)) / file_name).read_bytes()
         except OSError as error:
             remedy = "Copy the images there, or prepare the set again with --images FOLDER or --embed-images"
             raise InputError(f"{root}/{file_name} cannot be read: {error.strerror or error}", remedy) from None
 
-
-class EmbeddedImages:
-    """The `images.arrow` of a prepared set: one record batch per image, each read separately."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        try:
-            source = pa.memory_map(place.path) if place.is_local else place.filesystem.open_input_file(place.path)
-            self._reader = pa.ipc.open_file(source)
-            names = self._reader.schema.metadata[b"file_names"].decode().split("\n")
-        except (OSError, pa.ArrowException, TypeError, KeyError) as error:
-            raise InputError(f"{place} cannot be read: {error}", "Prepare the set again with --embed-images") from None
-        self._batch_of = {name: position for position, name in enumerate(names)}
-
-    def content(self, file_name: str) -> bytes:
-        """Return the bytes of an image file.
-
-        Raises:
-            InputError: when it is not there or cannot be read.
-        """
-        try:
-            content: bytes = self._reader.get_batch(self._batch_of[file_name]).column(1)[0].as_py()
-        except (OSError, pa.ArrowException, KeyError) as error:
+    def _verify(self, file_name: str, content: bytes, digest: str) -> None:
+        if content_digest(content) != digest:
+            place = self.manifest.place / EMBEDDED if self.manifest.embedded else self._root
             raise InputError(
-                f"{file_name} in {self._place} cannot be read: {error}", "Prepare the set again with --embed-images"
-            ) from None
-        return content
+                f"{place}/{file_name} is not the image that was prepared: its bytes have changed",
+                "Restore the file, or prepare the set again",
+            )
+
+    def _stamp(self, file_name: str) -> str:
+        """Return the state of the file that holds an image; empty where it must be compared each time."""
+        if self.manifest.embedded:
+            place = self.manifest.place / EMBEDDED
+            return place.stamp() if place.is_local else ""
+        return "" if "://" in self._root else file_stamp(Path(self._root) / file_name)

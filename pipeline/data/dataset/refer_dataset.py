@@ -103,6 +103,7 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         self._numbers = {name: columns[name].to_numpy() for name in _NUMBERS}
         self._file_names, self._masks = columns["file_name"], columns["mask_rle"]
+        self._digests = columns["image_digest"]
         lists = columns["expressions"]
         self._expressions = lists.flatten()
         self._sent_ids = columns["sent_ids"].flatten().to_numpy()
@@ -115,6 +116,7 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that augmentation depends on."""
         self.epoch = epoch
+        self.images.refresh()
 
     def info(self, index: int) -> SampleInfo:
         """Return what sample `index` is, without reading its image."""
@@ -138,7 +140,7 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         info = self.info(index)
-        image_CSS = self.images.resized(info.file_name)
+        image_CSS = self.images.resized(info.file_name, self._digests[int(self._refs[index])].as_py())
         mask_HW = decode_mask(info.mask_rle, height=info.height, width=info.width)
         mask_SS = resize_mask(mask_HW, self.image_size)
         sentence, flipped = info.expression, self._is_flipped(index)

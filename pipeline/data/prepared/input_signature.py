@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pipeline.data.prepared.manifest import PREPARED_VERSION, REF_SCHEMA
 from pipeline.data.readers.annotations import Source
+from pipeline.data.storage import file_stamp
 
 
 def source_signature(
     source: Source, tokenizer: Path | None, sentences: Sequence[str], *, read_images: bool, embed_images: bool
 ) -> str:
-    """Return 16 hex digits: content of annotations and tokenizer, size and time of each image, options, version."""
+    """Return 16 hex digits: content of annotations and tokenizer, stamp of each image, options, version."""
     digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images}".encode())
     digest.update(f"{source.set_name} {source.image_root}".encode())
     digest.update("\n".join(sentences).encode())
@@ -25,13 +26,5 @@ def source_signature(
         digest.update(ref.mask_rle or b"-")
     if read_images:
         for name in sorted({ref.image.file_name for ref in source.refs}):
-            digest.update(_stamp(source.image_root / name).encode())
+            digest.update(f"{Path(name).name} {file_stamp(source.image_root / name) or 'absent'}".encode())
     return digest.hexdigest()[:16]
-
-
-def _stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return f"{path.name} absent"
-    return f"{path.name} {status.st_size} {status.st_mtime_ns}"

@@ -11,15 +11,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.data.catalog import SETS, check_set_name, split_sort_key
+from pipeline.data.prepared.fingerprint import file_fingerprint, set_fingerprint
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
 
@@ -63,10 +65,13 @@ class Manifest:
     """The content of `dataset.json`.
 
     Attributes:
-        image_root: absolute folder of the images; unused where they are embedded.
+        image_root: absolute folder of the images at preparation; unused where they are embedded.
         fingerprint: of rows, image bytes and tokenizer; independent of where the files are.
         signature: of the input files; if it is the same, preparing again does nothing.
         tokenizer_training: the splits whose sentences the tokenizer was trained on; empty where it was given.
+        rows_digests: split -> digest of its rows; empty in a set of version 0.1, as are the two below.
+        file_digests: split -> SHA-256 of its parquet file.
+        image_folder: the images relative to this set's folder, so that both can be moved together.
     """
 
     schema_version: int
@@ -81,6 +86,9 @@ class Manifest:
     tokenizer_training: tuple[str, ...]
     signature: str
     source: tuple[str, ...]
+    rows_digests: dict[str, str] = field(default_factory=dict)
+    file_digests: dict[str, str] = field(default_factory=dict)
+    image_folder: str = ""
     prepared_root: str = ""
 
     @property
@@ -88,10 +96,31 @@ class Manifest:
         return open_place(self.prepared_root) / self.set
 
     @property
+    def has_digests(self) -> bool:
+        """Whether the files of the set can be compared with this manifest without reading all rows."""
+        return set(self.file_digests) == set(self.rows_digests) == set(self.splits)
+
+    @property
+    def images(self) -> str:
+        """The folder of the image files: where it was moved together with the set, else where it was prepared from."""
+        if self.image_folder and self.place.is_local:
+            moved = (Path(self.place.path) / self.image_folder).resolve()
+            if moved.is_dir():
+                return str(moved)
+        return self.image_root
+
+    @property
     def tokenizer_path(self) -> Path:
-        """The tokenizer as a local file; downloaded to the temporary folder if the set is not local."""
+        """The tokenizer as a local file; downloaded to the temporary folder if the set is not local.
+
+        Raises:
+            InputError: when it is missing or is not the tokenizer that the set was prepared with.
+        """
         place = self.place / TOKENIZER
-        return Path(place.path) if place.is_local else _fetch(place, self.tokenizer_fingerprint)
+        if not place.is_local:
+            return _fetch(place, self.tokenizer_fingerprint)
+        _require_tokenizer(place, place.read_bytes(), self.tokenizer_fingerprint)
+        return Path(place.path)
 
     def split_place(self, part: str) -> Place:
         """Return the place of the rows of a split."""
@@ -101,13 +130,27 @@ class Manifest:
 def _fetch(place: Place, fingerprint: str) -> Path:
     path = Path(tempfile.gettempdir()) / f"sharedris-tokenizer-{fingerprint}.model"
     if not path.is_file() or file_fingerprint(path.read_bytes()) != fingerprint:
-        open_place(path).write_bytes(place.read_bytes())
+        content = place.read_bytes()
+        _require_tokenizer(place, content, fingerprint)
+        open_place(path).write_bytes(content)
     return path
 
 
-def file_fingerprint(content: bytes) -> str:
-    """Return 16 hex digits of a file's bytes."""
-    return hashlib.sha256(content).hexdigest()[:16]
+def _require_tokenizer(place: Place, content: bytes, fingerprint: str) -> None:
+    got = file_fingerprint(content)
+    if got != fingerprint:
+        raise InputError(
+            f"{place} is not the tokenizer that the set was prepared with: its fingerprint is {got}, "
+            f"the manifest has {fingerprint}",
+            "Restore the file, or prepare the set again",
+        )
+
+
+def relative_image_folder(image_root: str | Path, place: Place) -> str:
+    """Return the folder of the images relative to that of the set; empty where the set is not a local folder."""
+    if not place.is_local or "://" in str(image_root):
+        return ""
+    return os.path.relpath(Path(image_root).resolve(), Path(place.path).resolve())
 
 
 def manifest_json(manifest: Manifest) -> bytes:
@@ -128,18 +171,51 @@ def load_manifest(prepared_root: str | Path, set_name: str) -> Manifest:
     if not place.exists():
         raise InputError(f"{set_name} is not prepared in {prepared_root}", _how_to_prepare(set_name, prepared_root))
     try:
-        values: dict[str, Any] = json.loads(place.read_bytes())
-        version = values.get("schema_version")
-        if version != PREPARED_VERSION:
-            raise InputError(
-                f"{place} has schema version {version}, this code reads {PREPARED_VERSION}", "Prepare the set again"
-            )
-        splits = {part: SplitCounts(**counts) for part, counts in values.pop("splits").items()}
-        values["tokenizer_training"] = tuple(values["tokenizer_training"])
-        values["source"] = tuple(values["source"])
-        return Manifest(**values, splits=splits, prepared_root=str(prepared_root))
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
+        manifest = _parse(place, json.loads(place.read_bytes()), str(prepared_root))
+        _require_consistent(place, manifest, set_name)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{place} is damaged", f"Delete {place} and prepare the set again") from None
+    return manifest
+
+
+def _parse(place: Place, values: dict[str, Any], prepared_root: str) -> Manifest:
+    version = values.get("schema_version")
+    if version != PREPARED_VERSION:
+        raise InputError(
+            f"{place} has schema version {version}, this code reads {PREPARED_VERSION}", "Prepare the set again"
+        )
+    newer = sorted(set(values) - {entry.name for entry in dataclasses.fields(Manifest)})
+    if newer:  # a field may change what the rows mean: it must not be left out silently
+        raise InputError(
+            f"{place} is of a newer version of this project: it has {', '.join(map(repr, newer))}",
+            "Prepare the set again, or update this project",
+        )
+    splits = {part: SplitCounts(**counts) for part, counts in values.pop("splits").items()}
+    values["tokenizer_training"] = tuple(values["tokenizer_training"])
+    values["source"] = tuple(values["source"])
+    return Manifest(**{**values, "prepared_root": prepared_root}, splits=splits)
+
+
+def _require_consistent(place: Place, manifest: Manifest, set_name: str) -> None:
+    """Check that name and fingerprint are those of the digests in the manifest.
+
+    Raises:
+        InputError: for the manifest of another set, or one that was changed after it was written.
+    """
+    if manifest.set != set_name:
+        raise InputError(f"{place} is the manifest of {manifest.set!r}", f"Prepare {set_name} again")
+    if not manifest.has_digests:
+        return  # of version 0.1: `read_split` recomputes the fingerprint from all rows
+    got = set_fingerprint(
+        manifest.family, manifest.rows_digests, manifest.tokenizer_fingerprint, version=PREPARED_VERSION
+    )
+    if got != manifest.fingerprint:
+        raise InputError(
+            f"{place} was changed: its digests make the fingerprint {got}, it has {manifest.fingerprint}",
+            "Prepare the set again",
+        )
 
 
 def _how_to_prepare(set_name: str, prepared_root: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import shutil
 import tempfile
@@ -11,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.masks import mask_area
+from pipeline.data.prepared.fingerprint import file_digest, file_fingerprint, rows_digest, set_fingerprint
 from pipeline.data.prepared.input_signature import source_signature
 from pipeline.data.prepared.manifest import (
     EMBEDDED,
@@ -26,11 +25,12 @@ from pipeline.data.prepared.manifest import (
     TOKENIZER,
     Manifest,
     SplitCounts,
-    file_fingerprint,
     load_manifest,
     manifest_json,
     ordered_splits,
+    relative_image_folder,
 )
+from pipeline.data.prepared.verification import is_intact
 from pipeline.data.readers.annotations import Problem, Source, SourceRef, raise_problems
 from pipeline.data.readers.images import inspect_images
 from pipeline.data.storage import Place, open_place
@@ -75,7 +75,7 @@ def prepare_source(
     signature = source_signature(source, tokenizer, sentences, read_images=read_images, embed_images=embed_images)
     if (place / MANIFEST).exists():
         earlier = _readable(out, source.set_name)
-        if earlier is not None and earlier.signature == signature:
+        if earlier is not None and earlier.signature == signature and is_intact(earlier):
             return Prepared(manifest=earlier, written=False)
     if embed_images and not read_images:
         raise InputError("--embed-images needs the images", "Leave out --no-images")
@@ -89,7 +89,13 @@ def prepare_source(
         raise InputError(f"{source.set_name} has no refs", "Check the annotation file")
     with tempfile.TemporaryDirectory(prefix="sharedris-prepare-") as folder:
         manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, sentences, embed_images)
-        manifest = replace(manifest, signature=signature, images_read=read_images, prepared_root=str(out))
+        manifest = replace(
+            manifest,
+            signature=signature,
+            images_read=read_images,
+            image_folder=relative_image_folder(source.image_root, place),
+            prepared_root=str(out),
+        )
         (Path(folder) / MANIFEST).write_bytes(manifest_json(manifest))
         _publish(Path(folder), place)
     return Prepared(manifest=manifest, written=True)
@@ -116,15 +122,16 @@ def _write_parts(
     embed: bool,
 ) -> Manifest:
     counts: dict[str, SplitCounts] = {}
-    digest = hashlib.sha256(f"{PREPARED_VERSION} {source.family}".encode())
+    rows: dict[str, str] = {}
+    files: dict[str, str] = {}
     for part in parts:
         table = ref_table([ref for ref in source.refs if ref.split == part], digests)
-        counts[part] = count_table(table)
-        digest.update(part.encode() + table_digest(table))
-        pq.write_table(table, folder / f"{part}.parquet", compression="zstd")
+        counts[part], rows[part] = count_table(table), rows_digest(table)
+        path = folder / f"{part}.parquet"
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+        files[part] = file_digest(path.read_bytes())
     training = _write_tokenizer(folder / TOKENIZER, source, tokenizer, sentences)
     tokenizer_fingerprint = file_fingerprint((folder / TOKENIZER).read_bytes())
-    digest.update(tokenizer_fingerprint.encode())
     if embed:
         _write_images(folder / EMBEDDED, source)
     return Manifest(
@@ -135,11 +142,13 @@ def _write_parts(
         embedded=embed,
         images_read=True,
         splits=counts,
-        fingerprint=digest.hexdigest()[:16],
+        fingerprint=set_fingerprint(source.family, rows, tokenizer_fingerprint, version=PREPARED_VERSION),
         tokenizer_fingerprint=tokenizer_fingerprint,
         tokenizer_training=training,
         signature="",
         source=tuple(str(path) for path in source.files),
+        rows_digests=rows,
+        file_digests=files,
     )
 
 
@@ -175,15 +184,6 @@ def count_table(table: pa.Table) -> SplitCounts:
     return SplitCounts(
         images=images, refs=table.num_rows, expressions=len(table["expressions"].combine_chunks().flatten())
     )
-
-
-def table_digest(table: pa.Table) -> bytes:
-    """Return a digest of the rows' values, the same for any file layout and version of parquet."""
-    rows: pd.DataFrame = table.to_pandas()
-    for name in ("sent_ids", "expressions"):
-        rows[name] = ["\x1f".join(map(str, values)) for values in rows[name]]
-    text = "\x1e".join("\x1d".join(map(repr, rows[name].tolist())) for name in REF_SCHEMA.names if name != "area_ratio")
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _write_tokenizer(path: Path, source: Source, given: Path | None, sentences: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The rows of one prepared split, and keys of its images that other sets share."""
+"""The rows of one prepared split, verified, and keys of its images that other sets share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.data.prepared.manifest import Manifest
+from pipeline.data.prepared.verification import parse_rows, read_verified
 from sharedris.errors import InputError
 
 _COLUMNS = ["ref_id", "image_id", "file_name", "image_digest", "height", "width", "mask_rle", "area_ratio"]
@@ -18,19 +18,18 @@ def read_split(manifest: Manifest, part: str) -> pa.Table:
     """Return the rows of a prepared split.
 
     Raises:
-        InputError: when the set has no such split, or it is empty or unreadable.
+        InputError: when the set has no such split, or it is empty, unreadable or not what was prepared.
     """
     if part not in manifest.splits:
         there = ", ".join(manifest.splits)
         raise InputError(f"{manifest.set} as prepared has no split {part!r}", f"It has: {there}")
     place = manifest.split_place(part)
-    try:
-        with place.filesystem.open_input_file(place.path) as stream:
-            table = pq.read_table(stream, columns=[*_COLUMNS, "sent_ids", "expressions"])
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{place} cannot be read: {str(error).splitlines()[0]}", "Prepare the set again") from None
+    table = parse_rows(place, read_verified(manifest, part), columns=[*_COLUMNS, "sent_ids", "expressions"])
     if table.num_rows == 0:
         raise InputError(f"{manifest.set}/{part} is empty", "Prepare the set again from complete annotations")
+    if table.num_rows != manifest.splits[part].refs:
+        counts = f"{table.num_rows} refs, its manifest counts {manifest.splits[part].refs}"
+        raise InputError(f"{manifest.set}/{part} has {counts}", "Prepare the set again")
     return table
 
 

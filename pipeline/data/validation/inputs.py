@@ -6,18 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.data.dataset.combined import held_out_images
-from pipeline.data.dataset.image_store import EmbeddedImages
+from pipeline.data.prepared.embedded_images import EmbeddedImages
 from pipeline.data.prepared.manifest import EMBEDDED, Manifest, load_manifest, prepared_sets
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
+from pipeline.data.prepared.verification import content_fingerprint
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef
-from pipeline.data.readers.images import decode_problem, inspect_images
+from pipeline.data.readers.images import content_digest, decode_problem, inspect_images
 from pipeline.data.validation.checks import Finding
 from sharedris.errors import InputError
 
 
 def source_of_prepared(manifest: Manifest) -> Source:
     """Return a prepared set as the source that the checks read."""
-    source = Source(set_name=manifest.set, family=manifest.family, image_root=Path(manifest.image_root), files=())
+    source = Source(set_name=manifest.set, family=manifest.family, image_root=Path(manifest.images), files=())
     for part in manifest.splits:
         for row in read_split(manifest, part).to_pylist():
             info = ImageInfo(
@@ -46,19 +47,58 @@ def image_reader(source: Source, manifest: Manifest | None) -> Callable[[str], b
 
 
 def check_images(source: Source, manifest: Manifest | None) -> list[Problem]:
-    """Return a problem for every image that is missing, does not decode or has another size than annotated."""
+    """Return a problem for every image that is missing, does not decode, or is not as annotated or as prepared."""
     infos = {ref.image.file_name: ref.image for ref in source.refs}
-    if manifest is None or not manifest.embedded:
-        if not source.image_root.is_dir():
-            message = f"none of the {len(infos):,} images can be checked"
-            return [Problem(kind="no image folder", where=str(source.image_root), message=message)]
-        return inspect_images(infos.values(), source.image_root)[1]
-    read = image_reader(source, manifest)
-    problems = []
+    if manifest is not None and manifest.embedded:
+        got, problems = _inspect_embedded(infos, manifest)
+    elif source.image_root.is_dir():
+        got, problems = inspect_images(infos.values(), source.image_root)
+    else:
+        message = f"none of the {len(infos):,} images can be checked"
+        return [Problem(kind="no image folder", where=str(source.image_root), message=message)]
+    return problems + (_changed_images(got, manifest) if manifest is not None else [])
+
+
+def _inspect_embedded(infos: dict[str, ImageInfo], manifest: Manifest) -> tuple[dict[str, str], list[Problem]]:
+    images = EmbeddedImages(manifest.place / EMBEDDED)
+    digests: dict[str, str] = {}
+    problems: list[Problem] = []
     for info in infos.values():
-        if reason := decode_problem(read(info.file_name), height=info.height, width=info.width):
+        content = images.content(info.file_name)
+        digests[info.file_name] = content_digest(content)
+        if reason := decode_problem(content, height=info.height, width=info.width):
             problems.append(Problem(kind="undecodable image", where=info.file_name, message=reason))
-    return problems
+    return digests, problems
+
+
+def _changed_images(got: dict[str, str], manifest: Manifest) -> list[Problem]:
+    """Return a problem for every readable image whose bytes are not those that were prepared."""
+    prepared: dict[str, str] = {}
+    for part in manifest.splits:
+        table = read_split(manifest, part)
+        prepared.update(zip(table["file_name"].to_pylist(), table["image_digest"].to_pylist(), strict=True))
+    message = "is not the image that was prepared: its bytes have changed"
+    return [
+        Problem(kind="changed image", where=name, message=message)
+        for name, digest in got.items()
+        if prepared[name] not in ("", digest)
+    ]
+
+
+def content_findings(manifest: Manifest) -> list[Finding]:
+    """Recompute the fingerprint from all rows and the tokenizer, and return what does not agree with the manifest."""
+    findings: list[Finding] = []
+    got = content_fingerprint(manifest)
+    if got != manifest.fingerprint:
+        message = f"rows and tokenizer make {got}, the manifest has {manifest.fingerprint}: prepare the set again"
+        findings.append(Finding(level="error", kind="fingerprint", message=message))
+    if not manifest.has_digests:
+        message = "prepared by version 0.1, without digests of its files: prepare the set again"
+        findings.append(Finding(level="warning", kind="no file digests", message=message))
+    if not manifest.images_read:
+        message = "prepared with --no-images: a changed image cannot be found"
+        findings.append(Finding(level="warning", kind="no image digests", message=message))
+    return findings
 
 
 def neighbour_findings(manifest: Manifest, prepared_root: str) -> list[Finding]:

@@ -10,7 +10,7 @@ from pipeline.data.validation.checks import CheckResult, Finding
 
 REPORT_VERSION = 1
 _SHOWN_ITEMS = 5
-_ALL_SHOWN = ("missing image", "undecodable image", "image size")
+_ALL_SHOWN = ("missing image", "undecodable image", "image size", "changed image")
 """Kinds whose every case is in the text: each is a file to fetch again."""
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.data.dataset.image_store import EmbeddedImages
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.masks import decode_mask
+from pipeline.data.prepared.embedded_images import EmbeddedImages
 from pipeline.data.prepared.manifest import EMBEDDED, REF_SCHEMA, data_fingerprint, load_manifest, prepared_sets
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
