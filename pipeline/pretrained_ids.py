@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
+from sharedris.baselines.config import DUAL_ENCODER
 from sharedris.errors import InputError
 
 DUAL_WEIGHTS, DUAL_VOCABULARY = "weights.safetensors", "vocab.txt"
@@ -18,7 +19,7 @@ DUAL_WEIGHTS, DUAL_VOCABULARY = "weights.safetensors", "vocab.txt"
 
 def is_dual(config: RunConfig) -> bool:
     """Return whether the run has Swin and BERT in BEiT-3's place."""
-    return config.model.system.encoder != "beit3"
+    return config.model.system.encoder == DUAL_ENCODER
 
 
 def named_by_its_weights(config: RunConfig, execution: ExecutionConfig) -> RunConfig:

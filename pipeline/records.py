@@ -89,7 +89,7 @@ class RunRecord:
     final_loss: float
     world_size: int
     batch_norm: str  # number of samples behind the head's batch statistics, in words
-    config_json: str
+    config_json: str  # the canonical form: fields of later versions only where they differ from their default
     data_fingerprint: str
     git_commit: str
     git_dirty: bool

@@ -19,11 +19,11 @@ from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.identity import canonical
 from pipeline.job import Job
 from pipeline.provenance import hardware
 from pipeline.records import RunRecord
 from pipeline.training.state import TrainState
-from sharedris.config import to_dict
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def build_records(
             final_loss=state.history[-1]["loss"],
             world_size=worker.world_size,
             batch_norm=_batch_norm_in_words(job, state),
-            config_json=json.dumps(to_dict(config), sort_keys=True),
+            config_json=json.dumps(canonical(config), sort_keys=True),
             data_fingerprint=job.data_fingerprint,
             hardware_json=json.dumps(hardware(worker.world_size)),
             started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),

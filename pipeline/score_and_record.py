@@ -26,6 +26,7 @@ from pipeline.monitoring.progress import Progress
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
 from pipeline.run_record import ScoredSplit, build_records
 from pipeline.training.state import TrainState
+from sharedris.attention_maps import COMPONENTS, shows_attention
 from sharedris.checkpoint import save_model
 from sharedris.model import SharedRis
 
@@ -99,7 +100,10 @@ def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
     """Store attention maps of a few samples of the first split."""
     split = job.config.data.evaluate_splits[0]
     dataset = _open_split(job, split)
-    if isinstance(model, SharedRis):
+    without = [name for name in COMPONENTS if not shows_attention(model, name)]
+    if without:
+        log.info("%s: no attention map of %s: the modules show none", job.run_id, ", ".join(without))
+    if len(without) < len(COMPONENTS) and isinstance(model, SharedRis):
         folder = job.runs_root / "attention" / job.run_id
         store_attention(model, dataset, split, folder, threshold=job.config.evaluation.threshold, device=worker.device)
 

@@ -23,6 +23,12 @@ from sharedris.model import SharedRis
 COMPONENTS = ("encoder", "fpn", "decoder")
 
 
+def shows_attention(model: nn.Module, component: str) -> bool:
+    """Return whether a part of the model has an attention whose map can be shown."""
+    part = getattr(model, component, None)
+    return isinstance(part, nn.Module) and bool(attentions_of([part]))
+
+
 @torch.no_grad()
 def forward_with_attention(
     model: SharedRis, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None

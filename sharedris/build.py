@@ -1,41 +1,34 @@
-"""Every module by its name in the config, and the model put together from them.
-
-To add a module, write it in a new file and add its name here and to `KINDS` of its config.
-"""
+"""The model put together from the modules that its config names; `sharedris/registry.py` lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import cast
 
 from torch import nn
 
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.baselines.cris_fpn import CrisFpn
 from sharedris.baselines.decoder_adapters import LogitsHead, adapted_cgformer, adapted_dmmi
-from sharedris.baselines.dual_encoder import DualEncoder
 from sharedris.baselines.full_systems import full_decoder, full_fpn
 from sharedris.baselines.pwam import PwamFusion
-from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask, freeze_unread_text
+from sharedris.baselines.vitdet import SimplePyramid, TwoWayMask
 from sharedris.config import FusionConfig, ModelConfig
 from sharedris.decoder import DecoderLayer, MaskHead, SharedDecoder
-from sharedris.encoder import Encoder
-from sharedris.fpn import NoFpn, SharedFpn
-from sharedris.fusion import BiDirectionFusion, CrossAttentionFusion, Fusion, SelfAttentionFusion
+from sharedris.encoder import Encoder, ImageTextEncoder
+from sharedris.fpn import SharedFpn
 from sharedris.model import SharedRis
+from sharedris.registry import DECODERS, ENCODERS, FPNS, FUSIONS, SYSTEMS, resolve
 
 DecoderAndHead = tuple[nn.Module, nn.Module]
 
-FUSIONS: dict[str, Callable[[int, FusionConfig], Fusion]] = {
-    "self_attention": SelfAttentionFusion,
-    "cross_attention": CrossAttentionFusion,
-    "bi_direction": BiDirectionFusion,
-}
-"""Fusion modules of FPN and decoder (tables VII b and VIII b)."""
+
+def build_fusion(kind: str, width: int, config: FusionConfig) -> nn.Module:
+    """Return a new fusion module of a kind."""
+    return cast(nn.Module, resolve(FUSIONS[kind])(width, config))
 
 
 def build_shared_fpn(config: ModelConfig) -> SharedFpn:
     """Return the Shared FPN with the fusion module that the config names."""
-    return SharedFpn(config, lambda: FUSIONS[config.fpn.kind](config.width, config.fpn.fusion))
+    return SharedFpn(config, lambda: build_fusion(config.fpn.kind, config.width, config.fpn.fusion))
 
 
 def build_pwam_fpn(config: ComparedModelConfig) -> SharedFpn:
@@ -47,69 +40,68 @@ def build_shared_decoder(config: ModelConfig) -> DecoderAndHead:
     """Return the shared decoder with the fusion module that the config names, and the mask head."""
     options = config.decoder
     layers = (
-        DecoderLayer(FUSIONS[options.kind](config.width, options.fusion), config.width, options.fusion.mlp_width)
+        DecoderLayer(build_fusion(options.kind, config.width, options.fusion), config.width, options.fusion.mlp_width)
         for _ in range(options.layers)
     )
     return SharedDecoder(layers), MaskHead(config)
 
 
-FPNS: dict[str, Callable[[ComparedModelConfig], nn.Module]] = {
-    "none": NoFpn,
-    **dict.fromkeys(FUSIONS, build_shared_fpn),
-    "cris": CrisFpn,
-    "pwam": build_pwam_fpn,
-}
-"""FPNs by `fpn.kind` (tables IV and VII)."""
+def build_cgformer_decoder(config: ComparedModelConfig) -> DecoderAndHead:
+    """Return CGFormer's decoder behind our FPN (table V)."""
+    return adapted_cgformer(config), LogitsHead()
 
-DECODERS: dict[str, Callable[[ComparedModelConfig], DecoderAndHead]] = {
-    "none": build_shared_decoder,
-    **dict.fromkeys(FUSIONS, build_shared_decoder),
-    "cgformer": lambda config: (adapted_cgformer(config), LogitsHead()),
-    "dmmi": lambda config: (adapted_dmmi(config), LogitsHead()),
-}
-"""Decoders by `decoder.kind`, each with its head (tables V and VIII)."""
+
+def build_dmmi_decoder(config: ComparedModelConfig) -> DecoderAndHead:
+    """Return DMMI's decoder behind our FPN (table V)."""
+    return adapted_dmmi(config), LogitsHead()
 
 
 def build_fpn(config: ComparedModelConfig) -> nn.Module:
-    """Return the FPN that the config names."""
-    return FPNS[config.fpn.kind](config)
+    """Return the FPN that the config names: an FPN, or the Shared FPN around a fusion module."""
+    kind = config.fpn.kind
+    return cast(nn.Module, resolve(FPNS[kind])(config)) if kind in FPNS else build_shared_fpn(config)
 
 
 def build_decoder(config: ComparedModelConfig) -> DecoderAndHead:
-    """Return the decoder that the config names, and its head."""
-    return DECODERS[config.decoder.kind](config)
+    """Return the decoder that the config names, and its head: a decoder, or the shared one around a fusion module."""
+    kind = config.decoder.kind
+    return cast(DecoderAndHead, resolve(DECODERS[kind])(config)) if kind in DECODERS else build_shared_decoder(config)
+
+
+def build_beit3(config: ModelConfig) -> Encoder:
+    """Return BEiT-3 without its final norm."""
+    return Encoder(config.encoder)
+
+
+def build_encoder(config: ComparedModelConfig) -> ImageTextEncoder:
+    """Return the encoder that the config names."""
+    return cast(ImageTextEncoder, resolve(ENCODERS[config.system.encoder].build)(config))
 
 
 def build_shared_ris(config: ComparedModelConfig) -> SharedRis:
-    """Return our framework, with the FPN and the decoder that the config names."""
+    """Return our framework, with the encoder, the FPN and the decoder that the config names."""
     decoder, head = build_decoder(config)  # first: the order decides which random numbers each part draws
-    return SharedRis(config=config, encoder=Encoder(config.encoder), fpn=build_fpn(config), decoder=decoder, head=head)
+    return SharedRis(config=config, encoder=build_encoder(config), fpn=build_fpn(config), decoder=decoder, head=head)
 
 
 def build_vitdet(config: ComparedModelConfig) -> SharedRis:
-    """Return ViTDet's framework on BEiT-3 (table X)."""
-    encoder = Encoder(config.encoder)
-    freeze_unread_text(encoder)
+    """Return ViTDet's framework on a joint encoder (table X)."""
+    encoder = build_encoder(config)
+    encoder.freeze_unread_text()
     fpn, decoder = SimplePyramid(config), TwoWayMask(config)
     return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
 
 
 def build_full_system(config: ComparedModelConfig) -> SharedRis:
     """Return the full CGFormer or DMMI (table VI)."""
-    encoder = DualEncoder(config) if config.system.encoder == "swin_bert" else Encoder(config.encoder)
+    encoder = build_encoder(config)
     fpn, decoder = full_fpn(config), full_decoder(config)
     return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=LogitsHead())
 
 
-SYSTEMS: dict[str, Callable[[ComparedModelConfig], SharedRis]] = {
-    "shared_ris": build_shared_ris,
-    "vitdet": build_vitdet,
-    "cgformer": build_full_system,
-    "dmmi": build_full_system,
-}
-"""Frameworks by `system.kind` (tables VI and X)."""
-
-
 def build_model(config: ComparedModelConfig) -> SharedRis:
-    """Return the model that the config describes, with random weights."""
-    return SYSTEMS[config.system.kind](config)
+    """Return the model that the config describes, with random weights.
+
+    A system that a plugin adds may be any module that satisfies `sharedris.contracts.System`.
+    """
+    return cast(SharedRis, resolve(SYSTEMS[config.system.kind])(config))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from sharedris.config_values import (
     checked_value,
@@ -19,9 +19,10 @@ from sharedris.config_values import (
     require_positive,
 )
 from sharedris.errors import require_field
+from sharedris.registry import LOSSES, decoder_kinds, fpn_kinds, require_known
 
 Precision = Literal["fp32", "bf16", "fp16"]
-FUSION_KINDS = ("self_attention", "cross_attention", "bi_direction")
+Option = int | float | str | bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class FusionConfig:
     bi_width: int = 2048  # inner width of the bi-direction module; inferred from its cost cell
     bi_heads: int = 4
     bi_layer_scale: float = 1e-4
+    options: tuple[tuple[str, Option], ...] = ()  # (name, value) of modules that this project does not contain
 
     def __post_init__(self) -> None:
         require_positive(
@@ -84,20 +86,22 @@ class FusionConfig:
         )
         require_field(self.bi_width % self.bi_heads == 0, "fusion.bi_heads", "must divide bi_width")
 
+    def option(self, name: str, default: Option) -> Any:
+        """Return the value of an own module's option, or the default."""
+        return dict(self.options).get(name, default)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FpnConfig:
     """Shared FPN (equations 6 and 7); `kind="none"` projects only the last layer ("No FPN")."""
 
-    KINDS: ClassVar[tuple[str, ...]] = ("none", *FUSION_KINDS)
-
-    kind: str = "self_attention"
+    kind: str = "self_attention"  # a name of `registry.FPNS` or `registry.FUSIONS`
     stages: tuple[int, ...] = (3, 6, 9, 12)
     multiway_projection: bool = True  # W_j once per modality: only this fits the published 4/6/8 M
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
-        require_field(self.kind in self.KINDS, "fpn.kind", f"unknown kind {self.kind!r}")
+        require_known(self.kind, fpn_kinds(), "fpn.kind")
         if self.kind == "none":
             require_field(self.stages == (), "fpn.stages", "must be empty for kind 'none'")
         else:
@@ -110,14 +114,12 @@ class FpnConfig:
 class DecoderConfig:
     """Shared mask decoder (equations 8 and 9); `kind="none"` leaves only the mask head ("No fusion")."""
 
-    KINDS: ClassVar[tuple[str, ...]] = ("none", *FUSION_KINDS)
-
-    kind: str = "self_attention"
+    kind: str = "self_attention"  # a name of `registry.DECODERS` or `registry.FUSIONS`
     layers: int = 1
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
-        require_field(self.kind in self.KINDS, "decoder.kind", f"unknown kind {self.kind!r}")
+        require_known(self.kind, decoder_kinds(), "decoder.kind")
         if self.kind == "none":
             require_field(self.layers == 0, "decoder.layers", "must be 0 for kind 'none'")
         else:
@@ -144,9 +146,13 @@ class LossConfig:
     bce: float = 2.0
     dice: float = 0.5
     resolution: Literal["logits", "input"] = "logits"  # the paper compares at M's own size
+    terms: tuple[tuple[str, float], ...] = ()  # (name of `registry.LOSSES`, weight), added to the two
 
     def __post_init__(self) -> None:
         require_not_negative("train.loss", bce=self.bce, dice=self.dice)
+        for name, weight in self.terms:
+            require_known(name, LOSSES, "train.loss.terms", "loss term")
+            require_not_negative("train.loss.terms", **{name: weight})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,10 +194,15 @@ class ModelConfig:
         return self.encoder.vocabulary_size
 
     @property
+    def encoder_name(self) -> str:
+        """The encoder's name in variants."""
+        return "beit3"
+
+    @property
     def variant(self) -> str:
         """Name of what the ablations change, the key by which reports join records to rows of the paper's tables."""
         stages = ",".join(str(stage) for stage in self.fpn.stages)
-        return f"beit3|fpn={self.fpn.kind}({stages})|decoder={self.decoder.kind}({self.decoder.layers})"
+        return f"{self.encoder_name}|fpn={self.fpn.kind}({stages})|decoder={self.decoder.kind}({self.decoder.layers})"
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -13,18 +13,17 @@ from torch.nn import functional
 
 from sharedris.attention_row import ClassTokenAttention, attentions_of
 from sharedris.config import ModelConfig
-from sharedris.fusion import Fusion
 from sharedris.layers import Mlp, add_residual
 
 
 class DecoderLayer(nn.Module):
     """A fusion module, then an MLP shared by both modalities unless the fusion module has one."""
 
-    def __init__(self, fusion: Fusion, width: int, mlp_width: int) -> None:
+    def __init__(self, fusion: nn.Module, width: int, mlp_width: int) -> None:
         super().__init__()
         self.fusion = fusion
         self.norm: nn.LayerNorm | None = None
-        if not fusion.has_mlp:
+        if not getattr(fusion, "has_mlp", False):
             self.norm = nn.LayerNorm(width)
             self.mlp = Mlp(width, mlp_width)
 
@@ -37,7 +36,7 @@ class DecoderLayer(nn.Module):
 
     def class_token_attentions(self) -> list[ClassTokenAttention]:
         """Return those of the fusion module."""
-        return self.fusion.class_token_attentions()
+        return attentions_of([self.fusion])
 
 
 class SharedDecoder(nn.Module):

@@ -153,6 +153,12 @@ class ImageTextEncoder(nn.Module):
         """Return the tokens of the stages that an FPN may read, the last of them at the end."""
         raise NotImplementedError
 
+    def freeze_unread_text(self) -> None:
+        """Freeze the parameters that get no gradient where no module reads the text of the last stage.
+
+        None, unless an encoder has parameters that only this text passes.
+        """
+
 
 class Encoder(ImageTextEncoder):
     """BEiT-3.
@@ -194,6 +200,12 @@ class Encoder(ImageTextEncoder):
     def class_token_attentions(self) -> list[ClassTokenAttention]:
         """Return that of the last layer."""
         return attentions_of([self.layers[-1]])
+
+    def freeze_unread_text(self) -> None:
+        """Freeze what follows the last layer's attention on the side of the text: patches read its keys and values."""
+        text = self.layers[-1].get_submodule("text")
+        for name in ("inner_norm", "out", "mlp_norm", "fc1", "hidden_norm", "fc2"):
+            text.get_submodule(name).requires_grad_(False)
 
     def normalize(self, streams: Streams) -> Streams:
         """Return the final norm of the last layer's output, which is BEiT-3's output."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from sharedris.attention_row import ClassTokenAttention, attentions_of
 from sharedris.config import ModelConfig
 from sharedris.encoder import Streams
-from sharedris.fusion import Fusion
 from sharedris.layers import initialize_linear
 from sharedris.projection import Projection
 
@@ -39,7 +38,7 @@ class SharedFpn(nn.Module):
         make_fusion: returns a new fusion module; called once per stage.
     """
 
-    def __init__(self, config: ModelConfig, make_fusion: Callable[[], Fusion]) -> None:
+    def __init__(self, config: ModelConfig, make_fusion: Callable[[], nn.Module]) -> None:
         super().__init__()
         fpn = config.fpn
         self.stages = fpn.stages

@@ -25,7 +25,7 @@ from sharedris.layers import (
 
 
 class Fusion(nn.Module):
-    """A fusion module; `sharedris/build.py` lists them by name.
+    """A fusion module; `sharedris/registry.py` lists them by name.
 
     Attributes:
         has_mlp: it contains an MLP, so that a decoder layer adds none.
@@ -44,8 +44,8 @@ class Fusion(nn.Module):
         raise NotImplementedError
 
     def class_token_attentions(self) -> list[ClassTokenAttention]:
-        """Return the attentions by which the text class token reads visual tokens."""
-        raise NotImplementedError
+        """Return the attentions by which the text class token reads visual tokens; none, unless a module has some."""
+        return []
 
 
 class SelfAttentionFusion(Fusion):

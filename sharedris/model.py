@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sharedris.config import ModelConfig
 from sharedris.encoder import ImageTextEncoder, visible_keys
-from sharedris.loss import AuxiliaryLoss
+from sharedris.loss import pop_auxiliary_loss
 
 
 class SharedRis(nn.Module):
@@ -53,7 +53,7 @@ class SharedRis(nn.Module):
 
         None for our decoder. Call once per forward pass.
         """
-        return self.decoder.pop_auxiliary_loss(mask_BHW) if isinstance(self.decoder, AuxiliaryLoss) else None
+        return pop_auxiliary_loss(self.decoder, mask_BHW)
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Recompute each encoder layer in the backward pass instead of keeping what it computed."""

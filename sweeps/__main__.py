@@ -20,6 +20,7 @@ from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
+from pipeline.preflight import check_modules
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
@@ -158,6 +159,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     from sweeps.run import SOME_FAILED, run_sweep
 
     plan = _plan(args, collect())
+    check_modules(planned.job.config for planned in plan.in_state("missing") if planned.job is not None)
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
         with live_table(plan):

@@ -10,18 +10,19 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.config_values  sharedris.regular_file
+    sharedris.registry  sharedris.regular_file
+    sharedris.config_values
     sharedris.config  sharedris.attention_row  sharedris.tokenizer
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms
     sharedris.encoder  sharedris.fusion
     sharedris.projection
     sharedris.fpn  sharedris.decoder  sharedris.beit3
-    sharedris.model
+    sharedris.model  sharedris.contracts
     sharedris.attention_maps
     sharedris.baselines.config
     sharedris.baselines
     sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels
-    sharedris.checkpoint
+    sharedris.checkpoint  sharedris.module_check
     sharedris.predictor
     sharedris.overlay
 
@@ -36,7 +37,7 @@ ORDER = """
     pipeline.data.prepared
     pipeline.data.dataset
     pipeline.data.validation
-    pipeline.job
+    pipeline.job  pipeline.preflight
     pipeline.distributed
     pipeline.lifecycle
     pipeline.monitoring

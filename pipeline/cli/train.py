@@ -16,6 +16,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import termination_raises
+from pipeline.preflight import check_modules
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
                 _log_what_is_missing(job, experiment)
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
+        check_modules([job.config])
         clear_failure(job)
         held.enter_context(run_bar(job))
         tracked = held.enter_context(_tracked(job, experiment))

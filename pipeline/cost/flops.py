@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from pipeline import records
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.build import build_model
-from sharedris.config import DecoderConfig
-from sharedris.encoder import Encoder, Streams
+from sharedris.encoder import Streams
 from sharedris.layers import explicit_attention
 from sharedris.model import SharedRis
+from sharedris.registry import FUSIONS
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
 """The parts that add up to a model; "encoder" is its layers, without the embedding."""
@@ -66,7 +66,9 @@ def measure_cost(config: ComparedModelConfig) -> list[ComponentCost]:
         return list(_measure_system(config))
     no_fpn, no_decoder = ComparedFpnConfig(kind="none", stages=()), ComparedDecoderConfig(kind="none", layers=0)
     bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
-    head = bare if config.decoder.kind in DecoderConfig.KINDS else dataclasses.replace(config, fpn=no_fpn)
+    # Every decoder around a fusion module has the same head, so that it is traced once.
+    shared = config.decoder.kind in {"none", *FUSIONS}
+    head = bare if shared else dataclasses.replace(config, fpn=no_fpn)
     return [
         *_measure_encoder(bare),
         _measure_part("fpn", dataclasses.replace(config, decoder=no_decoder)),
@@ -106,11 +108,22 @@ class _PartTrace(nn.Module):
 @functools.lru_cache(maxsize=64)
 def _measure_encoder(config: ComparedModelConfig) -> tuple[ComponentCost, ComponentCost]:
     model = _model_of_zeros(config)
-    assert isinstance(model.encoder, Encoder)
     macs = count_macs(_EncoderTrace(model), example_inputs(config, 1))
-    embedding = _cost("embedding", model.encoder.embedding, macs["part.embedding"])
-    # The embedding is a separate component; everything else that the encoder runs is counted with its layers.
-    return embedding, _cost("encoder", model.encoder.layers, macs["part"] - macs["part.embedding"])
+    return _divided(model.encoder, macs["part"], macs["part.embedding"])
+
+
+def _divided(encoder: nn.Module, macs: float, embedding_macs: float) -> tuple[ComponentCost, ComponentCost]:
+    """Return the embedding, where the encoder has one as its module `embedding`, and everything else that it runs."""
+    embedding = getattr(encoder, "embedding", None)
+    embedded = 0 if embedding is None else _parameters(embedding)
+    return (
+        ComponentCost(component="embedding", million_params=embedded / 1e6, gmacs=embedding_macs / 1e9),
+        ComponentCost(
+            component="encoder",
+            million_params=(_parameters(encoder) - embedded) / 1e6,
+            gmacs=(macs - embedding_macs) / 1e9,
+        ),
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -123,25 +136,28 @@ def _measure_part(name: str, config: ComparedModelConfig) -> ComponentCost:
 
 @functools.lru_cache(maxsize=16)
 def _measure_system(config: ComparedModelConfig) -> tuple[ComponentCost, ...]:
-    """Trace another paper's whole system at once: its parts exchange more than tokens."""
+    """Trace another paper's whole system at once: its parts exchange more than tokens.
+
+    A system without a module `fpn`, `decoder` or `head` is counted with its encoder.
+    """
     model = _model_of_zeros(config)
     macs = count_macs(model, example_inputs(config, 1))
+    parts = {name: getattr(model, name, None) or nn.Identity() for name in ("fpn", "decoder", "head")}
+    costs = [_cost(name, part, macs[name]) for name, part in parts.items()]
+    if isinstance(getattr(model, "encoder", None), nn.Module) and all(hasattr(model, name) for name in parts):
+        return *_divided(model.encoder, macs["encoder"], macs["encoder.embedding"]), *costs
+    rest = _parameters(model) - sum(_parameters(part) for part in parts.values())
+    rest_macs = macs[""] - sum(macs[name] for name in parts)
     embedding = ComponentCost(component="embedding", million_params=0.0, gmacs=0.0)
-    if isinstance(model.encoder, Encoder):  # separate encoders are not divided
-        embedding = _cost("embedding", model.encoder.embedding, macs["encoder.embedding"])
-    whole = _cost("encoder", model.encoder, macs["encoder"])
-    encoder = ComponentCost(
-        component="encoder",
-        million_params=whole.million_params - embedding.million_params,
-        gmacs=whole.gmacs - embedding.gmacs,
-    )
-    parts = [_cost(name, model.get_submodule(name), macs[name]) for name in ("fpn", "decoder", "head")]
-    return embedding, encoder, *parts
+    return embedding, ComponentCost(component="encoder", million_params=rest / 1e6, gmacs=rest_macs / 1e9), *costs
 
 
 def _cost(name: str, module: nn.Module, macs: float) -> ComponentCost:
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    return ComponentCost(component=name, million_params=parameters / 1e6, gmacs=macs / 1e9)
+    return ComponentCost(component=name, million_params=_parameters(module) / 1e6, gmacs=macs / 1e9)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _model_of_zeros(config: ComparedModelConfig) -> SharedRis:

@@ -17,9 +17,7 @@ from sharedris.baselines.config import (
     ComparedDecoderConfig,
     ComparedFpnConfig,
     ComparedModelConfig,
-    EncoderPair,
     SystemConfig,
-    SystemKind,
 )
 from sharedris.scales import base, large
 
@@ -91,7 +89,7 @@ def _decoder(kind: str, layers: int) -> ComparedModelConfig:
     return base(decoder=ComparedDecoderConfig(kind=kind, layers=layers))
 
 
-def _system(kind: SystemKind, encoder: EncoderPair) -> ComparedModelConfig:
+def _system(kind: str, encoder: str) -> ComparedModelConfig:
     return base(system=SystemConfig(kind=kind, encoder=encoder))
 
 

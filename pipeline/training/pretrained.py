@@ -10,6 +10,7 @@ from torch import nn
 from pipeline.job import Job
 from pipeline.pretrained_ids import DUAL_WEIGHTS, dual_sha256, file_sha256, is_dual
 from sharedris.errors import InputError
+from sharedris.registry import ENCODERS, resolve
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,7 @@ def load_initial_weights(model: nn.Module, job: Job) -> None:
     path = job.execution.dual_weights if dual else job.execution.encoder_weights
     if path is None or (dual_sha256 if dual else file_sha256)(Path(path)) != expected:
         raise InputError(f"{option} {path} is not what has the SHA-256 {expected[:12]}", "Give what the run began with")
-    if dual:
-        from sharedris.baselines.bert_swin_weights import load_dual
-
-        load_dual(model, Path(path) / DUAL_WEIGHTS)
-    else:
-        from sharedris.beit3 import load_beit3
-
-        load_beit3(model, path)
+    load = ENCODERS[job.config.model.system.encoder].load_weights
+    if load is None:
+        raise InputError(f"encoder {job.config.model.system.encoder!r} loads no weights", f"Leave out {option}")
+    resolve(load)(model, Path(path) / DUAL_WEIGHTS if dual else Path(path))

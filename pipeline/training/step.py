@@ -19,8 +19,7 @@ from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.loader import Batch
 from pipeline.distributed.process_group import Worker, unwrap
 from pipeline.precision import autocast
-from sharedris.loss import LossTerms, segmentation_loss
-from sharedris.model import SharedRis
+from sharedris.loss import LossTerms, pop_auxiliary_loss, segmentation_loss
 
 _NAMED_SAMPLES = 20
 _SMALLEST_SCALE = 1.0
@@ -110,8 +109,7 @@ def train_step(
 def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: TrainConfig) -> LossTerms:
     """Return equation 12, plus the auxiliary loss of a compared decoder in the total."""
     loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
-    bare = unwrap(model)
-    own = bare.pop_auxiliary_loss(batch.mask_BHW) if isinstance(bare, SharedRis) else None
+    own = pop_auxiliary_loss(unwrap(model), batch.mask_BHW)
     return loss if own is None else loss._replace(total=loss.total + own)
 
 

@@ -31,6 +31,7 @@ from pipeline.training.state import EpochSums, TrainState, restore, save_checkpo
 from pipeline.training.step import StepResult, train_step
 from sharedris.build import build_model
 from sharedris.cpu_kernels import use_cpu_kernels
+from sharedris.encoder import ImageTextEncoder
 from sharedris.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -134,10 +135,18 @@ def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
 
 def _apply_execution_options(model: nn.Module, job: Job) -> None:
     if job.execution.activation_checkpointing:
-        model.encoder.activation_checkpointing = True  # type: ignore[union-attr]
+        _checkpoint_activations(model, job)
     if job.execution.compile:
         sync_batch_norm.leave_out_of_graphs(model)
         model.compile()
+
+
+def _checkpoint_activations(model: nn.Module, job: Job) -> None:
+    encoder = getattr(model, "encoder", None)
+    if isinstance(encoder, ImageTextEncoder):
+        encoder.activation_checkpointing = True
+    else:
+        log.warning("%s: --activation-checkpointing has no effect, the model has no encoder layers", job.run_id)
 
 
 def _run_epoch(

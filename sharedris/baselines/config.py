@@ -7,15 +7,16 @@ else was assumed. `ComparedModelConfig` is the config of every run: ours is its 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
 
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
 from sharedris.config_values import require_positive
 from sharedris.errors import require_field
+from sharedris.registry import ENCODERS, SYSTEMS, require_known
 
 PyramidWidths = tuple[int, int, int, int]
-SystemKind = Literal["shared_ris", "vitdet", "cgformer", "dmmi"]
-EncoderPair = Literal["beit3", "swin_bert"]
+DUAL_ENCODER = "swin_bert"
+"""The encoder of separate streams: maps of four sizes, weights in a folder with their own vocabulary."""
+
 DUAL_SYSTEMS = ("cgformer", "dmmi")
 """Systems that take separate encoders of image and text."""
 
@@ -145,8 +146,8 @@ class SystemConfig:
     `decoder.dmmi`.
     """
 
-    kind: SystemKind = "shared_ris"
-    encoder: EncoderPair = "beit3"
+    kind: str = "shared_ris"  # a name of `registry.SYSTEMS`
+    encoder: str = "beit3"  # a name of `registry.ENCODERS`
     vitdet: VitdetConfig = field(default_factory=VitdetConfig)
     stages: tuple[int, ...] = (3, 6, 9, 12)  # of BEiT-3, from the finest map to the coarsest
     pwam_heads: int = 8  # of CGFormer on Swin + BERT; on BEiT-3 it has no PWAM
@@ -155,18 +156,20 @@ class SystemConfig:
     bert: BertConfig = field(default_factory=BertConfig)
 
     def __post_init__(self) -> None:
-        require_field(self.kind in get_args(SystemKind), "system.kind", f"unknown kind {self.kind!r}")
-        require_field(self.encoder in get_args(EncoderPair), "system.encoder", f"unknown encoder {self.encoder!r}")
+        require_known(self.kind, SYSTEMS, "system.kind")
+        require_known(self.encoder, ENCODERS, "system.encoder", "encoder")
         require_field(len(self.stages) == 4, "system.stages", "needs four")
-        dual = self.encoder != "beit3"
-        require_field(not dual or self.kind in DUAL_SYSTEMS, "system.encoder", f"{self.kind} supports only beit3")
+        joined = self.encoder != DUAL_ENCODER
+        require_field(
+            joined or self.kind in DUAL_SYSTEMS,
+            "system.encoder",
+            f"{self.kind} needs an encoder of joined tokens, such as beit3",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedFpnConfig(FpnConfig):
     """Shared FPN, or the one of CRIS or LAVT in its place (table IV)."""
-
-    KINDS: ClassVar[tuple[str, ...]] = (*FpnConfig.KINDS, "cris", "pwam")
 
     cris: CrisConfig = field(default_factory=CrisConfig)  # read only by kind "cris"
     pwam: PwamConfig = field(default_factory=PwamConfig)  # read only by kind "pwam"
@@ -180,8 +183,6 @@ class ComparedFpnConfig(FpnConfig):
 @dataclass(frozen=True, kw_only=True)
 class ComparedDecoderConfig(DecoderConfig):
     """Shared mask decoder, or the one of CGFormer or DMMI in its place (table V)."""
-
-    KINDS: ClassVar[tuple[str, ...]] = (*DecoderConfig.KINDS, "cgformer", "dmmi")
 
     cgformer: CgformerConfig = field(default_factory=CgformerConfig)  # of kind "cgformer", and of that system (VI)
     dmmi: DmmiConfig = field(default_factory=DmmiConfig)  # of kind "dmmi", and of that system (VI)
@@ -203,10 +204,10 @@ class ComparedModelConfig(ModelConfig):
         ):
             require_field(isinstance(part, wanted), name, f"must be a {wanted.__name__}, not {type(part).__name__}")
         super().__post_init__()
-        staged = self.system.kind in DUAL_SYSTEMS and self.system.encoder == "beit3"
+        staged = self.system.kind in DUAL_SYSTEMS and self.system.encoder != DUAL_ENCODER
         for stage in self.system.stages if staged else ():
             require_field(stage <= self.encoder.layers, "system.stages", f"there is no layer {stage}")
-        if self.system.encoder == "swin_bert":
+        if self.system.encoder == DUAL_ENCODER:
             coarsest = self.system.swin.patch_size * 8
             fits = self.encoder.image_size % coarsest == 0
             require_field(fits, "encoder.image_size", f"must be a multiple of {coarsest} for Swin's four maps")
@@ -223,17 +224,22 @@ class ComparedModelConfig(ModelConfig):
     @property
     def vocabulary_size(self) -> int:
         """Ids that the text encoder has a row for."""
-        return super().vocabulary_size if self.system.encoder == "beit3" else self.system.bert.vocabulary_size
+        return self.system.bert.vocabulary_size if self.system.encoder == DUAL_ENCODER else super().vocabulary_size
 
     @property
     def finest_grid(self) -> int:
         """Side of the compared decoders' finest map: 120 for 480 pixels; at tiny scale 32 on BEiT-3, 16 on Swin."""
         swin = self.system.swin.patch_size
-        return self.encoder.grid * 4 if self.system.encoder == "beit3" else self.encoder.image_size // swin
+        return self.encoder.image_size // swin if self.system.encoder == DUAL_ENCODER else self.encoder.grid * 4
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder's name in variants."""
+        return self.system.encoder.replace("_", "+")
 
     @property
     def variant(self) -> str:
         """Name of what the ablations change, the key by which reports join records to rows of the paper's tables."""
         if self.system.kind == "shared_ris":
             return super().variant
-        return f"{self.system.encoder.replace('_', '+')}|whole={self.system.kind}"
+        return f"{self.encoder_name}|whole={self.system.kind}"

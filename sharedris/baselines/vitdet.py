@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.encoder import Encoder, Streams
+from sharedris.encoder import Streams
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -101,13 +101,3 @@ class TwoWayMask(nn.Module):
         map_BCHW = self.convolutions(torch.stack(resized).sum(dim=0))
         logits_B2HW: Tensor = self.classes(functional.relu(self.enlarge(map_BCHW)))
         return logits_B2HW[:, 1] - logits_B2HW[:, 0]
-
-
-def freeze_unread_text(encoder: Encoder) -> None:
-    """Freeze the parameters that get no gradient because the text of the last layer is not used.
-
-    The patches read its keys and values, but no module reads what follows them.
-    """
-    text = encoder.layers[-1].get_submodule("text")
-    for name in ("inner_norm", "out", "mlp_norm", "fc1", "hidden_norm", "fc2"):
-        text.get_submodule(name).requires_grad_(False)

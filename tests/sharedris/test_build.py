@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
+import pytest
 import torch
 
-from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig, SystemKind
-from sharedris.build import DECODERS, FPNS, FUSIONS, SYSTEMS, build_model, build_shared_decoder, build_shared_fpn
-from sharedris.config import FUSION_KINDS, DecoderConfig, FpnConfig, ModelConfig
+from sharedris import registry
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.build import build_model, build_shared_decoder, build_shared_fpn
+from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
 from sharedris.encoder import Encoder
 from sharedris.model import SharedRis
 
+BUILDERS = {
+    **{
+        f"{kind} {name}": builder
+        for kind in ("FUSIONS", "FPNS", "DECODERS", "SYSTEMS", "LOSSES")
+        for name, builder in getattr(registry, kind).items()
+    },
+    **{f"ENCODERS {name}": kind.build for name, kind in registry.ENCODERS.items()},
+    **{f"weights {name}": kind.load_weights for name, kind in registry.ENCODERS.items() if kind.load_weights},
+}
 
-def test_every_kind_has_a_builder() -> None:
-    assert tuple(FUSIONS) == FUSION_KINDS
-    assert tuple(FPNS) == ComparedFpnConfig.KINDS
-    assert tuple(DECODERS) == ComparedDecoderConfig.KINDS
-    assert tuple(SYSTEMS) == get_args(SystemKind)
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_name_has_a_builder(name: str) -> None:
+    assert callable(registry.resolve(BUILDERS[name]))
+
+
+def test_no_fusion_hides_behind_an_fpn_or_a_decoder_of_its_name() -> None:
+    assert not set(registry.FUSIONS) & {*registry.FPNS, *registry.DECODERS}
+    assert set(registry.fpn_kinds()) == {*registry.FPNS, *registry.FUSIONS}
+    assert set(registry.decoder_kinds()) == {*registry.DECODERS, *registry.FUSIONS}
+
+
+def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
+    with pytest.raises(ValueError, match=r"fpn.kind: unknown kind 'self_atention', did you mean 'self_attention'\?"):
+        FpnConfig(kind="self_atention")
+    with pytest.raises(ValueError, match=r"known: none \(a plugin adds more: --plugin FILE\)"):
+        registry.require_known("mine", [], "train.loss.terms", "loss term")
 
 
 def test_our_parts_make_the_same_model_from_our_config(micro_model: ComparedModelConfig) -> None:

@@ -291,8 +291,8 @@ def test_config_survives_json_and_names_the_variant(make, case: str) -> None:
     ("change", "field"),
     [
         (lambda: ComparedFpnConfig(kind="cris"), "fpn.stages"),
-        (lambda: FpnConfig(kind="cris", stages=(1, 2, 3)), "fpn.kind"),
-        (lambda: DecoderConfig(kind="dmmi"), "decoder.kind"),
+        (lambda: FpnConfig(kind="criss", stages=(1, 2, 3)), "fpn.kind.*did you mean 'cris'"),
+        (lambda: DecoderConfig(kind="dmmy"), "decoder.kind.*did you mean 'dmmi'"),
         (lambda: tiny(fpn=FpnConfig()), "fpn: must be a ComparedFpnConfig"),
         (lambda: tiny(decoder=DecoderConfig()), "decoder: must be a ComparedDecoderConfig"),
         (lambda: CrisConfig(level_widths=(1, 2)), "fpn.cris.level_widths"),

@@ -1,0 +1,28 @@
+"""What the driver checks of the modules of runs before any of them takes its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.config import RunConfig
+from sharedris.errors import InputError
+from sharedris.registry import ENCODERS
+
+
+def check_modules(configs: Iterable[RunConfig]) -> None:
+    """Check the modules and the loss terms of runs; those that several runs have in common are checked once.
+
+    Raises:
+        InputError: for a module that breaks its contract; names both.
+    """
+    from sharedris.module_check import check_loss, check_model  # here: a command that starts no run needs no torch
+
+    configs = list(configs)
+    for config in configs:
+        encoder = config.model.system.encoder
+        if config.train.encoder_weights_sha256 is not None and ENCODERS[encoder].load_weights is None:
+            raise InputError(f"encoder {encoder!r} loads no weights", "Leave out --encoder-weights")
+    for model in dict.fromkeys(config.model for config in configs):
+        check_model(model)
+    for loss in dict.fromkeys(config.train.loss for config in configs):
+        check_loss(loss)
