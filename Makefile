@@ -108,6 +108,10 @@ test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (u
 test-slow: $(READY) ## Run the slow tests: kills and resumes, numbers of workers, every compared row
 	@$(V)/python -m pytest -m slow --timeout 3600 -rP
 
+.PHONY: fuzz
+fuzz: $(READY) ## Give every reader of a file broken files for FUZZ_SECONDS (600)
+	@$(V)/python -m pytest -m slow tests/fuzz --timeout 7200
+
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the tests on several hosts, simulated by network namespaces (needs root)
 	@$(V)/python -m pytest -m cluster --timeout 1800 -rP

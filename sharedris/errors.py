@@ -13,9 +13,20 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        self.message = message
-        self.remedy = remedy
-        super().__init__(f"{message}. {remedy}" if remedy else message)
+        self.message = printable(message)
+        self.remedy = printable(remedy)
+        super().__init__(f"{self.message}. {self.remedy}" if remedy else self.message)
+
+
+def printable(text: str) -> str:
+    """Return a text in one line: what a terminal would obey, or could not print, is written as an escape.
+
+    Messages quote names and values from files, which may hold terminal codes or halves of characters.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
 
 
 def require_field(condition: bool, field: str, message: str) -> None:

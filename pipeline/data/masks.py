@@ -46,7 +46,7 @@ def encode_segmentation(segmentation: Any, *, height: int, width: int) -> bytes:
 def _check_polygon(polygon: Any) -> np.ndarray:
     try:
         points = np.asarray(polygon, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise MaskError("polygon holds something that is not a number") from None
     if points.ndim != 1 or points.size < 6 or points.size % 2:
         raise MaskError(f"polygon of {points.size} numbers; it takes an even count of 6 or more")

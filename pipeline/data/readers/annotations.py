@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.readers.field_values import joined_surrogates, shown
-from sharedris.errors import InputError
+from sharedris.errors import InputError, printable
 
 SHOWN_PROBLEMS = 3
 
@@ -54,7 +54,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+        return printable(f"{self.where}: {self.message}")
 
 
 @dataclass(kw_only=True)

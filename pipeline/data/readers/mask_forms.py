@@ -63,7 +63,7 @@ def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
     if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # a quote never occurs in compressed counts
         try:
             counts = ast.literal_eval(counts)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise MaskError("RLE counts are a damaged bytes literal; write the counts as text") from None
     if isinstance(counts, list):
         counts = [_whole(length) for length in counts]

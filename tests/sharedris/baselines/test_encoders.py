@@ -77,7 +77,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_bert(Bert(replace(BERT, vocabulary_size=60)), GOLDEN)
     with pytest.raises(InputError, match=r"lacks encoder.layers.0.blocks.2.layernorm_before"):
         load_swin(Swin(replace(SWIN, depths=(3, 2, 2, 2))), GOLDEN)
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot be read"):
         load_bert(Bert(BERT), tmp_path / "none.safetensors")
 
 

@@ -1,0 +1,255 @@
+"""Every reader of a file from outside gets thousands of broken files: only the project's own errors come out.
+
+`make test` tries a few of each, `make fuzz` as many as fit into FUZZ_SECONDS (600 by default). A failure prints the
+seed of the file that failed: `FUZZ_SEED=123 pytest tests/fuzz -k NAME` tries only that one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.config import RunConfig
+from pipeline.data.dataset.refer_dataset import ReferDataset
+from pipeline.data.prepared.manifest import MANIFEST
+from pipeline.data.readers.custom import read_custom
+from pipeline.data.readers.json_stream import iterate_members
+from pipeline.data.readers.refer import read_refer
+from pipeline.data.readers.safe_pickle import load_plain_pickle
+from pipeline.failures import RunError
+from pipeline.records import RECORD_SCHEMA, read_table
+from pipeline.training import checkpoints
+from reports.load import load_runs
+from sharedris.build import build_model
+from sharedris.checkpoint import load_model, save_model
+from sharedris.checkpoint_forms import read_tensors
+from sharedris.errors import InputError
+from sharedris.predictor import image_tensor, open_image
+from sharedris.tokenizers import open_tokenizer
+from tests.conftest import TOY
+from tests.fuzz.mutations import changed_bytes, changed_value
+
+OURS = (InputError, RunError)
+SECONDS_A_FILE = 30
+QUICK = 12
+"""Files of each kind in `make test`."""
+
+Change = Callable[[random.Random], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A reader with a file that it reads, and how the file is changed."""
+
+    path: Path
+    read: Callable[[], object]
+    dump: Callable[[Any], bytes] | None = None  # of the value, where it is changed as a value too
+    value: Any = None
+
+
+@contextmanager
+def no_hang(seconds: int) -> Iterator[None]:
+    """Fail a file that is read for too long; pytest-timeout would end the whole test run."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"still reading after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def dump_json(value: Any) -> bytes:
+    return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+def dump_lines(value: Any) -> bytes:
+    return b"\n".join(dump_json(line) for line in value) if isinstance(value, list) else dump_json(value)
+
+
+def dump_pickle(value: Any) -> bytes:
+    return pickle.dumps(value, protocol=2)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: RunConfig) -> Path:
+    """One valid file of each kind."""
+    root = tmp_path_factory.mktemp("fuzz")
+    shutil.copytree(toy_root.parent / "refer", root / "refer")
+    shutil.copytree(toy_root, root / "prepared")
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "records" / "v1", root / "runs")
+    picture = Image.effect_noise((24, 18), 80).convert("RGB")
+    for suffix in ("jpg", "png", "tif", "webp", "gif", "bmp"):
+        picture.save(root / f"a.{suffix}")
+    Image.new("1", (24, 18), 1).save(root / "mask.png")
+    polygon = {"image": "a.jpg", "split": "train", "expressions": ["red dog"], "polygons": [[1, 1, 9, 1, 9, 9]]}
+    rle = {"image": "a.png", "split": "val", "expression": "cat", "rle": {"size": [18, 24], "counts": [5, 90, 337]}}
+    mask = {"image": "a.png", "split": "val", "expression": "dog", "mask": "mask.png", "ref_id": 9, "category_id": 1}
+    (root / "refs.jsonl").write_bytes(dump_lines([polygon, rle, mask]))
+    (root / "refs.csv").write_text('image,split,expression,polygons\na.jpg,train,"red, dog","[[1,1,9,1,9,9]]"\n' * 2)
+    (root / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "##s"]))
+    shutil.copy(next(toy_root.glob("*/tokenizer.model")), root / "tokenizer.model")
+    torch.manual_seed(0)
+    model = build_model(micro_run.model)
+    save_model(root / "model", model, micro_run.model, root / "tokenizer.model", 0.35, "r")
+    torch.save({"model": {"a": torch.ones(3)}, "epoch": 3}, root / "weights.pth")
+    checkpoints.save(root / "state", {"content_hash": "x", "t": torch.ones(3)}, epoch=1, step=2)
+    return root
+
+
+def read_everything_prepared(root: Path) -> None:
+    dataset = ReferDataset(root / "prepared", f"{TOY}/val", image_size=32, text_tokens=20)
+    for index in range(min(2, len(dataset))):
+        dataset[index]
+
+
+def read_image(path: Path) -> object:
+    return image_tensor(open_image(path), 32)
+
+
+def read_any_checkpoint(path: Path) -> object:
+    return checkpoints.load_newest(path.parent, content_hash="x")
+
+
+KINDS = (
+    *("refs", "instances", "json", "jsonl", "csv", "mask", "tokenizer", "vocabulary", "weights", "model weights"),
+    *("model config", "record", "runs", "manifest", "split", "checkpoint", "checkpoint manifest"),
+    *("jpg", "png", "tif", "webp", "gif", "bmp"),
+)
+
+
+def targets(root: Path) -> dict[str, Target]:
+    """Return every reader with its file, by the name of the kind of file."""
+    folder = next(path for path in (root / "refer").iterdir() if (path / "instances.json").exists())
+    refs, instances = next(folder.glob("refs*.p")), folder / "instances.json"
+    prepared = root / "prepared" / TOY
+    checkpoint = next((root / "state").glob("*.pt"))
+    record = next((root / "runs" / "records").glob("*.parquet"))
+
+    def read_set() -> object:
+        return read_refer(root / "refer", TOY)
+
+    found = {
+        "refs": Target(path=refs, read=read_set, dump=dump_pickle, value=load_plain_pickle(refs)),
+        "instances": Target(path=instances, read=read_set, dump=dump_json, value=json.loads(instances.read_text())),
+        "json": Target(path=instances, read=lambda: list(iterate_members(instances))),
+        "jsonl": Target(
+            path=root / "refs.jsonl",
+            read=lambda: read_custom(root / "refs.jsonl", "mine"),
+            dump=dump_lines,
+            value=[json.loads(line) for line in (root / "refs.jsonl").read_text().splitlines()],
+        ),
+        "csv": Target(path=root / "refs.csv", read=lambda: read_custom(root / "refs.csv", "mine")),
+        "mask": Target(path=root / "mask.png", read=lambda: read_custom(root / "refs.jsonl", "mine")),
+        "tokenizer": Target(
+            path=root / "tokenizer.model", read=lambda: open_tokenizer(root / "tokenizer.model", 20).encode("red dog")
+        ),
+        "vocabulary": Target(
+            path=root / "vocab.txt", read=lambda: open_tokenizer(root / "vocab.txt", 20).encode("red dogs")
+        ),
+        "weights": Target(path=root / "weights.pth", read=lambda: read_tensors(root / "weights.pth", remedy="none")),
+        "model weights": Target(path=root / "model" / "model.safetensors", read=lambda: load_model(root / "model")),
+        "model config": Target(
+            path=root / "model" / "config.json",
+            read=lambda: load_model(root / "model"),
+            dump=dump_json,
+            value=json.loads((root / "model" / "config.json").read_text()),
+        ),
+        "record": Target(path=record, read=lambda: read_table(record, RECORD_SCHEMA)),
+        "runs": Target(path=record, read=lambda: load_runs(root / "runs")),
+        "manifest": Target(
+            path=prepared / MANIFEST,
+            read=lambda: read_everything_prepared(root),
+            dump=dump_json,
+            value=json.loads((prepared / MANIFEST).read_text()),
+        ),
+        "split": Target(path=prepared / "val.parquet", read=lambda: read_everything_prepared(root)),
+        "checkpoint": Target(
+            path=next((root / "state").glob("*.pt")),
+            read=lambda: read_any_checkpoint(next((root / "state").glob("*.pt"))),
+        ),
+        "checkpoint manifest": Target(
+            path=checkpoint.with_suffix(".json"),
+            read=lambda: read_any_checkpoint(checkpoint),
+            dump=dump_json,
+            value=json.loads(checkpoint.with_suffix(".json").read_text()),
+        ),
+    }
+    for suffix in ("jpg", "png", "tif", "webp", "gif", "bmp"):
+        path = root / f"a.{suffix}"
+        found[suffix] = Target(path=path, read=functools.partial(read_image, path))
+    return found
+
+
+def read_changed(target: Target, valid: bytes, seed: int) -> None:
+    """Change the file as the seed says and read it; raise what is not the project's own error, with the seed."""
+    random_ = random.Random(seed)
+    if target.dump is not None and random_.random() < 0.7:
+        target.path.write_bytes(target.dump(changed_value(target.value, random_)))
+    else:
+        target.path.write_bytes(changed_bytes(valid, random_))
+    try:
+        with no_hang(SECONDS_A_FILE):
+            target.read()
+    except OURS as error:
+        message = str(error)
+        assert message.isprintable(), f"FUZZ_SEED={seed}: {message!r} has control characters"
+    except Exception as error:
+        raise AssertionError(f"FUZZ_SEED={seed}: {type(error).__name__}: {error}") from error
+
+
+def try_files(kind: str, root: Path, seeds: Iterator[int]) -> int:
+    target = targets(root)[kind]
+    valid = target.path.read_bytes()
+    target.read()  # as it is, it is read
+    tried = 0
+    try:
+        for seed in seeds:
+            read_changed(target, valid, seed)
+            tried += 1
+    finally:
+        target.path.write_bytes(valid)
+    return tried
+
+
+def given_seeds(count: int) -> Iterator[int]:
+    return iter([int(os.environ["FUZZ_SEED"])]) if "FUZZ_SEED" in os.environ else iter(range(count))
+
+
+def test_every_kind_is_tried(place: Path) -> None:
+    assert set(targets(place)) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_our_errors_escape(kind: str, place: Path) -> None:
+    assert try_files(kind, place, given_seeds(QUICK))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_our_errors_escape_for_minutes(kind: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deadline = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "600")) / len(KINDS)
+    first = int.from_bytes(os.urandom(4))
+    seeds = iter(lambda: first + random.getrandbits(40) if time.monotonic() < deadline else None, None)
+    tried = try_files(kind, place, seeds)
+    with capsys.disabled():
+        print(f"\n{kind}: {tried} broken files, seeds from {first}")
