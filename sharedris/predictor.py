@@ -24,7 +24,7 @@ from sharedris.attention_maps import forward_with_attention
 from sharedris.checkpoint import load_model
 from sharedris.errors import InputError
 from sharedris.model import SharedRis
-from sharedris.tokenizer import Tokenizer
+from sharedris.tokenizer import Tokenizer, UnknownPieces, has_words
 from sharedris.tokenizers import open_tokenizer, require_fit
 
 MAX_PIXELS = 100_000_000
@@ -41,6 +41,7 @@ class Prediction:
     probability_HW: np.ndarray  # float32, 0 .. 1
     mask_HW: np.ndarray  # bool, probability above the threshold
     attention_GG: dict[str, np.ndarray] = field(default_factory=dict)  # component -> weights over the patches
+    unknown_pieces: UnknownPieces = field(default_factory=UnknownPieces)  # what the tokenizer does not know
 
     @property
     def area_ratio(self) -> float:
@@ -87,8 +88,11 @@ class Predictor:
         """Return a prediction for each sentence, in their order; `attention` adds the attention maps.
 
         Raises:
-            InputError: when the image cannot be read, is empty or too large.
+            InputError: when the image cannot be read, is empty or too large, or a sentence has no words.
         """
+        for sentence in sentences:
+            if not has_words(sentence) or not self.tokenizer.pieces(sentence):
+                raise InputError(f"the sentence {sentence!r} has no words", "Describe the object in words")
         image = open_image(image) if isinstance(image, (str, Path)) else upright_rgb(image)
         image_1CHW = image_tensor(image, self.model.config.encoder.image_size)[None]
         predictions: list[Prediction] = []
@@ -121,6 +125,7 @@ class Predictor:
                     probability_HW=probability_HW,
                     mask_HW=probability_HW > self.threshold,
                     attention_GG={name: map_BGG[index].cpu().numpy() for name, map_BGG in maps.items()},
+                    unknown_pieces=self.tokenizer.unknown_pieces([sentence]),
                 )
             )
         return predictions

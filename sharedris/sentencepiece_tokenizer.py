@@ -14,7 +14,7 @@ from pathlib import Path
 import sentencepiece
 
 from sharedris.errors import InputError
-from sharedris.tokenizer import MAX_CHARACTERS, Tokenizer
+from sharedris.tokenizer import Tokenizer
 
 CLASS_ID, PADDING_ID, END_ID, UNKNOWN_ID = 0, 1, 2, 3
 OFFSET = 1
@@ -33,11 +33,6 @@ class SentencePieceTokenizer(Tokenizer):
         pieces: int = self._model.get_piece_size()
         return pieces + OFFSET + MASK_TOKENS
 
-    def pieces(self, sentence: str) -> list[str]:
-        """Return the pieces of a sentence, without a limit on their number."""
-        pieces: list[str] = self._model.encode(sentence[:MAX_CHARACTERS], out_type=str)
-        return pieces
-
     def _read(self, content: bytes) -> None:
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=content)
@@ -51,14 +46,21 @@ class SentencePieceTokenizer(Tokenizer):
         pieces = self._model.encode(sentence, out_type=int)
         return [UNKNOWN_ID if piece == self._unknown else piece + OFFSET for piece in pieces]
 
+    def _cut(self, sentence: str) -> list[tuple[str, str | None]]:
+        pieces, ids = self._model.encode(sentence, out_type=str), self._model.encode(sentence, out_type=int)
+        return [(piece, piece if number == self._unknown else None) for piece, number in zip(pieces, ids, strict=True)]
 
-def train_tokenizer(sentences: Iterable[str], path: Path, vocabulary_size: int) -> None:
+
+def train_tokenizer(sentences: Iterable[str], path: Path, vocabulary_size: int, *, lower_case: bool = False) -> None:
     """Train a BPE sentencepiece model on sentences and write it; the same sentences give the same file.
+
+    The normalization of sentences is stored in the file, so the fingerprint of a tokenizer covers it.
 
     Args:
         sentences: the training expressions.
         path: file to write, in one step.
         vocabulary_size: at most this many ids, offset and `<mask>` included; a small corpus gives fewer.
+        lower_case: read all sentences in lower case, here and whenever the tokenizer is used.
 
     Raises:
         InputError: when no sentence is left to train on.
@@ -81,6 +83,7 @@ def train_tokenizer(sentences: Iterable[str], path: Path, vocabulary_size: int) 
         eos_id=2,
         pad_id=-1,
         minloglevel=2,
+        normalization_rule_name="nmt_nfkc_cf" if lower_case else "nmt_nfkc",
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         source,
         origin=origin,
         image_problems=None if args.no_images else check_images(source, manifest),
-        pieces=(lambda text: len(tokenizer.pieces(text))) if tokenizer else None,
+        tokenizer=tokenizer,
         text_tokens=args.text_tokens,
     )
     if manifest is not None:

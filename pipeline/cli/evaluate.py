@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if len(dataset) == 0:
         raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
+    print(f"{args.split}: {dataset.unknown_pieces()}", file=sys.stderr if args.json else sys.stdout)
     precision = cast(Precision, args.precision or loaded.precision)
     evaluation = EvaluationConfig(threshold=loaded.threshold)
     with sample_bar(args.split) as on_progress:

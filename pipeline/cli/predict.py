@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     _save(draw_overlay(image, predictions), args.out)
     for index, prediction in enumerate(predictions):
         print(f"{100 * prediction.area_ratio:5.1f} % of the image: {prediction.sentence}")
+        if prediction.unknown_pieces.unknown:
+            print(f"        {prediction.unknown_pieces}: the model does not read them")
         if args.attention:
             _save(draw_attention(image, prediction), args.attention / f"attention_{index}.png")
     print(f"wrote {args.out}, {image.width}x{image.height} pixels, {seconds:.2f} s")

@@ -6,10 +6,13 @@ import argparse
 import time
 from pathlib import Path
 
+from pipeline.data.prepared.manifest import Manifest
 from pipeline.data.prepared.prepare import Prepared, counts_text, prepare_source
+from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.custom import read_custom
 from pipeline.data.readers.refer import read_refer, read_training_sentences
 from sharedris.errors import InputError
+from sharedris.tokenizers import open_tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +43,7 @@ def _add_common(parser: argparse.ArgumentParser, *, images: str) -> None:
     parser.add_argument("--no-images", action="store_true", help="do not read the images")
     parser.add_argument("--embed-images", action="store_true", help="store the image files in the prepared set")
     parser.add_argument("--tokenizer", metavar="FILE", help="sentencepiece model (default: train one)")
+    parser.add_argument("--lower-case", action="store_true", help="train a tokenizer that reads lower case only")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,8 +64,11 @@ def run(args: argparse.Namespace) -> int:
         sentences=[text for name in shared for text in read_training_sentences(Path(args.root), name)],
         read_images=not args.no_images,
         embed_images=args.embed_images,
+        lower_case=args.lower_case,
     )
     _report(prepared, time.perf_counter() - started)
+    if prepared.written:
+        _report_unknown(prepared.manifest, source)
     return 0
 
 
@@ -77,3 +84,11 @@ def _report(prepared: Prepared, seconds: float) -> None:
     print(f"fingerprint {manifest.fingerprint}, tokenizer {'trained on ' + trained if trained else 'as given'}")
     if trained and manifest.tokenizer_training != ("train",):
         print("Note: there is no train split, so the tokenizer was trained on the other splits; give --tokenizer")
+
+
+def _report_unknown(manifest: Manifest, source: Source) -> None:
+    found = open_tokenizer(manifest.tokenizer_path, 3).unknown_pieces(
+        text for ref in source.refs for text in ref.expressions
+    )
+    if found.unknown:
+        print(f"Note: {found}; --tokenizer or --lower-case may prepare with one that knows them")

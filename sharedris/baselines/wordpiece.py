@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sharedris.errors import InputError
 from sharedris.regular_file import open_regular
-from sharedris.tokenizer import MAX_CHARACTERS, Tokenizer
+from sharedris.tokenizer import Tokenizer
 
 PADDING, UNKNOWN, CLASS, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
@@ -33,11 +33,6 @@ class WordPieceTokenizer(Tokenizer):
         """Number of ids; the embedding table must have as many rows or more."""
         return len(self._ids)
 
-    def pieces(self, sentence: str) -> list[str]:
-        """Return the pieces of a sentence, without a limit on their number."""
-        pieces: list[str] = self._pieces.encode(sentence[:MAX_CHARACTERS], add_special_tokens=False).tokens
-        return pieces
-
     def _read(self, content: bytes) -> None:
         from tokenizers import BertWordPieceTokenizer  # imported here: most runs do not need it
 
@@ -57,3 +52,10 @@ class WordPieceTokenizer(Tokenizer):
     def _word_ids(self, sentence: str) -> list[int]:
         ids: list[int] = self._pieces.encode(sentence, add_special_tokens=False).ids
         return ids
+
+    def _cut(self, sentence: str) -> list[tuple[str, str | None]]:
+        cut = self._pieces.encode(sentence, add_special_tokens=False)
+        return [
+            (piece, sentence[start:end] if piece == UNKNOWN else None)
+            for piece, (start, end) in zip(cut.tokens, cut.offsets, strict=True)
+        ]

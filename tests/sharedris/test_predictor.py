@@ -46,7 +46,7 @@ def test_prediction_has_the_images_size(folder: Path, photo: Path) -> None:
 
 def test_sentences_together_equal_sentences_alone(folder: Path, photo: Path) -> None:
     predictor = Predictor.from_run(folder)
-    sentences = ["the red one", "left", "the blue one on the left", ""] * 3
+    sentences = ["the red one", "left", "the blue one on the left", "one"] * 3
     together = predictor.predict_all(photo, sentences, attention=True)
     assert [prediction.sentence for prediction in together] == sentences
     for prediction in together[:4]:
@@ -186,3 +186,16 @@ def test_pictures_show_mask_and_maps(folder: Path, photo: Path) -> None:
     assert overlay.height > 40  # a legend line for each sentence
     panel = draw_attention(image, predictions[0])
     assert panel.width == 4 * (560 + 4) - 4  # mask, encoder, FPN, decoder
+
+
+@pytest.mark.parametrize("sentence", ["", "  ", "...", "\u200b"])
+def test_a_sentence_without_words_is_refused(sentence: str, folder: Path, photo: Path) -> None:
+    with pytest.raises(InputError, match="has no words"):
+        Predictor.from_run(folder).predict_all(photo, ["the red one", sentence])
+
+
+def test_a_prediction_counts_what_was_not_read(folder: Path, photo: Path) -> None:
+    known, capitals, strange = Predictor.from_run(folder).predict_all(photo, ["the red one", "The Red One", "red 犬"])
+    assert known.unknown_pieces.unknown == 0
+    assert (capitals.unknown_pieces.unknown, capitals.unknown_pieces.in_lower_case) == (3, 0)
+    assert "pieces unknown ('犬')" in str(strange.unknown_pieces)

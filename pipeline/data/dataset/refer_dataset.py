@@ -23,6 +23,7 @@ from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
+from sharedris.tokenizer import UnknownPieces
 from sharedris.tokenizers import open_tokenizer
 
 _NUMBERS = ("ref_id", "image_id", "height", "width", "area_ratio")
@@ -112,6 +113,10 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._refs)
+
+    def unknown_pieces(self) -> UnknownPieces:
+        """Count the pieces of all expressions that the tokenizer does not know."""
+        return self.tokenizer.unknown_pieces(self._expressions.to_pylist())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that augmentation depends on."""

@@ -12,10 +12,16 @@ from pipeline.data.storage import file_stamp
 
 
 def source_signature(
-    source: Source, tokenizer: Path | None, sentences: Sequence[str], *, read_images: bool, embed_images: bool
+    source: Source,
+    tokenizer: Path | None,
+    sentences: Sequence[str],
+    *,
+    read_images: bool,
+    embed_images: bool,
+    lower_case: bool,
 ) -> str:
     """Return 16 hex digits: content of annotations and tokenizer, stamp of each image, options, version."""
-    digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images}".encode())
+    digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images} {lower_case}".encode())
     digest.update(f"{source.set_name} {source.image_root}".encode())
     digest.update("\n".join(sentences).encode())
     for path in (*source.files, *([tokenizer] if tokenizer else [])):

@@ -57,6 +57,7 @@ def prepare_source(
     sentences: Sequence[str] = (),
     read_images: bool = True,
     embed_images: bool = False,
+    lower_case: bool = False,
 ) -> Prepared:
     """Write a set that was read into `OUT/SET`.
 
@@ -67,12 +68,17 @@ def prepare_source(
         sentences: the corpus of that training; empty for the sentences of the training split.
         read_images: false trusts the annotations and leaves the image digests empty.
         embed_images: puts the image files into the prepared set.
+        lower_case: trains a tokenizer that reads all sentences in lower case.
 
     Raises:
         InputError: when anything is wrong with the input; nothing has been written then.
     """
     place = open_place(out) / source.set_name
-    signature = source_signature(source, tokenizer, sentences, read_images=read_images, embed_images=embed_images)
+    if lower_case and tokenizer is not None:
+        raise InputError("--lower-case is for a tokenizer that is trained", "Leave out --lower-case or --tokenizer")
+    signature = source_signature(
+        source, tokenizer, sentences, read_images=read_images, embed_images=embed_images, lower_case=lower_case
+    )
     if (place / MANIFEST).exists():
         earlier = _readable(out, source.set_name)
         if earlier is not None and earlier.signature == signature and is_intact(earlier):
@@ -88,7 +94,7 @@ def prepare_source(
     if not parts:
         raise InputError(f"{source.set_name} has no refs", "Check the annotation file")
     with tempfile.TemporaryDirectory(prefix="sharedris-prepare-") as folder:
-        manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, sentences, embed_images)
+        manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, sentences, embed_images, lower_case)
         manifest = replace(
             manifest,
             signature=signature,
@@ -120,6 +126,7 @@ def _write_parts(
     tokenizer: Path | None,
     sentences: Sequence[str],
     embed: bool,
+    lower_case: bool,
 ) -> Manifest:
     counts: dict[str, SplitCounts] = {}
     rows: dict[str, str] = {}
@@ -130,7 +137,7 @@ def _write_parts(
         path = folder / f"{part}.parquet"
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         files[part] = file_digest(path.read_bytes())
-    training = _write_tokenizer(folder / TOKENIZER, source, tokenizer, sentences)
+    training = _write_tokenizer(folder / TOKENIZER, source, tokenizer, sentences, lower_case)
     tokenizer_fingerprint = file_fingerprint((folder / TOKENIZER).read_bytes())
     if embed:
         _write_images(folder / EMBEDDED, source)
@@ -186,20 +193,22 @@ def count_table(table: pa.Table) -> SplitCounts:
     )
 
 
-def _write_tokenizer(path: Path, source: Source, given: Path | None, sentences: Sequence[str]) -> tuple[str, ...]:
+def _write_tokenizer(
+    path: Path, source: Source, given: Path | None, sentences: Sequence[str], lower_case: bool
+) -> tuple[str, ...]:
     """Copy the given tokenizer, or train one; return the splits it was trained on, none where it was given."""
     if given is not None:
         SentencePieceTokenizer(given, 3)  # raises InputError for a file that is not a sentencepiece model
         shutil.copyfile(given, path)
         return ()
     if sentences:
-        train_tokenizer(sentences, path, TOKENIZER_VOCABULARY)
+        train_tokenizer(sentences, path, TOKENIZER_VOCABULARY, lower_case=lower_case)
         return ("train",)
     parts = ordered_splits({ref.split for ref in source.refs})
     # A set without training sentences (a val/test download) still needs a tokenizer; the manifest records this.
     trained = ("train",) if "train" in parts else tuple(parts)
     texts = (text for ref in source.refs if ref.split in trained for text in ref.expressions)
-    train_tokenizer(texts, path, TOKENIZER_VOCABULARY)
+    train_tokenizer(texts, path, TOKENIZER_VOCABULARY, lower_case=lower_case)
     return trained
 
 

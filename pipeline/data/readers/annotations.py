@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.data.readers.field_values import joined_surrogates, shown
 from sharedris.errors import InputError, printable
+from sharedris.tokenizer import has_words
 
 SHOWN_PROBLEMS = 3
 
@@ -108,4 +109,4 @@ def clean_expression(text: object) -> str:
         ValueError: for half a character (a lone surrogate).
     """
     words = " ".join(joined_surrogates(text, "the expression").split()) if isinstance(text, str) else ""
-    return words if re.search(r"\w", words) else ""
+    return words if has_words(words) else ""

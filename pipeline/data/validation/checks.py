@@ -6,7 +6,7 @@ Each check returns findings. An `error` would change results (exit code 1), a `w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from pipeline.data.catalog import SETS, Counts, split_sort_key
 from pipeline.data.readers.annotations import Problem, Source, SourceRef
+from sharedris.tokenizer import Tokenizer
 
 Level = Literal["error", "warning", "note"]
 
@@ -52,7 +53,7 @@ def check_source(
     *,
     origin: str,
     image_problems: Iterable[Problem] | None,
-    pieces: Callable[[str], int] | None,
+    tokenizer: Tokenizer | None,
     text_tokens: int,
 ) -> CheckResult:
     """Check a set that was read.
@@ -60,7 +61,7 @@ def check_source(
     Args:
         origin: where it was read from, for the heading.
         image_problems: problems of the images; None if they were not checked.
-        pieces: number of tokenizer pieces of a sentence; None counts words, a lower bound.
+        tokenizer: cuts sentences into pieces; None counts words, a lower bound.
         text_tokens: T; a sentence keeps T - 2 pieces.
     """
     spec = SETS.get(source.set_name)
@@ -75,7 +76,8 @@ def check_source(
         *_problem_findings(source.problems, len(source.refs)),
         *_image_findings(image_problems),
         *_mask_findings(source.refs),
-        *_length_findings(source.refs, pieces, text_tokens, result.statistics),
+        *_length_findings(source.refs, tokenizer, text_tokens, result.statistics),
+        *_unknown_findings(source.refs, tokenizer),
         *_split_overlap(source.refs, by_design=bool(spec and spec.splits_share_images)),
     ]
     return result
@@ -184,30 +186,41 @@ def _corner_distance(extent: Sequence[float], box: Sequence[float]) -> float:
 
 
 def _length_findings(
-    refs: list[SourceRef], pieces: Callable[[str], int] | None, text_tokens: int, statistics: dict[str, float]
+    refs: list[SourceRef], tokenizer: Tokenizer | None, text_tokens: int, statistics: dict[str, float]
 ) -> list[Finding]:
     texts = [text for ref in refs for text in ref.expressions]
     if not texts:
         return [Finding(level="error", kind="no expressions", message="the set has no expressions")]
-    measure = pieces or (lambda text: len(text.split()))
-    lengths = Counter(measure(text) for text in texts)
-    unit = "pieces" if pieces else "words (no tokenizer given; pieces are more)"
-    cut = sum(count for length, count in lengths.items() if length > text_tokens - 2)
+    cut = tokenizer.pieces if tokenizer else str.split
+    lengths = Counter(len(cut(text)) for text in texts)
+    unit = "pieces" if tokenizer else "words (no tokenizer given; pieces are more)"
+    longer = sum(count for length, count in lengths.items() if length > text_tokens - 2)
     statistics.update(
         expressions=len(texts),
         mean_length=sum(length * count for length, count in lengths.items()) / len(texts),
         longest=max(lengths),
-        truncated=cut,
+        truncated=longer,
     )
-    truncated = (
-        f"{cut:,} of {len(texts):,} expressions ({cut / len(texts):.2%}) are longer than T - 2 = {text_tokens - 2}"
-    )
+    ratio = f"{longer:,} of {len(texts):,} expressions ({longer / len(texts):.2%})"
+    truncated = f"{ratio} are longer than T - 2 = {text_tokens - 2}"
     note = Finding(
-        level="warning" if cut else "note",
+        level="warning" if longer else "note",
         kind="length",
         message=f"{truncated} {unit} and are cut; mean {statistics['mean_length']:.1f}, longest {max(lengths)}",
     )
     return [note]
+
+
+def _unknown_findings(refs: list[SourceRef], tokenizer: Tokenizer | None) -> list[Finding]:
+    """Count what the tokenizer does not know, and list the sentences that have such pieces."""
+    if tokenizer is None:
+        return []
+    texts = [text for ref in refs for text in ref.expressions]
+    found = tokenizer.unknown_pieces(texts)
+    if not found.unknown:
+        return [Finding(level="note", kind="words", message=str(found))]
+    items = tuple(text for text in dict.fromkeys(texts) if tokenizer.unknown_pieces([text]).unknown)
+    return [Finding(level="warning", kind="words", message=f"{found}: the model does not read them", items=items)]
 
 
 def _split_overlap(refs: list[SourceRef], *, by_design: bool) -> list[Finding]:

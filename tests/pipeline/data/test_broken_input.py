@@ -94,6 +94,7 @@ CASES: dict[str, tuple[Break, str]] = {
     "annotation of another image": (set_annotation("image_id", 3), "mismatched annotation"),
     "no sentences": (set_ref("sentences", []), "has no sentences"),
     "sentence without words": (set_sentence("sent", " ?! "), "has no words"),
+    "sentence that is empty": (set_sentence("sent", ""), "has no words"),
     "sentence id twice": (
         lambda root: root.change_refs(
             lambda refs: refs[0]["sentences"][0].update(sent_id=refs[0]["sentences"][1]["sent_id"])

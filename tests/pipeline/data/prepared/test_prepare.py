@@ -174,3 +174,17 @@ def test_an_embedded_image_that_cannot_be_read_is_named(toys_refer: Path, toys: 
     Path(images.path).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="cannot be read"):
         EmbeddedImages(images)
+
+
+def test_a_lower_case_tokenizer_is_another_fingerprint(refer_root: ReferRoot, tmp_path: Path) -> None:
+    source = read_refer(refer_root.root, "toy_unc")
+    plain = prepare_source(source, tmp_path)
+    lower = prepare_source(source, tmp_path, lower_case=True)
+    assert lower.written  # the same input, read in another way
+    assert not prepare_source(source, tmp_path, lower_case=True).written
+    assert lower.manifest.fingerprint != plain.manifest.fingerprint
+    dataset = ReferDataset(tmp_path, "toy_unc/val", image_size=32, text_tokens=12)
+    assert np.array_equal(dataset.tokenizer.encode("The CIRCLE")[0], dataset.tokenizer.encode("the circle")[0])
+    assert dataset.unknown_pieces().unknown == 0
+    with pytest.raises(InputError, match="--lower-case is for a tokenizer that is trained"):
+        prepare_source(source, tmp_path, lower_case=True, tokenizer=lower.manifest.tokenizer_path)

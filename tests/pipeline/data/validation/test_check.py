@@ -198,3 +198,22 @@ def test_google_splits_share_images_by_design(refer_root: ReferRoot, tmp_path: P
     assert kinds(report) == {"count differs"}
     with pytest.raises(InputError, match=r"refs\(umd\)\.p is missing"):
         check(tmp_path, "refcocog_umd", "--root", str(refer_root.root))
+
+
+def test_unknown_words_are_counted_and_listed(
+    refer_root: ReferRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(refs: list[dict[str, Any]]) -> None:
+        held_out = [ref for ref in refs if ref["split"] == "val"]
+        held_out[0]["sentences"][0].update(sent="The Red CIRCLE")
+        held_out[1]["sentences"][0].update(sent="the 犬")
+
+    prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "before")
+    refer_root.change_refs(change)
+    prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "after")
+    _, before = check(tmp_path, "toy_unc", "--prepared", str(tmp_path / "before"))
+    assert any("0 of" in finding["message"] for finding in before["findings"] if finding["kind"] == "words")
+    code, after = check(tmp_path, "toy_unc", "--prepared", str(tmp_path / "after"))
+    (words,) = [finding for finding in after["findings"] if finding["kind"] == "words"]
+    assert (code, words["level"], words["items"]) == (0, "warning", ["The Red CIRCLE", "the 犬"])
+    assert "pieces unknown ('T', 'R'" in capsys.readouterr().out
