@@ -7,13 +7,11 @@ PREPARED/SET/images.arrow     file_name, content; where images are embedded
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +19,8 @@ import pyarrow.parquet as pq
 
 from pipeline.data.masks import decode_filled_mask
 from pipeline.records import RecordError
+from sharedris.pixels import MAX_FILE_BYTES, decode_image
+from sharedris.regular_file import read_regular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +40,14 @@ class Truth:
     def image(self, file_name: str) -> np.ndarray | None:
         """Return an image (H, W, 3) as uint8, or None where the file is not there or does not decode."""
         try:
-            if self.embedded:
-                source: Path | io.BytesIO = io.BytesIO(self._contents[file_name])
-            else:
-                source = self.image_root / file_name
-            suffix = Path(file_name).suffix.lstrip(".") or "jpg"
-            pixels = np.asarray(matplotlib.image.imread(source, format=suffix))
-        except (OSError, KeyError, ValueError, SyntaxError):
+            content = (
+                self._contents[file_name]
+                if self.embedded
+                else read_regular(self.image_root / file_name, most_bytes=MAX_FILE_BYTES, root=self.image_root)
+            )
+            return decode_image(content, name=file_name)
+        except (OSError, KeyError, ValueError):
             return None
-        if pixels.dtype != np.uint8:  # PNG comes as shares
-            pixels = np.round(pixels * 255).astype(np.uint8)
-        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
 
     @cached_property
     def _contents(self) -> dict[str, bytes]:

@@ -9,26 +9,25 @@ Shapes: B sentences, H and W sides of the given image, G side of the patch grid,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from sharedris.attention_maps import forward_with_attention
 from sharedris.checkpoint import load_model
 from sharedris.errors import InputError
+from sharedris.image_input import normalize, resize_image
 from sharedris.model import SharedRis
+from sharedris.pixels import MAX_FILE_BYTES, decode_image, rgb_pixels
+from sharedris.regular_file import UnreadableFileError, read_regular
 from sharedris.tokenizer import Tokenizer, UnknownPieces, has_words
 from sharedris.tokenizers import open_tokenizer, require_fit
-
-MAX_PIXELS = 100_000_000
-"""Larger images are refused: one probability map would take 400 MB."""
 
 SENTENCES_AT_ONCE = 8
 
@@ -132,48 +131,29 @@ class Predictor:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Return an image file as RGB with its EXIF orientation applied.
+    """Return an image file as RGB and upright; see `sharedris.pixels`.
 
     Raises:
-        InputError: when the file is missing, is not an image, is damaged, empty or too large.
+        InputError: when the file is missing, not a regular file, not an image, damaged, empty or too large.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS has the clearer message
-            with Image.open(path) as image:
-                return upright_rgb(image)
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{path} is not an image that Pillow reads", "Give a JPEG, PNG, WebP, TIFF or the like"
-        ) from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{path} is larger than {MAX_PIXELS:,} pixels", "Scale it down first") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error.message}", error.remedy) from None
-    except FileNotFoundError:
+        content = read_regular(Path(path), most_bytes=MAX_FILE_BYTES)
+    except UnreadableFileError as error:
+        if not error.missing:
+            raise
         raise InputError(f"{path} does not exist", "Check the path") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} cannot be decoded: {error}", "The file is damaged; fetch it again") from None
+    return Image.fromarray(decode_image(content, name=str(path)))
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return an image as RGB with its EXIF orientation applied.
 
     Raises:
-        InputError: when it has no pixels or too many.
+        InputError: when it has no pixels, too many, or pixels that are not read.
     """
-    width, height = image.size
-    if min(width, height) == 0:
-        raise InputError(f"the image is {width}x{height} pixels", "Give one with pixels")
-    if width * height > MAX_PIXELS:
-        raise InputError(f"the image is {width}x{height}, more than {MAX_PIXELS:,} pixels", "Scale it down first")
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-    return ImageOps.exif_transpose(image).convert("RGB")
+    return Image.fromarray(rgb_pixels(image, name="the image"))
 
 
 def image_tensor(image: Image.Image, image_size: int) -> Tensor:
-    """Return an RGB image as the model's input, float (3, S, S): bicubic resize without aspect, mean and std 0.5."""
-    resized = image.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    image_HWC = torch.from_numpy(np.array(resized, dtype=np.uint8))
-    return image_HWC.permute(2, 0, 1).float().div(127.5).sub(1.0).contiguous()
+    """Return an RGB image as the model's input, float (3, S, S), exactly as in training and evaluation."""
+    return normalize([resize_image(np.array(image, dtype=np.uint8), image_size)])[0]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-MAX_PIXELS = 100_000_000
-"""Largest image that is accepted; bounds what a hostile size can make us allocate."""
+from sharedris.pixels import MAX_PIXELS
+
 MAX_OUTLINE_PIXELS = 4_000_000
 """Longest outline of a polygon; pycocotools takes 80 bytes for each pixel of it."""
 

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from pipeline.data.dataset.combined import CombinedDataset
 from pipeline.data.dataset.refer_dataset import ReferDataset, Sample, SampleInfo
-from pipeline.data.dataset.transforms import normalize
 from sharedris.errors import InputError
+from sharedris.image_input import normalize
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,7 +145,8 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         info = self.info(index)
-        image_CSS = self.images.resized(info.file_name, self._digests[int(self._refs[index])].as_py())
+        digest = self._digests[int(self._refs[index])].as_py()
+        image_CSS = self.images.resized(info.file_name, digest, height=info.height, width=info.width)
         mask_HW = decode_mask(info.mask_rle, height=info.height, width=info.width)
         mask_SS = resize_mask(mask_HW, self.image_size)
         sentence, flipped = info.expression, self._is_flipped(index)

@@ -32,7 +32,7 @@ from pipeline.data.prepared.manifest import (
 )
 from pipeline.data.prepared.verification import is_intact
 from pipeline.data.readers.annotations import Problem, Source, SourceRef, raise_problems
-from pipeline.data.readers.images import inspect_images
+from pipeline.data.readers.images import inspect_images, read_image_file
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
 from sharedris.sentencepiece_tokenizer import SentencePieceTokenizer, train_tokenizer
@@ -218,7 +218,7 @@ def _write_images(path: Path, source: Source) -> None:
     schema = IMAGE_SCHEMA.with_metadata({"file_names": "\n".join(names)})
     with pa.ipc.new_file(str(path), schema) as writer:
         for name in names:
-            content = (source.image_root / name).read_bytes()
+            content = read_image_file(source.image_root, name)
             writer.write_batch(pa.record_batch([[name], [content]], schema=schema))
 
 

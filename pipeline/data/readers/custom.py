@@ -8,21 +8,19 @@ import io
 import json
 import sys
 import tokenize
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from pipeline.data.catalog import SETS, check_set_name, check_split_name
-from pipeline.data.masks import MAX_PIXELS, MaskError, encode_mask
+from pipeline.data.masks import MaskError, encode_mask
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
 from pipeline.data.readers.field_values import whole_number
+from pipeline.data.readers.images import read_image_file
 from pipeline.data.readers.mask_forms import encode_any_form
 from sharedris.errors import InputError
-from sharedris.regular_file import read_regular
+from sharedris.pixels import ImageError, decode_mask_image, image_size
+from sharedris.regular_file import UnreadableFileError, read_regular
 
 MASK_FIELDS = ("mask", "polygons", "rle")
 FIELDS = ("image", "split", "expressions", "expression", "ref_id", "category_id", *MASK_FIELDS)
@@ -181,7 +179,7 @@ class _Reader:
     def _image(self, name: Any) -> ImageInfo:
         name = _file_name(name, "image")
         if name not in self.infos:
-            size = _image_size(self.root / name, "image")
+            size = _image_size(self.root, name)
             self.infos[name] = ImageInfo(image_id=len(self.infos), file_name=name, height=size[0], width=size[1])
         return self.infos[name]
 
@@ -192,7 +190,7 @@ class _Reader:
             raise _RowError("no mask", f"needs one of {', '.join(MASK_FIELDS)}; found {found}")
         value = row[given[0]]
         if given[0] == "mask":
-            return _png_mask(self.root / _file_name(value, "mask"), info)
+            return _png_mask(self.root, _file_name(value, "mask"), info)
         if isinstance(value, str):
             value = _from_json(value, given[0])
         listed = [value] if isinstance(value, dict) else value
@@ -263,34 +261,29 @@ def _file_name(name: Any, field: str) -> str:
         raise _RowError("malformed line", f"{field}: {error}") from None
 
 
-def _image_size(path: Path, field: str) -> tuple[int, int]:
-    """Return height and width from an image's header."""
+def _read_file(root: Path, name: str, field: str) -> bytes:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                height, width = image.height, image.width
-    except FileNotFoundError:
-        raise _RowError(f"missing {field}", f"{path} does not exist") from None
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
-        raise _RowError(f"undecodable {field}", f"{path}: {error}") from None
-    if height * width > MAX_PIXELS:
-        raise _RowError(f"undecodable {field}", f"{path} has {height} x {width} pixels, too many")
-    return height, width
+        return read_image_file(root, name)
+    except UnreadableFileError as error:
+        kind = f"missing {field}" if error.missing else f"unreadable {field}"
+        raise _RowError(kind, f"{root / name} does not exist" if error.missing else error.message) from None
 
 
-def _png_mask(path: Path, info: ImageInfo) -> bytes:
-    size = _image_size(path, "mask")
-    if size != (info.height, info.width):
-        raise _RowError(
-            "malformed mask", f"{path.name} is {size[0]} x {size[1]}, its image {info.height} x {info.width} pixels"
-        )
+def _image_size(root: Path, name: str) -> tuple[int, int]:
+    """Return height and width of the upright image."""
     try:
-        with Image.open(path) as image:
-            if image.format != "PNG":
-                raise _RowError("malformed mask", f"{path.name} is {image.format}; a mask has to be lossless PNG")
-            return encode_mask(np.array(image if image.mode in ("1", "L", "I;16") else image.convert("L")))
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, _RowError):
-            raise
-        raise _RowError("undecodable mask", f"{path}: {error}") from None
+        return image_size(_read_file(root, name, "image"), name=str(root / name))
+    except ImageError as error:
+        raise _RowError("undecodable image", error.message) from None
+
+
+def _png_mask(root: Path, name: str, info: ImageInfo) -> bytes:
+    content = _read_file(root, name, "mask")
+    try:
+        height, width = image_size(content, name=name)
+        if (height, width) != (info.height, info.width):
+            text = f"{name} is {height} x {width}, its image {info.height} x {info.width} pixels"
+            raise _RowError("malformed mask", text)
+        return encode_mask(decode_mask_image(content, name=name))
+    except ImageError as error:
+        raise _RowError("undecodable mask", error.message) from None

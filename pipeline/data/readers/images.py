@@ -1,19 +1,16 @@
-"""Check every image of a set before training: present, decodable, of the annotated size."""
+"""Read the image files of a set, and check all of them before training: present, decodable, of the annotated size."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from pipeline.data.readers.annotations import ImageInfo, Problem
+from sharedris.pixels import MAX_FILE_BYTES, ImageError, check_pixels, image_size
+from sharedris.regular_file import UnreadableFileError, read_regular
 
-MAX_FILE_BYTES = 256 << 20
 _THREADS = 2
 
 
@@ -36,42 +33,45 @@ def inspect_images(infos: Iterable[ImageInfo], root: Path) -> tuple[dict[str, st
     return digests, problems
 
 
+def read_image_file(root: Path, file_name: str) -> bytes:
+    """Return the bytes of an image file of a set.
+
+    Raises:
+        UnreadableFileError: when it is missing, is not a regular file, is too large, or links out of the image root.
+    """
+    return read_regular(Path(root) / file_name, most_bytes=MAX_FILE_BYTES, root=root)
+
+
 def _inspect(info: ImageInfo, root: Path) -> tuple[str, Problem | None]:
-    path = Path(root) / info.file_name
-    where = str(path)
+    where = str(Path(root) / info.file_name)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            return "", Problem(kind="undecodable image", where=where, message="file is larger than 256 MiB")
-        content = path.read_bytes()
-    except OSError as error:
-        return "", Problem(kind="missing image", where=where, message=error.strerror or "cannot be read")
-    if reason := decode_problem(content, height=info.height, width=info.width):
-        kind = "image size" if reason.startswith("is ") else "undecodable image"
-        return "", Problem(kind=kind, where=where, message=reason)
+        content = read_image_file(root, info.file_name)
+    except UnreadableFileError as error:
+        kind = "missing image" if error.missing else "unreadable image"
+        return "", Problem(kind=kind, where=where, message=error.reason)
+    if problem := content_problem(content, info, where=where):
+        return "", problem
     return content_digest(content), None
+
+
+def content_problem(content: bytes, info: ImageInfo, *, where: str) -> Problem | None:
+    """Return what is wrong with the bytes of an image, if anything.
+
+    The size is compared before any pixel is decoded, so a decompression bomb is never unpacked.
+    """
+    try:
+        height, width = image_size(content, name=where)
+        if (height, width) != (info.height, info.width):
+            message = f"is {height} x {width} pixels, the annotation says {info.height} x {info.width}"
+            if (width, height) == (info.height, info.width):
+                message += "; annotate the image as a viewer shows it, with its EXIF orientation applied"
+            return Problem(kind="image size", where=where, message=message)
+        check_pixels(content, name=where)
+    except ImageError as error:
+        return Problem(kind="undecodable image", where=where, message=f"does not decode: {error.reason}")
+    return None
 
 
 def content_digest(content: bytes) -> str:
     """Return 32 hex digits of a file's bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def decode_problem(content: bytes, *, height: int, width: int) -> str:
-    """Return why these bytes are not an image of that size, or an empty string.
-
-    The size is compared before any pixel is decoded, so a decompression bomb is never unpacked. JPEGs are decoded at
-    an eighth of their size: that reads every byte at a third of the cost.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content))
-            if image.size != (width, height):
-                return f"is {image.height} x {image.width} pixels, the annotation says {height} x {width}"
-            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-            image.load()
-    except UnidentifiedImageError:
-        return "does not decode: not an image"
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
-        return f"does not decode: {error}"
-    return ""

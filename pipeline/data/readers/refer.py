@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.catalog import SetSpec, find_set
-from pipeline.data.masks import MAX_PIXELS, MaskError
+from pipeline.data.masks import MaskError
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
 from pipeline.data.readers.field_values import finite_numbers, shown, whole_number
 from pipeline.data.readers.json_stream import iterate_members
 from pipeline.data.readers.mask_forms import encode_any_form
 from pipeline.data.readers.safe_pickle import load_plain_pickle
 from sharedris.errors import InputError
+from sharedris.pixels import MAX_PIXELS
 
 IMAGE_FOLDERS = ("images/mscoco/images/train2014", "images/train2014", "train2014")
 _SEGMENTATION = "segmentation"

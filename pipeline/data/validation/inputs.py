@@ -11,7 +11,7 @@ from pipeline.data.prepared.manifest import EMBEDDED, Manifest, load_manifest, p
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
 from pipeline.data.prepared.verification import content_fingerprint
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef
-from pipeline.data.readers.images import content_digest, decode_problem, inspect_images
+from pipeline.data.readers.images import content_digest, content_problem, inspect_images, read_image_file
 from pipeline.data.validation.checks import Finding
 from sharedris.errors import InputError
 
@@ -43,7 +43,7 @@ def image_reader(source: Source, manifest: Manifest | None) -> Callable[[str], b
     """Return a function from file name to the bytes of the image."""
     if manifest is not None and manifest.embedded:
         return EmbeddedImages(manifest.place / EMBEDDED).content
-    return lambda name: (source.image_root / name).read_bytes()
+    return lambda name: read_image_file(source.image_root, name)
 
 
 def check_images(source: Source, manifest: Manifest | None) -> list[Problem]:
@@ -66,8 +66,8 @@ def _inspect_embedded(infos: dict[str, ImageInfo], manifest: Manifest) -> tuple[
     for info in infos.values():
         content = images.content(info.file_name)
         digests[info.file_name] = content_digest(content)
-        if reason := decode_problem(content, height=info.height, width=info.width):
-            problems.append(Problem(kind="undecodable image", where=info.file_name, message=reason))
+        if problem := content_problem(content, info, where=info.file_name):
+            problems.append(problem)
     return digests, problems
 
 

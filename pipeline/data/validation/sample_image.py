@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pipeline.data.dataset.transforms import decode_image
 from pipeline.data.masks import decode_mask
 from pipeline.data.readers.annotations import SourceRef
 from sharedris.errors import InputError
+from sharedris.pixels import decode_image
 
 _SIDE_PIXELS = 240
 _LINE_COLOR = (255, 0, 200)

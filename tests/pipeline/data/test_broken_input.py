@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def resize_image(root: ReferRoot) -> None:
 
 def bomb(root: ReferRoot) -> None:
     Image.new("1", (12_000, 12_000)).save(root.first_image(), format="PNG")
+
+
+def pipe(root: ReferRoot) -> None:
+    root.first_image().unlink()
+    os.mkfifo(root.first_image())
+
+
+def folder_of_its_name(root: ReferRoot) -> None:
+    root.first_image().unlink()
+    root.first_image().mkdir()
+
+
+def link_outside(root: ReferRoot) -> None:
+    moved = root.first_image().rename(root.root / "secret.jpg")
+    root.first_image().symlink_to(moved)
 
 
 def set_annotation(name: str, value: object) -> Break:
@@ -123,7 +139,10 @@ CASES: dict[str, tuple[Break, str]] = {
     "image file is text": (lambda root: replace_image(root, b"hello"), "does not decode"),
     "image file cut short": (truncate_image, "does not decode: image file is truncated"),
     "image of another size": (resize_image, "is 50 x 50 pixels, the annotation says 80 x 96"),
-    "decompression bomb": (bomb, "is 12000 x 12000 pixels"),
+    "image file is a pipe": (pipe, "not a regular file but a named pipe"),
+    "image file is a folder": (folder_of_its_name, "not a regular file but a folder"),
+    "image file links out of the folder": (link_outside, "is a link to a file outside its folder"),
+    "decompression bomb": (bomb, "12000 x 12000 pixels are too many"),
 }
 
 

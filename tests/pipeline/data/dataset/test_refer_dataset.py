@@ -11,17 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.dataset import transforms
 from pipeline.data.dataset.combined import CombinedDataset, training_dataset
 from pipeline.data.dataset.flip import swap_sides
 from pipeline.data.dataset.loader import Batch, collate, evaluation_loader, train_loader
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.data.dataset.transforms import decode_image, normalize, resize_image, resize_mask
+from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
+from sharedris import pixels
 from sharedris.errors import InputError
+from sharedris.image_input import normalize, resize_image
+from sharedris.pixels import decode_image
 
 
 def dataset(root: Path, split: str = "toy_unc/val", **options: object) -> ReferDataset:
@@ -98,7 +100,7 @@ def test_a_damaged_jpeg_is_named(shared_data: Path) -> None:
 def test_a_jpeg_with_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.new("RGB", (20, 10)).save(file, "JPEG")
-    monkeypatch.setattr(transforms, "MAX_PIXELS", 199)
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 199)
     with pytest.raises(InputError, match="20 x 10 pixels are too many"):
         decode_image(file.getvalue(), name="x")
 

@@ -106,7 +106,7 @@ def test_a_changed_mask_file_is_prepared_anew(folder: Path, tmp_path: Path) -> N
         ({"image": None}, "image: file_name None"),
         ({"image": "../a.png"}, "leaves the image folder"),
         ({"image": "none.png"}, "does not exist"),
-        ({"image": "refs.jsonl"}, "cannot identify"),
+        ({"image": "refs.jsonl"}, "not an image"),
         ({"split": None}, "is not a split name"),
         ({"split": "a/b"}, "is not a split name"),
         ({"colour": "red"}, r"unknown field\(s\) colour"),
