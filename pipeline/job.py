@@ -14,6 +14,7 @@ from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
 from pipeline.records import record_path
 from sharedris.errors import InputError
+from sharedris.plugins import Plugin, loaded_plugins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Job:
     Attributes:
         cells: the sweep cells that this run was asked for.
         provenance: what `pipeline.provenance.collect` returned on the driver.
+        plugins: those that the driver has loaded, with their files; each worker loads them.
     """
 
     run_id: str
@@ -42,6 +44,7 @@ class Job:
     execution: ExecutionConfig
     cells: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def runs_root(self) -> Path:
@@ -119,6 +122,7 @@ def resolve_job(
         execution=execution,
         cells=cells,
         provenance=provenance or {},
+        plugins=loaded_plugins(),
     )
     _check_vocabulary(job, manifests)
     return job

@@ -97,6 +97,7 @@ class RunRecord:
     hardware_json: str
     started: str  # ISO 8601, UTC
     seconds: float
+    plugins_json: str | None  # plugin -> SHA-256 of its files; None without plugins, and before there were any
 
 
 _ARROW_TYPES = {

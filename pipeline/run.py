@@ -18,6 +18,7 @@ from pipeline.monitoring.run_log import log_to_run
 from pipeline.score_and_record import finish
 from pipeline.training.trainer import train
 from sharedris.errors import InputError
+from sharedris.plugins import load_shipped
 
 log = logging.getLogger(__name__)
 _NAMED = 5
@@ -40,6 +41,7 @@ def run_job(job: Job, worker: Worker) -> None:
     if failure(job) is not None:
         raise RunError(str(failure(job)))
     try:
+        load_shipped(job.plugins)
         state = train(job, worker)
         if worker.is_main_process:
             _log_replaced(job)

@@ -24,6 +24,7 @@ from pipeline.job import Job
 from pipeline.provenance import hardware
 from pipeline.records import RunRecord
 from pipeline.training.state import TrainState
+from sharedris.plugins import plugin_hashes
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def build_records(
             hardware_json=json.dumps(hardware(worker.world_size)),
             started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
             seconds=seconds,
+            plugins_json=json.dumps(plugin_hashes(job.plugins)) if job.plugins else None,
             **job.provenance,
         )
         for split, of_split in scored.items()

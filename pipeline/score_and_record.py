@@ -29,6 +29,7 @@ from pipeline.training.state import TrainState
 from sharedris.attention_maps import COMPONENTS, shows_attention
 from sharedris.checkpoint import save_model
 from sharedris.model import SharedRis
+from sharedris.plugins import plugin_hashes
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             job.config.evaluation.threshold,
             job.run_id,
             job.config.train.precision,
+            plugin_hashes(job.plugins),
         )
     scored: dict[str, ScoredSplit] = {}
     datasets = {split: _open_split(job, split) for split in job.config.data.evaluate_splits}

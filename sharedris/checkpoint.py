@@ -6,8 +6,10 @@ Weights are in a format that cannot contain code. The folder is written atomical
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -22,7 +24,9 @@ from sharedris.config import Precision, from_dict, to_dict
 from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
 from sharedris.model import SharedRis
+from sharedris.plugins import describe_plugins
 
+log = logging.getLogger(__name__)
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
 REMEDY = "Give the folder that `sharedris train` exported: runs/models/RUN"
 
@@ -46,6 +50,7 @@ def save_model(
     threshold: float,
     run_id: str,
     precision: str = "fp32",
+    plugins: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model folder atomically, replacing an existing one.
 
@@ -57,6 +62,7 @@ def save_model(
         threshold: probability above which a pixel is foreground.
         run_id: name of the run, stored in `config.json`.
         precision: of the forward passes that scored it on a GPU, stored there too.
+        plugins: name -> SHA-256 of those that hold modules of the model, stored there too.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -66,6 +72,8 @@ def save_model(
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
+        if plugins:
+            values["plugins"] = dict(plugins)
         (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")
         shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # safetensors writes for the owner only
         shutil.copyfile(tokenizer_path, partial / TOKENIZER)
@@ -112,16 +120,22 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
 
 
 def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str]]:
-    """Return the model's config, and its threshold, run id and precision (fp32 where an old folder has none)."""
+    """Return the model's config, and its threshold, run id and precision (fp32 where an old folder has none).
+
+    Plugins are named and never imported here: a model folder runs no code.
+    """
+    plugins = ""
     try:
         values = json.loads(path.read_text())
+        plugins = describe_plugins(values.get("plugins", {}))
         precision = values.get("precision", "fp32")
         if precision not in get_args(Precision):
             raise ValueError(f"unknown precision {precision!r}")
-        return from_dict(ComparedModelConfig, values["model"]), (
-            float(values["threshold"]),
-            str(values["run_id"]),
-            precision,
-        )
+        config = from_dict(ComparedModelConfig, values["model"])
+        rest = (float(values["threshold"]), str(values["run_id"]), precision)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not the config of a model: {error}", REMEDY) from None
+        remedy = f"The model {plugins}: give --plugin with its file" if plugins else REMEDY
+        raise InputError(f"{path} is not the config of a model: {error}", remedy) from None
+    if plugins:
+        log.warning("%s: the model %s", path, plugins)
+    return config, rest

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.guarded import run_guarded
+from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.cli.run_options import (
     add_execution_arguments,
     add_run_arguments,
@@ -21,6 +22,7 @@ from pipeline.config import RunConfig
 from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from pipeline.preflight import check_modules
+from sharedris.plugins import load_plugins
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.status import describe, forget, stop
@@ -37,11 +39,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m sweeps", description="Plan and run the paper's ablations.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_verbosity_arguments(commands.add_parser("list", help="list every sweep", description="List every sweep."))
+    listing = commands.add_parser("list", help="list every sweep", description="List every sweep.")
+    add_plugin_argument(listing)
+    add_verbosity_arguments(listing)
     help_text = "measure every model of a sweep at the paper's scale, for the tables"
     costs = commands.add_parser("costs", help=help_text, description=_sentence(help_text))
     costs.add_argument("name", metavar="SWEEP", nargs="?", default="all", help="default: %(default)s")
     costs.add_argument("--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)")
+    add_plugin_argument(costs)
     add_verbosity_arguments(costs)
     for name, help_text in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=_sentence(help_text))
@@ -55,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--force", metavar="CELL", help="remove the record of this cell and train it again")
         if name == "plan":
             _add_cost_arguments(command)
+        add_plugin_argument(command)
         add_verbosity_arguments(command)
     return parser
 
@@ -65,7 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 done, 3 a cell failed, and the codes of `pipeline.cli.guarded`.
     """
-    return run_guarded(lambda: _dispatch(build_parser().parse_args(arguments)), name="python -m sweeps")
+    return run_guarded(lambda: _start(sys.argv[1:] if arguments is None else arguments), name="python -m sweeps")
+
+
+def _start(arguments: list[str]) -> int:
+    load_plugins(plugins_named_in(arguments))
+    return _dispatch(build_parser().parse_args(arguments))
 
 
 def _sentence(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pipeline.config import DataConfig, ExecutionConfig, OptimConfig, RunConfig,
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
+from sharedris import plugins
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.config import EncoderConfig, FusionConfig, HeadConfig
 
@@ -31,6 +34,21 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("no ../shared/data beside the project")
     return SHARED_DATA
+
+
+@pytest.fixture
+def fresh_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process without plugins; registries are as they were when the test ends."""
+    registries = [plugins._registry(kind) for kind in plugins.REGISTRIES]
+    before = [dict(registry) for registry in registries]
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(plugins, "_owners", {})
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+    for name in [name for name in sys.modules if name.startswith("sharedris_plugin_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

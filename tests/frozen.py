@@ -16,6 +16,7 @@ import contextlib
 import difflib
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -374,6 +375,7 @@ def _splits(record: pd.DataFrame) -> list[str]:
 def _distinct(values: list[Any]) -> list[Any]:
     """Return the values of a column as JSON holds them, each once; long texts as digests."""
     plain = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    plain = [None if isinstance(value, float) and math.isnan(value) else value for value in plain]
     short = [_digest(value) if isinstance(value, str) and len(value) > 100 else value for value in plain]
     return [value for position, value in enumerate(short) if value not in short[:position]]
 

@@ -12,6 +12,7 @@ ORDER = """
     sharedris.errors
     sharedris.registry  sharedris.regular_file
     sharedris.config_values  sharedris.pixels  sharedris.image_input
+    sharedris.plugins
     sharedris.config  sharedris.attention_row  sharedris.tokenizer
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms
     sharedris.encoder  sharedris.fusion

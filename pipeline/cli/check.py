@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.data.readers.annotations import Source
-from pipeline.data.readers.custom import read_custom
 from pipeline.data.readers.refer import read_refer
+from pipeline.data.readers.registry import read_annotations
 from pipeline.data.storage import open_place
 from pipeline.data.validation.checks import CheckResult, check_source
 from pipeline.data.validation.datasheet import write_datasheet
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", metavar="ROOT", help="check the REFER layout below this folder instead of prepared data"
     )
     parser.add_argument("--annotations", metavar="FILE", help="check a .jsonl or .csv file instead of prepared data")
+    parser.add_argument("--reader", default="lines", help="reader of --annotations (default: %(default)s)")
     parser.add_argument("--images", metavar="FOLDER", help="image folder of --root or --annotations")
     parser.add_argument("--no-images", action="store_true", help="do not read the images")
     parser.add_argument("--tokenizer", metavar="FILE", help="count pieces with this sentencepiece model")
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 def _read(args: argparse.Namespace) -> tuple[Source, Manifest | None, str]:
     images = Path(args.images) if args.images else None
     if args.annotations:
-        return read_custom(Path(args.annotations), args.set, images=images), None, args.annotations
+        source = read_annotations(Path(args.annotations), args.set, reader=args.reader, images=images)
+        return source, None, args.annotations
     if args.root:
         return read_refer(Path(args.root), args.set, images=images, need_images=False), None, args.root
     manifest = load_manifest(args.prepared, args.set)

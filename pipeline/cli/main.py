@@ -7,7 +7,9 @@ import importlib
 import sys
 
 from pipeline.cli.guarded import run_guarded
+from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
+from sharedris.plugins import load_plugins
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("synthesize", "write a synthetic referring data set in the REFER layout"),
@@ -32,6 +34,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         if name == command:
             module = importlib.import_module(f"pipeline.cli.{module_name}")
             module.add_arguments(subparser)
+            add_plugin_argument(subparser)
             add_verbosity_arguments(subparser)
             subparser.set_defaults(handler=module.run)
     return parser
@@ -49,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(command: str | None, arguments: list[str]) -> int:
+    load_plugins(plugins_named_in(arguments))
     parsed = build_parser(command).parse_args(arguments)
     with log_to_console(level_of(parsed)):
         return int(parsed.handler(parsed))

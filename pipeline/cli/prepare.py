@@ -9,8 +9,8 @@ from pathlib import Path
 from pipeline.data.prepared.manifest import Manifest
 from pipeline.data.prepared.prepare import Prepared, counts_text, prepare_source
 from pipeline.data.readers.annotations import Source
-from pipeline.data.readers.custom import read_custom
 from pipeline.data.readers.refer import read_refer, read_training_sentences
+from pipeline.data.readers.registry import read_annotations
 from sharedris.errors import InputError
 from sharedris.tokenizers import open_tokenizer
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(refer, images="the usual ones below ROOT")
     custom = layouts.add_parser("custom", help="custom data: JSON Lines or CSV (docs/data.md)")
     custom.add_argument("--annotations", required=True, metavar="FILE", help=".jsonl or .csv, a ref per line")
+    custom.add_argument("--reader", default="lines", help="reader of FILE; a plugin adds more (default: %(default)s)")
     custom.add_argument("--set", required=True, metavar="SET", help="a name of your choice")
     _add_common(custom, images="that of the annotation file")
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     images = Path(args.images) if args.images else None
     if args.layout == "custom":
-        source = read_custom(Path(args.annotations), args.set, images=images)
+        source = read_annotations(Path(args.annotations), args.set, reader=args.reader, images=images)
     else:
         source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
     shared = sorted(set((getattr(args, "tokenizer_sets", None) or "").split(",")) - {""})

@@ -186,6 +186,7 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "hardware_json": json.dumps({"cpu": "fake"}),
         "started": "2026-11-22T08:00:00+00:00",
         "seconds": 60.0,
+        "plugins_json": None,
     }
 
 
