@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -101,6 +102,39 @@ def test_shell_blocks_are_read_whole() -> None:
     page = "```bash\nsharedris train \\\n    --made-up\n```\n\n    make lint\n\n```yaml\n    make made-up\n```\n"
     commands = [found.group(1).split() for line in shell_lines(page) if (found := OURS.match(line))]
     assert sorted(commands) == [["make", "lint"], ["sharedris", "train", "--made-up"]]
+
+
+INLINE = re.compile(r"`((?:sharedris|python -m (?:sweeps|reports)) [^`]*--[^`]*)`")
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """The options of a parser and of all parsers below it."""
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for below in action.choices.values() for option in options_of(below)}
+    return found
+
+
+def made_up_options(span: str) -> set[str]:
+    """The options of a command in running text that no command of the name has; its arguments may be placeholders."""
+    words = span.split()
+    if words[0] == "sharedris":
+        parser = build_parser(words[1])
+    else:
+        parser = sweeps_parser() if words[2] == "sweeps" else reports_parser()
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", span)) - options_of(parser)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_in_running_text_exist(page: Path) -> None:
+    for span in INLINE.findall(" ".join(page.read_text().split())):
+        assert not made_up_options(span), span
+
+
+@pytest.mark.parametrize("span", ["sharedris runs tag RUN --made-up", "python -m reports [NAME] --made-up=X"])
+def test_a_made_up_option_in_running_text_is_found(span: str) -> None:
+    assert made_up_options(span) == {"--made-up"}
 
 
 def anchors_of(page: Path) -> set[str]:
