@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -48,7 +49,11 @@ Int32 = Annotated[int, pa.int32()]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One row of a run's record: one split scored under one protocol. RECORD_SCHEMA is derived from the fields."""
+    """One row of a run's record: one split scored under one protocol. RECORD_SCHEMA is derived from the fields.
+
+    Raises:
+        RecordError: for a number that is NaN or infinite; None is written as null where the field admits it.
+    """
 
     run_id: str
     content_hash: str
@@ -86,7 +91,7 @@ class RunRecord:
     peak_memory_mib: float
     epochs: int
     steps: int
-    final_loss: float
+    final_loss: float | None  # None where every step of the last epoch was skipped
     world_size: int
     batch_norm: str  # number of samples behind the head's batch statistics, in words
     config_json: str  # the canonical form: fields of later versions only where they differ from their default
@@ -97,6 +102,14 @@ class RunRecord:
     hardware_json: str
     started: str  # ISO 8601, UTC
     seconds: float
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RecordError(
+                    f"{self.run_id}: {entry.name} of {self.split} is {value}", "Run the same command again"
+                )
 
 
 _ARROW_TYPES = {
@@ -203,7 +216,7 @@ def cost_path(root: Path, scale: str, variant: str) -> Path:
 
 
 def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
-    """Write rows as parquet in one step: the file is whole or it is not there.
+    """Write rows as parquet in one step: the file is whole or it is not there. It holds finite numbers and nulls.
 
     Raises:
         RecordError: when the columns are not exactly those of the schema.
@@ -212,6 +225,7 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
     if expected != got:
         raise RecordError(f"{path.name}: columns differ from the schema: {sorted(expected ^ got)}")
     rows = rows.assign(schema_version=SCHEMA_VERSION)[schema.names]
+    rows = rows.replace([math.inf, -math.inf], None)  # NaN is written as null too
     table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
     table = table.replace_schema_metadata({_DIGEST_KEY: _content_digest(table)})
     with atomic_writer(path) as stream:

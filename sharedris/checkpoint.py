@@ -21,6 +21,7 @@ from sharedris.build import build_model
 from sharedris.config import Precision, from_dict, to_dict
 from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
+from sharedris.finite_weights import require_finite
 from sharedris.model import SharedRis
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
@@ -57,6 +58,9 @@ def save_model(
         threshold: probability above which a pixel is foreground.
         run_id: name of the run, stored in `config.json`.
         precision: of the forward passes that scored it on a GPU, stored there too.
+
+    Raises:
+        InputError: when a weight is NaN or infinite.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -64,6 +68,7 @@ def save_model(
     try:
         # Copies: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+        require_finite(weights, f"the model of {run_id}", "Train it again with a lower learning rate, or in fp32")
         save_file(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
         (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")
@@ -89,7 +94,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
     """Read a model folder; the model is in evaluation mode.
 
     Raises:
-        InputError: when a file is missing, damaged, or does not fit the config.
+        InputError: when a file is missing, damaged, does not fit the config, or holds NaN or infinite weights.
     """
     folder = Path(folder)
     for name in (WEIGHTS, CONFIG, TOKENIZER):
@@ -106,6 +111,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
+    require_finite(weights, str(folder / WEIGHTS), "Train the model again, or give another run")
     model.to(device).eval()
     use_cpu_kernels(model)
     return SavedModel(model, config, folder / TOKENIZER, *values)

@@ -87,7 +87,8 @@ class Predictor:
         """Return a prediction for each sentence, in their order; `attention` adds the attention maps.
 
         Raises:
-            InputError: when the image cannot be read, is empty or too large, or a sentence has no words.
+            InputError: when the image cannot be read, is empty or too large, a sentence has no words, or the model
+                answers NaN.
         """
         for sentence in sentences:
             if not has_words(sentence) or not self.tokenizer.pieces(sentence):
@@ -113,6 +114,8 @@ class Predictor:
             logits_BHW, maps = forward_with_attention(self.model, image_BCHW, token_ids_BT, padding_BT)
         else:
             logits_BHW, maps = self.model(image_BCHW, token_ids_BT, padding_BT), {}
+        if logits_BHW.isnan().any():
+            raise InputError("the model answers NaN for this image", "Its weights are too large: train it again")
         predictions = []
         for index, sentence in enumerate(sentences):  # one at a time: a full-size map may need 400 MB
             small_11HW = logits_BHW[index, None, None].sigmoid()

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
-    sharedris.registry  sharedris.regular_file
+    sharedris.registry  sharedris.regular_file  sharedris.finite_weights
     sharedris.config_values  sharedris.pixels  sharedris.image_input
     sharedris.config  sharedris.attention_row  sharedris.tokenizer
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms

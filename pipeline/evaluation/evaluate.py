@@ -25,6 +25,7 @@ from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.precision import autocast
 from sharedris.config import Precision
+from sharedris.errors import InputError
 
 _SCORING_BACKLOG = 64
 """Masks that wait for the scoring thread; bounds memory when scoring is slower than the model."""
@@ -84,6 +85,7 @@ def _rows(
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
             # Scored on the CPU: the map is small, the masks are not, and every device then rounds alike.
             probability_BHW = torch.sigmoid(logits_BHW.float()).cpu()
+            _require_numbers(probability_BHW, host_batch)
             for probability_HW, target_HW, sample in zip(
                 probability_BHW, host_batch.mask_BHW, host_batch.samples, strict=True
             ):
@@ -92,6 +94,16 @@ def _rows(
                 yield waiting.pop(0).result()
         for pending in waiting:
             yield pending.result()
+
+
+def _require_numbers(probability_BHW: Tensor, batch: Batch) -> None:
+    """Refuse NaN, which would be scored as background: no score may come from a model that does not answer."""
+    for probability_HW, sample in zip(probability_BHW, batch.samples, strict=True):
+        if probability_HW.isnan().any():
+            raise InputError(
+                f"the model answers NaN for {sample.split}#{sample.index} ({sample.file_name})",
+                "Evaluate in fp32, or train the model again",
+            )
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ Each table has its own folder: record and history have the same file name, and t
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -39,7 +40,8 @@ def final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
         for _, row in record.iterrows()
         for name in (*_SCORES, *precision)
     ]
-    return scores + [(f"run/{name}", float(record.iloc[0][name])) for name in _ONCE]
+    once = [(f"run/{name}", float(record.iloc[0][name])) for name in _ONCE]
+    return [(name, value) for name, value in scores + once if math.isfinite(value)]  # a null is not a metric
 
 
 def metric_name(text: str) -> str:

@@ -101,7 +101,7 @@ class Tracker:
             Metric(f"train/{name}", float(row[name]), now, int(row["epoch"]))
             for _, row in history.iterrows()
             for name in _EPOCH_METRICS
-            if int(row["epoch"]) not in logged
+            if int(row["epoch"]) not in logged and pd.notna(row[name])
         ]
         if metrics:
             self.client.log_batch(run_id, metrics=metrics)

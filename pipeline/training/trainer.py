@@ -33,6 +33,7 @@ from sharedris.build import build_model
 from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.encoder import ImageTextEncoder
 from sharedris.errors import InputError
+from sharedris.finite_weights import require_finite
 
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
@@ -130,6 +131,9 @@ def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
     if chosen is not None and not worker.is_main_process:
         epoch, step = chosen
         saved = checkpoints.load(checkpoints.path_of(job.state_folder, epoch=epoch, step=step))
+    if saved is not None:  # on every rank alike, so that none waits for another
+        path = checkpoints.path_of(job.state_folder, epoch=saved["epoch"], step=saved["step"])
+        require_finite(saved["model"], str(path), "Remove it to resume from the checkpoint before it")
     return saved
 
 
@@ -223,7 +227,10 @@ def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
 
 
 def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: StepPlan) -> None:
-    """Add the epoch to the history: means over all workers, added in order of rank; skipped steps count in none."""
+    """Add the epoch to the history: means over all workers, added in order of rank; skipped steps count in none.
+
+    An epoch whose steps were all skipped has no means: null, not 0.
+    """
     sums = state.sums
     counted = max(1, sums.steps)
     means = [value / worker.world_size for value in worker.sum((sums.terms / counted).tolist())]
@@ -233,10 +240,8 @@ def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: StepPlan) -
             "step": state.step,
             "samples": sums.steps * job.config.train.global_batch_size,
             "skipped_steps": sums.skipped_steps,
-            "loss": means[0],
-            "bce": means[1],
-            "dice": means[2],
-            "gradient_norm": sums.gradient_norm / counted,
+            **dict(zip(("loss", "bce", "dice"), means if sums.steps else [None] * 3, strict=True)),
+            "gradient_norm": sums.gradient_norm / counted if sums.steps else None,
             "learning_rate": learning_rate_at(state.step - 1, plan.steps, job.config.optim),
             "world_size": worker.world_size,
             "micro_batch_size": job.per_rank_batch(worker.world_size).micro_batch_size,

@@ -16,6 +16,7 @@ from sharedris.baselines.bert import Bert
 from sharedris.baselines.swin import Swin
 from sharedris.beit3 import read_official
 from sharedris.errors import InputError
+from sharedris.finite_weights import require_finite
 
 REMEDY = "Give the model.safetensors of a SwinModel or BertModel of transformers of the same size"
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -139,6 +140,7 @@ def load_dual(model: nn.Module, path: Path) -> None:
     for what, names in (("lacks", wanted.keys() - weights.keys()), ("has unexpected", weights.keys() - wanted.keys())):
         if names:
             raise InputError(f"{path} {what} {', '.join(sorted(names)[:3])}; nothing was loaded", REMEDY)
+    require_finite(weights, str(path), REMEDY)
     wrong = [name for name, parameter in wanted.items() if not _fits(parameter, weights[name])]
     if wrong:
         shape = tuple(weights[wrong[0]].shape)
@@ -161,6 +163,7 @@ def _load(module: nn.Module, names: dict[str, list[str]], weights: dict[str, Ten
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing[:3])}; nothing was loaded", REMEDY)
     state = {name: torch.cat([weights[official] for official in many]) for name, many in names.items() if many}
+    require_finite(state, str(path), REMEDY)
     wrong = [
         name for name, parameter in module.named_parameters() if name in state and not _fits(parameter, state[name])
     ]
@@ -171,4 +174,4 @@ def _load(module: nn.Module, names: dict[str, list[str]], weights: dict[str, Ten
 
 
 def _fits(parameter: Tensor, found: Tensor) -> bool:
-    return parameter.shape == found.shape and bool(found.isfinite().all())
+    return parameter.shape == found.shape

@@ -89,6 +89,34 @@ def test_a_nan_may_be_skipped_and_is_counted(micro_run: RunConfig, execution: Ex
     assert record["miou"].between(0, 1).all()
 
 
+def test_an_epoch_without_a_step_has_no_loss(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    job = job_of(micro_run, execution, nonfinite_loss="skip")
+    with spoilt_images(from_batch=4):
+        run(job)
+    history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
+    assert history["skipped_steps"].tolist() == [0, 4]
+    for name in ("loss", "bce", "dice", "gradient_norm"):
+        assert history[name].isna().tolist() == [False, True], name
+    assert pd.read_parquet(record_path(job.runs_root, job.run_id))["final_loss"].isna().all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_checkpoint_that_is_not_finite_is_not_resumed(
+    value: float, micro_run: RunConfig, execution: ExecutionConfig
+) -> None:
+    job = job_of(micro_run, execution)
+    with spoilt_images(from_batch=5), pytest.raises(RunError):
+        run(job)
+    clear_failure(job)
+    saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash)
+    assert saved is not None
+    name = next(iter(saved["model"]))
+    saved["model"][name].view(-1)[0] = value
+    path = checkpoints.save(job.state_folder, saved, epoch=saved["epoch"], step=saved["step"])
+    with pytest.raises(RunError, match=f"{path.name} has NaN or infinite weights in {name}. Remove it to resume"):
+        run(job)
+
+
 def test_a_loss_that_is_nan_with_a_finite_gradient_stops_all_workers(
     micro_run: RunConfig, two_workers: ExecutionConfig
 ) -> None:

@@ -160,3 +160,11 @@ def test_column_names_do_not_come_from_the_metadata_of_pandas(tmp_path: Path, na
 def test_the_name_of_a_cost_file_keeps_the_variant_readable(tmp_path: Path) -> None:
     path = records.cost_path(tmp_path, "base", "beit3|fpn=none()|decoder=self_attention(1)")
     assert path.relative_to(tmp_path).as_posix() == "costs/base/beit3-fpn=none()-decoder=self_attention(1).parquet"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_is_written_as_null(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_table(path, history().assign(loss=[value, 0.5]), HISTORY_SCHEMA)
+    assert pq.read_table(path)["loss"].to_pylist() == [None, 0.5]
+    assert read_table(path, HISTORY_SCHEMA)["loss"].isna().tolist() == [True, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.cost.flops import ComponentCost
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.metrics import Scores
 from pipeline.job import Job
-from pipeline.records import PRECISION_THRESHOLDS, RunRecord
+from pipeline.records import PRECISION_THRESHOLDS, RecordError, RunRecord
 from pipeline.run_record import ScoredSplit, build_records, peak_memory_mib
 
 SCORES = Scores(
@@ -102,3 +103,12 @@ def test_a_session_without_a_step_has_no_rate(job: Job) -> None:
 def test_peak_memory_of_a_gpu_is_in_mib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20)
     assert peak_memory_mib(torch.device("cuda")) == 3.0
+
+
+@pytest.mark.parametrize("field", ["oiou", "precision_at_90", "seconds", "gmacs"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_makes_no_record(field: str, value: float, job: Job) -> None:
+    record = record_of(job, [0.5])
+    with pytest.raises(RecordError, match=f"run: {field} of .* is {value}"):
+        replace(record, **{field: value})
+    assert replace(record, gmacs=None, final_loss=None).gmacs is None

@@ -199,3 +199,15 @@ def test_a_prediction_counts_what_was_not_read(folder: Path, photo: Path) -> Non
     assert known.unknown_pieces.unknown == 0
     assert (capitals.unknown_pieces.unknown, capitals.unknown_pieces.in_lower_case) == (3, 0)
     assert "pieces unknown ('犬')" in str(strange.unknown_pieces)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(
+    value: float, folder: Path, micro_model: ComparedModelConfig, tmp_path: Path
+) -> None:
+    model = build_model(micro_model)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = value
+    with pytest.raises(InputError, match="the model of run has NaN or infinite weights in"):
+        save_model(tmp_path / "run", model, micro_model, folder / "tokenizer.model", 0.35, "run")
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`predict` and `evaluate` on a model folder: words that are not read are counted, words that are none refused."""
+"""`predict` and `evaluate` on a model folder: unknown words are counted, empty sentences and NaN refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from pipeline.cli.main import main
 from pipeline.data.prepared.manifest import load_manifest
@@ -67,3 +68,42 @@ def test_evaluate_counts_unknown_pieces(
     captured = capsys.readouterr()
     assert set(json.loads(captured.out)) == {"paper", "original", "input"}
     assert " pieces unknown" in captured.err
+
+
+def poison(model: Path, value: float) -> str:
+    """Set one number of the weights and return the name of its tensor."""
+    path = model / "model.safetensors"
+    weights = load_file(path)
+    name = sorted(weights)[len(weights) // 2]
+    weights[name].view(-1)[0] = value
+    save_file(weights, path)
+    return name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(
+    value: float, model: Path, toy_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = poison(model, value)
+    assert predict(model, "the red circle") == 2
+    assert main(["evaluate", str(model), f"{TOY}/val", "--prepared", str(toy_root), "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 2
+    assert all(f"model.safetensors has NaN or infinite weights in {name}" in line for line in lines)
+    assert captured.out == ""
+    assert not (model.parent / "o.png").exists()
+
+
+def test_finite_weights_that_answer_nan_are_refused(
+    model: Path, toy_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = model / "model.safetensors"
+    weights = load_file(path)
+    save_file(
+        {name: tensor.fill_(3e38) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}, path
+    )
+    assert predict(model, "the red circle") == 2
+    assert "the model answers NaN for this image" in capsys.readouterr().err
+    assert main(["evaluate", str(model), f"{TOY}/val", "--prepared", str(toy_root), "--device", "cpu"]) == 2
+    assert f"the model answers NaN for {TOY}/val#0" in capsys.readouterr().err
