@@ -40,6 +40,15 @@ class Place:
         except OSError as error:
             raise InputError(f"{self} cannot be reached: {_line(error)}", "Check the address and the access") from None
 
+    def require_regular(self) -> None:
+        """Refuse a folder, and a pipe or device, which would wait or never end.
+
+        Raises:
+            InputError: naming it.
+        """
+        if self._type() in (fs.FileType.Directory, fs.FileType.Unknown):
+            raise InputError(f"{self} is not a regular file", "Remove it, and prepare the set again")
+
     def stamp(self) -> str:
         """Return what changes with the content of a file, without reading it; empty where it cannot be told."""
         if self.is_local:
@@ -53,6 +62,7 @@ class Place:
         Raises:
             InputError: when it cannot be read.
         """
+        self.require_regular()
         try:
             with self.filesystem.open_input_stream(self.path, compression=None) as stream:
                 content: bytes = stream.read()

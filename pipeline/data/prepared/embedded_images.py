@@ -13,11 +13,12 @@ class EmbeddedImages:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        place.require_regular()
         try:
             source = pa.memory_map(place.path) if place.is_local else place.filesystem.open_input_file(place.path)
             self._reader = pa.ipc.open_file(source)
             names = self._reader.schema.metadata[b"file_names"].decode().split("\n")
-        except (OSError, pa.ArrowException, TypeError, KeyError) as error:
+        except (OSError, pa.ArrowException, TypeError, KeyError, UnicodeDecodeError) as error:
             raise InputError(f"{place} cannot be read: {error}", "Prepare the set again with --embed-images") from None
         self._batch_of = {name: position for position, name in enumerate(names)}
 
@@ -28,7 +29,9 @@ class EmbeddedImages:
             InputError: when it is not there or cannot be read.
         """
         try:
-            content: bytes = self._reader.get_batch(self._batch_of[file_name]).column(1)[0].as_py()
+            batch = self._reader.get_batch(self._batch_of[file_name])
+            batch.validate(full=True)  # offsets in a damaged file point outside of it: reading there ends the process
+            content: bytes = batch.column(1)[0].as_py()
         except (OSError, pa.ArrowException, KeyError) as error:
             raise InputError(
                 f"{file_name} in {self._place} cannot be read: {error}", "Prepare the set again with --embed-images"

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.data.catalog import SETS, check_set_name, split_sort_key
+from pipeline.data.catalog import SETS, check_set_name, check_split_name, split_sort_key
 from pipeline.data.prepared.fingerprint import file_fingerprint, set_fingerprint
 from pipeline.data.storage import Place, open_place
+from sharedris.config_values import checked_value
 from sharedris.errors import InputError
 
 PREPARED_VERSION = 1
@@ -192,9 +194,12 @@ def _parse(place: Place, values: dict[str, Any], prepared_root: str) -> Manifest
             f"{place} is of a newer version of this project: it has {', '.join(map(repr, newer))}",
             "Prepare the set again, or update this project",
         )
-    splits = {part: SplitCounts(**counts) for part, counts in values.pop("splits").items()}
-    values["tokenizer_training"] = tuple(values["tokenizer_training"])
-    values["source"] = tuple(values["source"])
+    splits: dict[str, SplitCounts] = {}
+    for part, counts in values.pop("splits").items():
+        check_split_name(values["set"], part)  # it becomes a file name
+        splits[part] = SplitCounts(**{name: checked_value(int, count, name) for name, count in counts.items()})
+    hints = typing.get_type_hints(Manifest)
+    values = {name: checked_value(hints[name], value, name) for name, value in values.items()}
     return Manifest(**{**values, "prepared_root": prepared_root}, splits=splits)
 
 

@@ -207,6 +207,9 @@ def test_another_tokenizer_is_refused(change: Callable[[OwnSet], None], own: Own
         (lambda values: values.update(family="coco"), "was changed"),
         (lambda values: values["rows_digests"].update(val="ab" * 32), "was changed"),
         (lambda values: values["rows_digests"].update(val="no digits"), "is damaged"),
+        (lambda values: values.update(embedded="no"), "is damaged"),
+        (lambda values: values["splits"]["val"].update(images=1.5), "is damaged"),
+        (lambda values: values["splits"].update({"../val": values["splits"]["val"]}), "'../val' is not a split name"),
         (lambda values: values["splits"]["val"].update(refs=1), "its manifest counts 1"),
         (lambda values: values.update(set="refcoco_unc"), "is the manifest of 'refcoco_unc'"),
         (lambda values: values.update(lower_case=True), "is of a newer version of this project: it has 'lower_case'"),
@@ -308,4 +311,31 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(own: OwnSet) -> N
         first[0]
     paint_red(own.images / first.info(0).file_name)
     with pytest.raises(InputError, match="is not the image that was prepared"):
+        own.load()
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "val.parquet", "tokenizer.model", "images.arrow"])
+def test_a_pipe_or_a_folder_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    own = OwnSet(tmp_path, embedded=True)
+    path = own.root / SET / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is not a regular file"):
+        own.load()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="is not a regular file"):
+        own.load()
+
+
+def test_offsets_that_point_out_of_an_embedded_file_are_refused(tmp_path: Path) -> None:
+    """Reading there would end the process."""
+    own = OwnSet(tmp_path, embedded=True)
+    path = own.root / SET / "images.arrow"
+    content = path.read_bytes()
+    sizes = {(own.images / name).stat().st_size for name in pq.read_table(own.val)["file_name"].to_pylist()}
+    for size in sizes:
+        content = content.replace(bytes(4) + size.to_bytes(4, "little"), bytes(4) + (1 << 30).to_bytes(4, "little"))
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"images\.arrow cannot be read"):
         own.load()
