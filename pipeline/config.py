@@ -143,6 +143,7 @@ class ExecutionConfig:
     checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours
     encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
     dual_weights: str | None = None  # the same for rows with Swin and BERT in BEiT-3's place
+    weights: tuple[tuple[str, str], ...] = ()  # (name of another encoder, path): the same for its rows
     activation_checkpointing: bool = False
     compile: bool = False
 
@@ -159,7 +160,8 @@ class ExecutionConfig:
     @property
     def reads(self) -> list[str]:
         """What workers read in addition to the runs: prepared sets and the weights that a run starts from."""
-        return [name for name in (self.prepared_root, self.encoder_weights, self.dual_weights) if name is not None]
+        named = (self.prepared_root, self.encoder_weights, self.dual_weights, *dict(self.weights).values())
+        return [name for name in named if name is not None]
 
 
 def replace_at(config: Any, path: str, value: Any, *, above: str = "") -> Any:

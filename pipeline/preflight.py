@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.config import RunConfig
-from sharedris.errors import InputError
-from sharedris.registry import ENCODERS
 
 
 def check_modules(configs: Iterable[RunConfig]) -> None:
@@ -18,10 +16,6 @@ def check_modules(configs: Iterable[RunConfig]) -> None:
     from sharedris.module_check import check_loss, check_model  # here: a command that starts no run needs no torch
 
     configs = list(configs)
-    for config in configs:
-        encoder = config.model.system.encoder
-        if config.train.encoder_weights_sha256 is not None and ENCODERS[encoder].load_weights is None:
-            raise InputError(f"encoder {encoder!r} loads no weights", "Leave out --encoder-weights")
     for model in dict.fromkeys(config.model for config in configs):
         check_model(model)
     for loss in dict.fromkeys(config.train.loss for config in configs):

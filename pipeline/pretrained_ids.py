@@ -10,8 +10,9 @@ import hashlib
 from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
-from sharedris.baselines.config import DUAL_ENCODER
+from sharedris.baselines.config import DEFAULT_ENCODER, DUAL_ENCODER
 from sharedris.errors import InputError
+from sharedris.registry import ENCODERS
 
 DUAL_WEIGHTS, DUAL_VOCABULARY = "weights.safetensors", "vocab.txt"
 """What `sharedris import-dual` writes into its folder."""
@@ -23,18 +24,44 @@ def is_dual(config: RunConfig) -> bool:
 
 
 def named_by_its_weights(config: RunConfig, execution: ExecutionConfig) -> RunConfig:
-    """Return the config with the hash of what its encoder starts from: BEiT-3's file is none for Swin and BERT.
+    """Return the config with the hash of what its encoder starts from: BEiT-3's file is not one of another encoder.
 
     Raises:
-        InputError: when the folder of `import-dual` cannot be read.
+        InputError: when the file or the folder cannot be read, or the encoder loads no weights.
     """
-    if not is_dual(config):
+    encoder, path = config.model.system.encoder, weights_path(config, execution)
+    if encoder == DEFAULT_ENCODER:
         return config
-    folder = execution.dual_weights
+    if path is not None and ENCODERS[encoder].load_weights is None:
+        raise InputError(f"encoder {encoder!r} loads no weights", f"Leave out {weights_option(config)}")
     named: RunConfig = replace_at(
-        config, "train.encoder_weights_sha256", None if folder is None else dual_sha256(Path(folder))
+        config, "train.encoder_weights_sha256", None if path is None else weights_sha256(config, path)
     )
     return named
+
+
+def weights_path(config: RunConfig, execution: ExecutionConfig) -> Path | None:
+    """Return the file or folder that the run's encoder starts from; None for random weights."""
+    encoder = config.model.system.encoder
+    given = {DEFAULT_ENCODER: execution.encoder_weights, DUAL_ENCODER: execution.dual_weights}
+    path = given[encoder] if encoder in given else dict(execution.weights).get(encoder)
+    return None if path is None else Path(path)
+
+
+def weights_option(config: RunConfig) -> str:
+    """Return the option that names the weights of the run's encoder."""
+    encoder = config.model.system.encoder
+    options = {DEFAULT_ENCODER: "--encoder-weights", DUAL_ENCODER: "--dual-weights"}
+    return options.get(encoder, f"--weights {encoder}=FILE")
+
+
+def weights_sha256(config: RunConfig, path: Path) -> str:
+    """Return the SHA-256 of the weights of the run's encoder.
+
+    Raises:
+        InputError: when they cannot be read.
+    """
+    return dual_sha256(path) if is_dual(config) else file_sha256(path)
 
 
 def own_tokenizer(config: RunConfig, execution: ExecutionConfig) -> Path | None:
@@ -74,4 +101,4 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "Give the path of a BEiT-3 checkpoint") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}", "Give the path of a checkpoint") from None

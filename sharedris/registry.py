@@ -62,6 +62,10 @@ ENCODERS: dict[str, EncoderKind] = {
         build="sharedris.baselines.dual_encoder:DualEncoder",
         load_weights="sharedris.baselines.bert_swin_weights:load_dual",
     ),
+    "vilt": EncoderKind(
+        build="sharedris.vilt_encoder:ViltEncoder",
+        load_weights="sharedris.vit_weights:load_vit",
+    ),
 }
 """Encoders by `system.encoder` (table VI)."""
 

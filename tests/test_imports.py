@@ -16,9 +16,9 @@ ORDER = """
     sharedris.config  sharedris.attention_row  sharedris.tokenizer
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms
     sharedris.encoder  sharedris.fusion
-    sharedris.projection
+    sharedris.projection  sharedris.vilt_encoder
     sharedris.fpn  sharedris.decoder  sharedris.beit3
-    sharedris.model  sharedris.contracts
+    sharedris.model  sharedris.contracts  sharedris.vit_weights
     sharedris.attention_maps
     sharedris.baselines.config
     sharedris.baselines

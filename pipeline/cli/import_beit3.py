@@ -7,8 +7,8 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
+from pipeline.cli.weights_file import print_report, write_weights
 from pipeline.files import require_writable
 from sharedris.beit3 import load_beit3, to_official
 from sharedris.encoder import Encoder
@@ -36,17 +36,8 @@ def run(args: argparse.Namespace) -> int:
     with torch.device("meta"):
         encoder = Encoder(config)
     encoder.to_empty(device="cpu")
-    report = load_beit3(encoder, args.checkpoint)
-    for name, values in dataclasses.asdict(report).items():
-        examples = f"  ({', '.join(values[:3])}{', ...' if len(values) > 3 else ''})" if values else ""
-        print(f"{name:<11}{len(values):>5}{examples}")
+    print_report(load_beit3(encoder, args.checkpoint))
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = args.out.with_name(f".{args.out.name}.partial")
-        partial.touch()
-        mode = partial.stat().st_mode  # of the user's umask; safetensors writes for the owner only
-        save_file(to_official(encoder), partial)
-        partial.chmod(mode)
-        partial.replace(args.out)
+        write_weights(to_official(encoder), args.out)
         print(f"wrote {args.out}: BEiT-3 {args.model} at {args.image_size}x{args.image_size}")
     return 0

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "list runs with their state and scores"),
     "cost": ("cost", "measure parameters and GMACs next to the published cells"),
     "import-beit3": ("import_beit3", "read official BEiT-3 weights and report which parameters fit"),
+    "import-vit": ("import_vit", "read a ViT's weights for the second encoder and report which parameters fit"),
     "import-dual": ("import_dual", "join Swin and BERT weights for the dual encoders of table VI"),
     "predict": ("predict", "segment the object that a sentence describes in an image"),
 }

@@ -13,8 +13,10 @@ from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
 from pipeline.files import runs_folder
 from pipeline.recipes import DEFAULT_SET, default_run
+from sharedris.baselines.config import DEFAULT_ENCODER, DUAL_ENCODER
 from sharedris.config import from_dict, to_dict
 from sharedris.errors import InputError
+from sharedris.registry import ENCODERS
 from sharedris.scales import SCALES
 
 
@@ -57,6 +59,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")
     group.add_argument("--dual-weights", type=Path, help="folder of import-dual with weights of Swin and BERT")
+    group.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="ENCODER=FILE",
+        help="weights that another encoder starts from: vilt=vit.safetensors (sharedris import-vit)",
+    )
     group.add_argument(
         "--set",
         action="append",
@@ -165,7 +174,19 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
                 "prepared_root": args.prepared,
                 "runs_root": str(args.runs),
                 **{name: None if path is None else str(path.resolve()) for name, path in weights.items()},
+                "weights": tuple(_weights_of(text) for text in args.weights),
             }
         )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(str(error), "See --help for the options") from None
+
+
+def _weights_of(text: str) -> tuple[str, str]:
+    """Return the encoder and the absolute path that `--weights ENCODER=FILE` names."""
+    encoder, _, path = text.partition("=")
+    others = [name for name in ENCODERS if name not in {DEFAULT_ENCODER, DUAL_ENCODER}]
+    if not path or encoder not in others:
+        raise InputError(f"--weights {text} is not ENCODER=FILE", f"Encoders: {', '.join(others)}")
+    return encoder, str(Path(path).resolve())

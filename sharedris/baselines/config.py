@@ -14,6 +14,7 @@ from sharedris.errors import require_field
 from sharedris.registry import ENCODERS, SYSTEMS, require_known
 
 PyramidWidths = tuple[int, int, int, int]
+DEFAULT_ENCODER = "beit3"
 DUAL_ENCODER = "swin_bert"
 """The encoder of separate streams: maps of four sizes, weights in a folder with their own vocabulary."""
 
@@ -147,7 +148,7 @@ class SystemConfig:
     """
 
     kind: str = "shared_ris"  # a name of `registry.SYSTEMS`
-    encoder: str = "beit3"  # a name of `registry.ENCODERS`
+    encoder: str = DEFAULT_ENCODER  # a name of `registry.ENCODERS`
     vitdet: VitdetConfig = field(default_factory=VitdetConfig)
     stages: tuple[int, ...] = (3, 6, 9, 12)  # of BEiT-3, from the finest map to the coarsest
     pwam_heads: int = 8  # of CGFormer on Swin + BERT; on BEiT-3 it has no PWAM

@@ -62,6 +62,9 @@ def test_rows_that_are_not_built_are_kept() -> None:
     assert missing == {"VI/RISCLIP (CLIP + CLIP)"}  # there is no public code
 
 
+OURS_ONLY = {"Shared-RIS (ViT in ViLT's manner, ours)"}
+
+
 def test_variants_are_the_keys_by_which_the_report_joins_its_published_rows() -> None:
     published = {}
     for table in ("IV", "V", "VI", "X"):
@@ -72,6 +75,10 @@ def test_variants_are_the_keys_by_which_the_report_joins_its_published_rows() ->
             config = tiny_default(0, None)
             for change in row.changes:
                 config = change.apply(config)
+            if row.label in OURS_ONLY:  # after the paper's rows, which keep their places
+                assert config.model.variant not in published.values()
+                assert (table, index) not in published
+                continue
             assert not row.built or config.model.variant == published[table, index], row.label
 
 
