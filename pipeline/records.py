@@ -112,14 +112,6 @@ class RunRecord:
                     f"{self.run_id}: {entry.name} of {self.split} is {value}", "Run the same command again"
                 )
 
-    def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise RecordError(
-                    f"{self.run_id}: {entry.name} of {self.split} is {value}", "Run the same command again"
-                )
-
 
 _ARROW_TYPES = {
     str: pa.string(),
