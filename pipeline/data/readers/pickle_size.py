@@ -1,8 +1,9 @@
 """Bound what a pickle can ask for by walking its opcodes with `pickletools`, which creates and runs nothing.
 
-Three things are small in the file and large in memory or time: a memo index (the C unpickler allocates up to it), a
+Four things are small in the file and large in memory or time: a memo index (the C unpickler allocates up to it), a
 value that is used again and again (250 bytes can hold a tuple whose hash takes 2^60 steps, or a list whose repr has
-10^30 letters), and nesting (repr and == recurse). The walk keeps the size of each value in place of the value.
+10^30 letters), nesting (repr and == recurse), and keys of one hash (tuples of -1 and -2, multiples of 2^61 - 1), with
+which a dictionary takes quadratic time. The walk keeps the size of each value in place of the value.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ MAX_EXPANSION = 100
 """Most that repeated use may add, in multiples of the file's size; in RefCOCO's files it adds half of it."""
 MIN_BUDGET = 1 << 20
 MAX_DEPTH = 100
+MAX_LONG_NUMBERS = 1000
+"""Whole numbers of more than 60 bits, which alone can have the hash of another one; annotations have none."""
 
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_SETS_KEYS = {"SETITEM": 2, "SETITEMS": 2, "ADDITEMS": 1, "DICT": 2, "FROZENSET": 1}
+"""Opcodes that hash -> every how many operands is a key."""
 _GROWS = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
 
 
@@ -69,6 +74,7 @@ class _Walk:
         self.stack: list[_Size] = []
         self.marks: list[int] = []
         self.memo: dict[int, _Size] = {}
+        self.long_numbers = 0
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         name = opcode.name
@@ -88,12 +94,19 @@ class _Walk:
             self._consume(opcode)
         elif opcode.stack_after:
             is_leaf = opcode.arg is not None or not name.startswith("EMPTY_")
+            self._count_long_number(argument)
             self.stack.append(1 + _length(argument) if is_leaf else _Container())
 
     def _remember(self, index: int) -> None:
         if not 0 <= index <= self.max_index:
             raise PickleBombError(f"the memo index {index} is out of proportion to its {self.max_index} bytes")
         self.memo[index] = self.stack[-1]
+
+    def _count_long_number(self, argument: Any) -> None:
+        if isinstance(argument, int) and argument.bit_length() > 60:
+            self.long_numbers += 1
+            if self.long_numbers > MAX_LONG_NUMBERS:
+                raise PickleBombError(f"it has more than {MAX_LONG_NUMBERS} whole numbers of more than 60 bits")
 
     def _use_again(self, size: _Size) -> None:
         if isinstance(size, int):
@@ -120,9 +133,17 @@ class _Walk:
             grown = operands.pop(0)
             if isinstance(grown, int):
                 raise IndexError(grown)
+            _check_keys(opcode.name, operands)
             stack.append(_grow(grown, operands))
         elif opcode.stack_after:
+            _check_keys(opcode.name, operands)
             stack.append(_grow(_Container(), operands))
+
+
+def _check_keys(opcode: str, operands: list[_Size]) -> None:
+    """Refuse keys that are containers: tuples of -1 and -2 have 2^n values and one hash."""
+    if opcode in _SETS_KEYS and any(not isinstance(key, int) for key in operands[:: _SETS_KEYS[opcode]]):
+        raise PickleBombError("a key of a dictionary, or an element of a set, is not a string or a number")
 
 
 def _grow(container: _Container, children: list[_Size]) -> _Container:

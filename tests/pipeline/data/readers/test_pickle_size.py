@@ -104,3 +104,27 @@ def test_nesting_up_to_the_limit_is_read(protocol: int) -> None:
 @pytest.mark.parametrize("opcode", [b"S'caf\\xc3\\xa9'\n", b"U\x05caf\xc3\xa9", b"T\x05\x00\x00\x00caf\xc3\xa9"])
 def test_python_2_strings_are_walked(opcode: bytes) -> None:
     assert parse_plain_pickle(b"(" + opcode + b"p0\ng0\nlp1\n.", name="x") == ["café", "café"]
+
+
+def colliding_tuples(bits: int) -> list[tuple[int, ...]]:
+    """All tuples of -1 and -2: different values of one hash."""
+    return [tuple(-1 if number >> bit & 1 else -2 for bit in range(bits)) for number in range(1 << bits)]
+
+
+PRIME = 2**61 - 1
+ONE_HASH: dict[str, Any] = {
+    "tuples as keys": dict.fromkeys(colliding_tuples(11)),
+    "tuples in a set": frozenset(colliding_tuples(11)),
+    "long numbers as keys": dict.fromkeys(number * PRIME for number in range(1, 3000)),
+    "long numbers in a set": {number * PRIME for number in range(1, 3000)},
+}
+
+
+@pytest.mark.parametrize("name", list(ONE_HASH))
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_keys_of_one_hash_are_refused(name: str, protocol: int) -> None:
+    expected = (
+        "not a string or a number|more than 60 bits|which is not plain data"  # old protocols call set by its name
+    )
+    with pytest.raises(InputError, match=expected):
+        parse_plain_pickle(pickle.dumps(ONE_HASH[name], protocol=protocol), name="refs.p")
