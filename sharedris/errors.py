@@ -13,9 +13,16 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        self.message = printable(message)
+        self.message = printable(_without_trace(message))
         self.remedy = printable(remedy)
         super().__init__(f"{self.message}. {self.remedy}" if remedy else self.message)
+
+
+def _without_trace(message: str) -> str:
+    """Return the cause of an error in a loader process: torch raises it again with the whole trace as its message."""
+    if message.startswith("Caught ") and "\nOriginal Traceback " in message:
+        return message.strip().splitlines()[-1].partition(": ")[2]
+    return message
 
 
 def printable(text: str) -> str:

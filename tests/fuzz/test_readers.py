@@ -26,7 +26,8 @@ from PIL import Image
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
-from pipeline.data.prepared.manifest import MANIFEST
+from pipeline.data.prepared.manifest import EMBEDDED, MANIFEST
+from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.custom import read_custom
 from pipeline.data.readers.json_stream import iterate_members
 from pipeline.data.readers.refer import read_refer
@@ -96,6 +97,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: R
     root = tmp_path_factory.mktemp("fuzz")
     shutil.copytree(toy_root.parent / "refer", root / "refer")
     shutil.copytree(toy_root, root / "prepared")
+    shutil.copytree(toy_root, root / "old")  # as version 0.1 wrote it: no digest refuses a file before it is parsed
+    old = json.loads((root / "old" / TOY / MANIFEST).read_text())
+    digests = ("rows_digests", "file_digests")
+    (root / "old" / TOY / MANIFEST).write_bytes(dump_json({k: v for k, v in old.items() if k not in digests}))
+    prepare_source(read_refer(root / "refer", TOY), root / "embedded", embed_images=True)
     shutil.copytree(Path(__file__).parents[1] / "golden" / "records" / "v1", root / "runs")
     picture = Image.effect_noise((24, 18), 80).convert("RGB")
     for suffix in ("jpg", "png", "tif", "webp", "gif", "bmp"):
@@ -117,7 +123,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: R
 
 
 def read_everything_prepared(root: Path) -> None:
-    dataset = ReferDataset(root / "prepared", f"{TOY}/val", image_size=32, text_tokens=20)
+    dataset = ReferDataset(root, f"{TOY}/val", image_size=32, text_tokens=20)
     for index in range(min(2, len(dataset))):
         dataset[index]
 
@@ -133,6 +139,7 @@ def read_any_checkpoint(path: Path) -> object:
 KINDS = (
     *("refs", "instances", "json", "jsonl", "csv", "mask", "tokenizer", "vocabulary", "weights", "model weights"),
     *("model config", "record", "runs", "manifest", "split", "checkpoint", "checkpoint manifest"),
+    *("old split", "embedded images"),
     *("jpg", "png", "tif", "webp", "gif", "bmp"),
 )
 
@@ -178,11 +185,17 @@ def targets(root: Path) -> dict[str, Target]:
         "runs": Target(path=record, read=lambda: load_runs(root / "runs")),
         "manifest": Target(
             path=prepared / MANIFEST,
-            read=lambda: read_everything_prepared(root),
+            read=lambda: read_everything_prepared(root / "prepared"),
             dump=dump_json,
             value=json.loads((prepared / MANIFEST).read_text()),
         ),
-        "split": Target(path=prepared / "val.parquet", read=lambda: read_everything_prepared(root)),
+        "split": Target(path=prepared / "val.parquet", read=lambda: read_everything_prepared(root / "prepared")),
+        "old split": Target(
+            path=root / "old" / TOY / "val.parquet", read=lambda: read_everything_prepared(root / "old")
+        ),
+        "embedded images": Target(
+            path=root / "embedded" / TOY / EMBEDDED, read=lambda: read_everything_prepared(root / "embedded")
+        ),
         "checkpoint": Target(
             path=next((root / "state").glob("*.pt")),
             read=lambda: read_any_checkpoint(next((root / "state").glob("*.pt"))),

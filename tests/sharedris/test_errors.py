@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+from torch._utils import ExceptionWrapper
 
 from pipeline.data.readers.annotations import Problem
 from sharedris.errors import InputError, printable
@@ -23,3 +26,14 @@ def test_what_a_terminal_obeys_is_an_escape(text: str, expected: str) -> None:
     assert printable(text) == expected
     assert str(InputError(text, text)) == f"{expected}. {expected}"
     assert str(Problem(kind="k", where=text, message="m")) == f"{expected}: m"
+
+
+@pytest.mark.parametrize("message", ["a.jpg: it has changed", "two\nlines"])
+def test_an_error_of_a_loader_process_comes_without_its_trace(message: str) -> None:
+    try:
+        raise InputError(message, "Restore it")
+    except InputError:
+        wrapped = ExceptionWrapper(sys.exc_info(), where="in DataLoader worker process 0")
+    with pytest.raises(InputError) as caught:
+        wrapped.reraise()
+    assert str(caught.value) == f"{printable(message)}. Restore it"

@@ -8,6 +8,7 @@ ROOT/SET/images.arrow       with --embed-images: a row per image (IMAGE_SCHEMA)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -106,9 +107,10 @@ class Manifest:
     def images(self) -> str:
         """The folder of the image files: where it was moved together with the set, else where it was prepared from."""
         if self.image_folder and self.place.is_local:
-            moved = (Path(self.place.path) / self.image_folder).resolve()
-            if moved.is_dir():
-                return str(moved)
+            with contextlib.suppress(OSError, ValueError):  # no name of a folder at all
+                moved = (Path(self.place.path) / self.image_folder).resolve()
+                if moved.is_dir():
+                    return str(moved)
         return self.image_root
 
     @property

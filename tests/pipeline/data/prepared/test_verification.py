@@ -283,6 +283,12 @@ def test_a_set_that_is_moved_with_its_images_is_read(embedded: bool, tmp_path: P
     assert main(["check", SET, "--prepared", str(tmp_path / "second/prepared")]) == 0
 
 
+@pytest.mark.parametrize("folder", ["a\0b", "x" * 5000, "../nowhere"])
+def test_an_image_folder_that_is_none_is_passed_over(folder: str, own: OwnSet) -> None:
+    own.change_manifest(lambda values: values.update(image_folder=folder))
+    own.load()
+
+
 def test_a_set_that_is_moved_alone_reads_the_images_where_they_are(own: OwnSet, tmp_path: Path) -> None:
     shutil.move(own.root, tmp_path / "elsewhere" / "deeper" / "prepared")
     moved = ReferDataset(tmp_path / "elsewhere/deeper/prepared", f"{SET}/val", image_size=32, text_tokens=12)
