@@ -34,6 +34,7 @@ class Job:
         cells: the sweep cells that this run was asked for.
         provenance: what `pipeline.provenance.collect` returned on the driver.
         plugins: those that the driver has loaded, with their files; each worker loads them.
+        skipped_refs: set -> kind -> refs that `prepare` left out, for the sets from which it left any out.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class Job:
     cells: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
+    skipped_refs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def runs_root(self) -> Path:
@@ -123,6 +125,7 @@ def resolve_job(
         cells=cells,
         provenance=provenance or {},
         plugins=loaded_plugins(),
+        skipped_refs={name: manifest.skipped for name, manifest in manifests.items() if manifest.skipped},
     )
     _check_vocabulary(job, manifests)
     return job

@@ -103,6 +103,7 @@ class RunRecord:
     started: str  # ISO 8601, UTC
     seconds: float
     plugins_json: str | None  # plugin -> SHA-256 of its files; None without plugins, and before there were any
+    skipped_refs_json: str | None  # set -> kind -> refs that `prepare` left out; None where there are none
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):

@@ -67,6 +67,7 @@ def build_records(
             protocol=name,
             protocol_version=PROTOCOLS[name].version,
             skipped=len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
+            skipped_refs_json=json.dumps(job.skipped_refs, sort_keys=True) if job.skipped_refs else None,
             **_score_columns(scores),
             million_params=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
             gmacs=None if costs is None else sum(cost.gmacs for cost in costs),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from reports.paper import FULL_SPLITS, TableSpec
@@ -89,4 +91,21 @@ def trivial_answers(choice: RunSelection) -> list[str]:
 
 def _counts(rows: pd.DataFrame) -> list[str]:
     empty, skipped = int(rows["empty_unions"].max()), int(rows["skipped"].max())
-    return [f"Samples with an empty union (IoU 1, no pixels added): {empty}; skipped: {skipped}."]
+    return [
+        f"Samples with an empty union (IoU 1, no pixels added): {empty}; skipped: {skipped}.",
+        *_left_out(rows),
+    ]
+
+
+def _left_out(rows: pd.DataFrame) -> list[str]:
+    """Return what `prepare` left out of the sets; nothing for records without the column, or with nothing in it."""
+    if "skipped_refs_json" not in rows:
+        return []
+    by_set: dict[str, dict[str, int]] = {}
+    for text in rows["skipped_refs_json"].dropna():
+        by_set.update(json.loads(text))
+    counts = [
+        f"{name}: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
+        for name, kinds in sorted(by_set.items())
+    ]
+    return [f"Left out when the sets were prepared: {'; '.join(counts)}."] if counts else []

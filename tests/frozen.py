@@ -100,6 +100,9 @@ LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-3, 0.02
 BY_MACHINE = ("hardware_json", *workers.TIMES)
 BY_KERNELS = ("oiou", "miou", *(f"precision_at_{round(100 * level)}" for level in PRECISION_THRESHOLDS))
 BY_KERNELS += ("final_loss", "empty_unions")
+ADDED = ("skipped_refs_json",)
+"""Nullable columns that records have got since the results were stored; these runs leave them null."""
+
 _PROVENANCE = {"git_commit": "frozen", "git_dirty": False, "versions_json": "{}"}
 
 
@@ -351,6 +354,8 @@ def train(name: str, prepared: Path, folder: Path) -> dict[str, Any]:
             torch.set_num_threads(before)
     record = pd.read_parquet(record_path(job.runs_root, job.run_id))
     history = pd.read_parquet(history_path(job.runs_root, job.run_id))
+    assert record[list(ADDED)].isna().all(axis=None), f"{ADDED} hold what is new"
+    record = record.drop(columns=list(ADDED))
     facts = record.drop(columns=[*BY_MACHINE, *BY_KERNELS])
     samples = [pd.read_parquet(samples_path(job.runs_root, job.run_id, split)) for split in _splits(record)]
     return {

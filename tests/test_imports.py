@@ -35,6 +35,7 @@ ORDER = """
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
     pipeline.data.readers  pipeline.data.synthetic
+    pipeline.data.validation.rules
     pipeline.data.prepared
     pipeline.data.dataset
     pipeline.data.validation

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.data.prepared.manifest import Manifest
 from pipeline.data.prepared.prepare import Prepared, counts_text, prepare_source
+from pipeline.data.prepared.selection import counts_in_words
 from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.refer import read_refer, read_training_sentences
 from pipeline.data.readers.registry import read_annotations
@@ -45,6 +46,12 @@ def _add_common(parser: argparse.ArgumentParser, *, images: str) -> None:
     parser.add_argument("--embed-images", action="store_true", help="store the image files in the prepared set")
     parser.add_argument("--tokenizer", metavar="FILE", help="sentencepiece model (default: train one)")
     parser.add_argument("--lower-case", action="store_true", help="train a tokenizer that reads lower case only")
+    parser.add_argument(
+        "--on-bad-ref",
+        choices=["error", "skip"],
+        default="error",
+        help="refuse a set with errors, or leave their refs out and count them (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         read_images=not args.no_images,
         embed_images=args.embed_images,
         lower_case=args.lower_case,
+        on_bad_ref=args.on_bad_ref,
     )
     _report(prepared, time.perf_counter() - started)
     if prepared.written:
@@ -81,6 +89,9 @@ def _report(prepared: Prepared, seconds: float) -> None:
         else f"{manifest.set}: nothing to do, the same input is already prepared in {manifest.place}"
     )
     print(counts_text(manifest), end="")
+    for label, counts in (("left out", manifest.skipped), ("warnings", manifest.warnings)):
+        if counts:
+            print(f"{label}: {counts_in_words(counts)}")
     trained = ", ".join(manifest.tokenizer_training)
     print(f"fingerprint {manifest.fingerprint}, tokenizer {'trained on ' + trained if trained else 'as given'}")
     if trained and manifest.tokenizer_training != ("train",):

@@ -14,6 +14,8 @@ from pycocotools import mask as coco_mask
 
 from sharedris.pixels import MAX_PIXELS
 
+REACH_IN_SIZES, REACH_PIXELS = 4, 1000
+"""How far from the origin a polygon may reach: four times the longer side of its image, and 1000 pixels."""
 MAX_OUTLINE_PIXELS = 4_000_000
 """Longest outline of a polygon; pycocotools takes 80 bytes for each pixel of it."""
 
@@ -37,30 +39,34 @@ def encode_segmentation(segmentation: Any, *, height: int, width: int) -> bytes:
         raise MaskError(f"segmentation is {type(segmentation).__name__}, neither polygons nor RLE")
     if not segmentation:
         raise MaskError("segmentation is empty: the annotation has no mask")
-    polygons = [_check_polygon(polygon) for polygon in segmentation]
+    reach = REACH_IN_SIZES * max(height, width) + REACH_PIXELS
+    polygons = [_check_polygon(polygon, reach) for polygon in segmentation]
     parts = coco_mask.frPyObjects(polygons, height, width)
     counts: bytes = coco_mask.merge(parts)["counts"]
     return counts
 
 
-def _check_polygon(polygon: Any) -> np.ndarray:
+def _check_polygon(polygon: Any, reach: int) -> np.ndarray:
     try:
         points = np.asarray(polygon, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise MaskError("polygon holds something that is not a number") from None
     if points.ndim != 1 or points.size < 6 or points.size % 2:
         raise MaskError(f"polygon of {points.size} numbers; it takes an even count of 6 or more")
-    farthest = np.abs(points).max()
-    if not farthest <= 1e6:  # also where it is not a number
-        raise MaskError("polygon has coordinates that are not finite or far outside any image")
+    if not np.isfinite(points).all():
+        raise MaskError("polygon has coordinates that are not finite")
+    farthest = float(np.abs(points).max())  # of Python, which overflows to infinity without a warning
     if points.size * farthest > MAX_OUTLINE_PIXELS and _outline_pixels(points) > MAX_OUTLINE_PIXELS:
         raise MaskError(f"polygon has an outline of more than {MAX_OUTLINE_PIXELS} pixels")
+    if farthest > reach:
+        raise MaskError(f"polygon has the coordinate {farthest:g}, which is far outside its image")
     return points
 
 
 def _outline_pixels(points: np.ndarray) -> float:
     corners = points.reshape(-1, 2)
-    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
+    with np.errstate(over="ignore"):  # infinity is too long as well
+        return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
 
 
 def _encode_rle(segmentation: dict[str, Any], height: int, width: int) -> bytes:

@@ -80,6 +80,13 @@ def test_measured_columns_by_hand(job: Job) -> None:
     assert json.loads(record.left_out_json) == {"toyplus_unc": {"refs": 1}}
 
 
+@pytest.mark.parametrize("skipped", [{}, {"mine": {"empty mask": 2, "missing image": 1}}])
+def test_refs_that_were_left_out_are_in_every_record(job: Job, skipped: dict[str, dict[str, int]]) -> None:
+    text = record_of(replace(job, skipped_refs=skipped), [1.0]).skipped_refs_json
+    assert (text is None) == (not skipped)
+    assert json.loads(text or "{}") == skipped
+
+
 def test_scores_are_in_the_columns_of_their_names(job: Job) -> None:
     record = record_of(job, [1.0])
     assert (record.split, record.protocol, record.protocol_version) == ("toyplus_unc/val", "input", 1)

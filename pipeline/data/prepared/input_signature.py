@@ -19,10 +19,12 @@ def source_signature(
     read_images: bool,
     embed_images: bool,
     lower_case: bool,
+    skips: bool = False,
 ) -> str:
     """Return 16 hex digits: content of annotations and tokenizer, stamp of each image, options, version."""
     digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images} {lower_case}".encode())
     digest.update(f"{source.set_name} {source.image_root}".encode())
+    digest.update(b"skips" if skips else b"")
     digest.update("\n".join(sentences).encode())
     for path in (*source.files, *([tokenizer] if tokenizer else [])):
         if Path(path).is_file():

@@ -74,6 +74,8 @@ class Manifest:
         tokenizer_training: the splits whose sentences the tokenizer was trained on; empty where it was given.
         rows_digests: split -> digest of its rows; empty in a set of version 0.1, as are the two below.
         file_digests: split -> SHA-256 of its parquet file.
+        skipped: kind -> refs, sentences or parts of polygons that were left out; not in the file where there are none.
+        warnings: kind -> cases that `sharedris check` warns about; likewise.
         image_folder: the images relative to this set's folder, so that both can be moved together.
     """
 
@@ -92,6 +94,8 @@ class Manifest:
     rows_digests: dict[str, str] = field(default_factory=dict)
     file_digests: dict[str, str] = field(default_factory=dict)
     image_folder: str = ""
+    skipped: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
     prepared_root: str = ""
 
     @property
@@ -160,7 +164,8 @@ def relative_image_folder(image_root: str | Path, place: Place) -> str:
 def manifest_json(manifest: Manifest) -> bytes:
     """Return the text of `dataset.json`."""
     values = dataclasses.asdict(manifest)
-    del values["prepared_root"]
+    for name in ("prepared_root", *(name for name in ("skipped", "warnings") if not values[name])):
+        del values[name]
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -30,8 +30,9 @@ from pipeline.data.prepared.manifest import (
     ordered_splits,
     relative_image_folder,
 )
+from pipeline.data.prepared.selection import OnBadRef, Selection, leave_out_images, require_usable, select_refs
 from pipeline.data.prepared.verification import is_intact
-from pipeline.data.readers.annotations import Problem, Source, SourceRef, raise_problems
+from pipeline.data.readers.annotations import Source, SourceRef
 from pipeline.data.readers.images import inspect_images, read_image_file
 from pipeline.data.storage import Place, open_place
 from sharedris.errors import InputError
@@ -58,6 +59,7 @@ def prepare_source(
     read_images: bool = True,
     embed_images: bool = False,
     lower_case: bool = False,
+    on_bad_ref: OnBadRef = "error",
 ) -> Prepared:
     """Write a set that was read into `OUT/SET`.
 
@@ -69,42 +71,51 @@ def prepare_source(
         read_images: false trusts the annotations and leaves the image digests empty.
         embed_images: puts the image files into the prepared set.
         lower_case: trains a tokenizer that reads all sentences in lower case.
+        on_bad_ref: "error" refuses a source with errors, "skip" leaves their refs out and counts them by kind.
 
     Raises:
         InputError: when anything is wrong with the input; nothing has been written then.
     """
-    place = open_place(out) / source.set_name
-    if lower_case and tokenizer is not None:
-        raise InputError("--lower-case is for a tokenizer that is trained", "Leave out --lower-case or --tokenizer")
-    signature = source_signature(
-        source, tokenizer, sentences, read_images=read_images, embed_images=embed_images, lower_case=lower_case
-    )
-    if (place / MANIFEST).exists():
-        earlier = _readable(out, source.set_name)
-        if earlier is not None and earlier.signature == signature and is_intact(earlier):
-            return Prepared(manifest=earlier, written=False)
     if embed_images and not read_images:
         raise InputError("--embed-images needs the images", "Leave out --no-images")
-    digests, problems = (
-        inspect_images((ref.image for ref in source.refs), source.image_root) if read_images else ({}, [])
+    if lower_case and tokenizer is not None:
+        raise InputError("--lower-case is for a tokenizer that is trained", "Leave out --lower-case or --tokenizer")
+    place = open_place(out) / source.set_name
+    selection = select_refs(source)
+    signature = source_signature(
+        source,
+        tokenizer,
+        sentences,
+        read_images=read_images,
+        embed_images=embed_images,
+        lower_case=lower_case,
+        skips=on_bad_ref == "skip",
     )
-    problems = source.problems + problems + [_no_words(ref) for ref in source.refs if not ref.expressions]
-    raise_problems(problems, set_name=source.set_name, check_hint=f"All are listed by: {source.check_command}")
+    earlier = _readable(out, source.set_name) if (place / MANIFEST).exists() else None
+    usable = on_bad_ref == "skip" or not selection.problems
+    if usable and earlier is not None and earlier.signature == signature and is_intact(earlier):
+        return Prepared(manifest=earlier, written=False)
+    digests = _inspected(selection, source, on_bad_ref) if read_images else {}
+    require_usable(selection, source, on_bad_ref)
+    source = replace(source, refs=selection.refs)
     parts = ordered_splits({ref.split for ref in source.refs})
-    if not parts:
-        raise InputError(f"{source.set_name} has no refs", "Check the annotation file")
     with tempfile.TemporaryDirectory(prefix="sharedris-prepare-") as folder:
         manifest = _write_parts(Path(folder), source, parts, digests, tokenizer, sentences, embed_images, lower_case)
-        manifest = replace(
-            manifest,
-            signature=signature,
-            images_read=read_images,
-            image_folder=relative_image_folder(source.image_root, place),
-            prepared_root=str(out),
-        )
+        manifest = replace(manifest, signature=signature, images_read=read_images, prepared_root=str(out))
+        manifest = replace(manifest, image_folder=relative_image_folder(source.image_root, place))
+        manifest = replace(manifest, skipped=dict(selection.skipped), warnings=dict(selection.warnings))
         (Path(folder) / MANIFEST).write_bytes(manifest_json(manifest))
         _publish(Path(folder), place)
     return Prepared(manifest=manifest, written=True)
+
+
+def _inspected(selection: Selection, source: Source, on_bad_ref: OnBadRef) -> dict[str, str]:
+    """Return the digests of the images, and leave out the refs of those that cannot be used."""
+    # Where the set is refused, the images of bad refs are inspected as well, so that one line names all errors.
+    refs = selection.refs if on_bad_ref == "skip" else source.refs
+    digests, bad_images = inspect_images((ref.image for ref in refs), source.image_root)
+    leave_out_images(selection, bad_images)
+    return digests
 
 
 def _readable(out: str | Path, set_name: str) -> Manifest | None:
@@ -112,10 +123,6 @@ def _readable(out: str | Path, set_name: str) -> Manifest | None:
         return load_manifest(out, set_name)
     except InputError:
         return None  # damaged or of another version: prepare it again
-
-
-def _no_words(ref: SourceRef) -> Problem:
-    return Problem(kind="no expressions", where=f"ref {ref.ref_id}", message="has no expression with words")
 
 
 def _write_parts(

@@ -15,6 +15,9 @@ from sharedris.tokenizer import has_words
 
 SHOWN_PROBLEMS = 3
 
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
@@ -33,6 +36,7 @@ class SourceRef:
     Attributes:
         mask_rle: compressed RLE counts at the image's size, None where the annotation has no usable mask.
         box: x, y, width, height as annotated, None where absent.
+        outline: the box of the polygons as annotated, None where the mask is of another form.
     """
 
     ref_id: int
@@ -43,7 +47,8 @@ class SourceRef:
     sent_ids: tuple[int, ...]
     expressions: tuple[str, ...]
     mask_rle: bytes | None
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
+    outline: Box | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,12 @@ class Problem:
 
 @dataclass(kw_only=True)
 class Source:
-    """A set as read, before anything is written."""
+    """A set as read, before anything is written.
+
+    Attributes:
+        problems: errors of single refs.
+        skipped: what was left out of refs that are usable without it.
+    """
 
     set_name: str
     family: str
@@ -69,6 +79,7 @@ class Source:
     check_command: str = "sharedris check"
     refs: list[SourceRef] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    skipped: list[Problem] = field(default_factory=list)
 
 
 def raise_problems(problems: Iterable[Problem], *, set_name: str, check_hint: str) -> None:
@@ -87,17 +98,17 @@ def raise_problems(problems: Iterable[Problem], *, set_name: str, check_hint: st
 
 
 def check_file_name(file_name: object) -> str:
-    """Return a file name that stays below the image root.
+    """Return a file name that stays below the image root; backslashes, as Windows writes them, become slashes.
 
     Raises:
-        ValueError: for an absolute path, a drive, "..", a backslash, a control character or half a character.
+        ValueError: for an absolute path, a drive, "..", a control character or half a character.
     """
     if not isinstance(file_name, str) or not file_name:
         raise ValueError(f"file_name {shown(file_name)} is not a name")
-    file_name = joined_surrogates(file_name, "file_name")
+    file_name = joined_surrogates(file_name, "file_name").replace("\\", "/")
     path = PurePosixPath(file_name)
-    bad = path.is_absolute() or ".." in path.parts or "\\" in file_name or ntpath.splitdrive(file_name)[0]
-    if bad or re.search(r"[\x00-\x1f]", file_name):
+    bad = path.is_absolute() or ".." in path.parts or ntpath.splitdrive(file_name)[0]
+    if bad or re.search(r"[\x00-\x1f\x7f-\x9f]", file_name):
         raise ValueError(f"file_name {shown(file_name)} leaves the image folder")
     return str(path)
 

@@ -16,8 +16,10 @@ from pipeline.data.catalog import SETS, check_set_name, check_split_name
 from pipeline.data.masks import MaskError, encode_mask
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
 from pipeline.data.readers.field_values import whole_number
+from pipeline.data.readers.image_names import name_on_disk
 from pipeline.data.readers.images import read_image_file
-from pipeline.data.readers.mask_forms import encode_any_form
+from pipeline.data.readers.json_stream import unique_keys
+from pipeline.data.readers.mask_forms import encode_any_form, outline_box
 from sharedris.errors import InputError
 from sharedris.pixels import ImageError, decode_mask_image, image_size
 from sharedris.regular_file import UnreadableFileError, read_regular
@@ -53,7 +55,7 @@ def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Sou
         files=(path,),
         check_command=f"sharedris check {set_name} --annotations {path}",
     )
-    reader = _Reader(root, set_name)
+    reader = _Reader(root, set_name, source.skipped)
     for number, row in _rows(path):
         where = f"{path.name} line {number}"
         try:
@@ -81,7 +83,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} line {number} is not JSON: {error}", "Write one JSON object per line") from None
         if not isinstance(row, dict):
@@ -95,6 +97,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        if twice := [name for name in FIELDS if list(reader.fieldnames).count(name) > 1]:
+            raise InputError(f"{path} has the column {', '.join(twice)} twice", "Leave one of them out")
         for row in reader:
             if any(row.pop(None, ())):  # DictReader keeps what is too many under None
                 raise InputError(f"{path} line {reader.line_num} has too many columns", "Quote fields that hold commas")
@@ -136,8 +140,8 @@ class _RowError(ValueError):
 class _Reader:
     """Turns rows into refs; keeps the size of each image that was opened."""
 
-    def __init__(self, root: Path, set_name: str) -> None:
-        self.root, self.set_name = root, set_name
+    def __init__(self, root: Path, set_name: str, skipped: list[Problem]) -> None:
+        self.root, self.set_name, self.skipped = root, set_name, skipped
         self.infos: dict[str, ImageInfo] = {}
         self.ref_ids: set[int] = set()
         self.next_ref_id = 0  # one above all so far
@@ -152,7 +156,7 @@ class _Reader:
         except InputError as error:
             raise _RowError("malformed line", error.message) from None
         info = self._image(row.get("image"))
-        mask_rle = self._mask(row, info)
+        mask = self._mask(row, info)
         expressions = self._expressions(row)
         ref_id = self._ref_id(row)
         sent_ids = tuple(range(self.sentences, self.sentences + len(expressions)))
@@ -165,7 +169,7 @@ class _Reader:
             split=str(split),
             sent_ids=sent_ids,
             expressions=expressions,
-            mask_rle=mask_rle,
+            **mask,
         )
 
     def _ref_id(self, row: dict[str, Any]) -> int:
@@ -177,20 +181,21 @@ class _Reader:
         return ref_id
 
     def _image(self, name: Any) -> ImageInfo:
-        name = _file_name(name, "image")
+        name = name_on_disk(self.root, _file_name(name, "image"))
         if name not in self.infos:
             size = _image_size(self.root, name)
             self.infos[name] = ImageInfo(image_id=len(self.infos), file_name=name, height=size[0], width=size[1])
         return self.infos[name]
 
-    def _mask(self, row: dict[str, Any], info: ImageInfo) -> bytes:
+    def _mask(self, row: dict[str, Any], info: ImageInfo) -> dict[str, Any]:
         given = [name for name in MASK_FIELDS if name in row]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise _RowError("no mask", f"needs one of {', '.join(MASK_FIELDS)}; found {found}")
         value = row[given[0]]
         if given[0] == "mask":
-            return _png_mask(self.root, _file_name(value, "mask"), info)
+            name = name_on_disk(self.root, _file_name(value, "mask"))
+            return {"mask_rle": _png_mask(self.root, name, info)}
         if isinstance(value, str):
             value = _from_json(value, given[0])
         listed = [value] if isinstance(value, dict) else value
@@ -198,9 +203,12 @@ class _Reader:
         if is_rle != (given[0] == "rle") or not isinstance(listed, list):
             raise _RowError("malformed mask", f"{given[0]} is {type(value).__name__}")
         try:
-            return encode_any_form(value, height=info.height, width=info.width, where=info.file_name)
+            counts = encode_any_form(
+                value, height=info.height, width=info.width, where=info.file_name, skipped=self.skipped
+            )
         except MaskError as error:
             raise _RowError("malformed mask", str(error)) from None
+        return {"mask_rle": counts, "outline": outline_box(value)}
 
     def _expressions(self, row: dict[str, Any]) -> tuple[str, ...]:
         if ("expressions" in row) == ("expression" in row):

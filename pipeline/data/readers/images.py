@@ -14,22 +14,22 @@ from sharedris.regular_file import UnreadableFileError, read_regular
 _THREADS = 2
 
 
-def inspect_images(infos: Iterable[ImageInfo], root: Path) -> tuple[dict[str, str], list[Problem]]:
+def inspect_images(infos: Iterable[ImageInfo], root: Path) -> tuple[dict[str, str], dict[str, Problem]]:
     """Read and decode each image once.
 
     Returns:
-        The digest of each good file by file name, and a problem for each other one, in the order given.
+        By file name the digest of each good file, and the problem of each other one, in the order given.
     """
     unique = list({info.file_name: info for info in infos}.values())
     with ThreadPoolExecutor(_THREADS) as pool:
         results = list(pool.map(lambda info: _inspect(info, root), unique, chunksize=16))
     digests: dict[str, str] = {}
-    problems: list[Problem] = []
+    problems: dict[str, Problem] = {}
     for info, (digest, problem) in zip(unique, results, strict=True):
         if problem is None:
             digests[info.file_name] = digest
         else:
-            problems.append(problem)
+            problems[info.file_name] = problem
     return digests, problems
 
 

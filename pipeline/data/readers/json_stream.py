@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.readers.field_values import shown
 from sharedris.errors import InputError
 from sharedris.regular_file import open_regular
 
@@ -37,6 +39,23 @@ class _SyntaxError(ValueError):
     pass
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; a hook for `json`, which would keep the last of several values.
+
+    Raises:
+        ValueError: when a key occurs twice.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counted = Counter(key for key, _ in pairs)
+        raise _SyntaxError(_twice(counted.most_common(1)[0][0]))
+    return values
+
+
+def _twice(key: str) -> str:
+    return f"the key {shown(key)} occurs twice in one object"
+
+
 class _Walker:
     """A cursor over a text that is read in chunks."""
 
@@ -45,16 +64,20 @@ class _Walker:
         self.text = ""
         self.at = 0
         self.ended = False
-        self.decode = json.JSONDecoder().raw_decode
+        self.decode = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
 
     def members(self) -> Iterator[tuple[str, Any]]:
         if self.peek() == "\ufeff":
             self.at += 1
         self.take("{")
+        keys: set[str] = set()
         while self.peek() != "}":
             key = self.value()
             if not isinstance(key, str):
                 raise _SyntaxError("a key is not a string")
+            if key in keys:
+                raise _SyntaxError(_twice(key))
+            keys.add(key)
             self.take(":")
             if self.peek() == "[":
                 yield from ((key, element) for element in self.elements())

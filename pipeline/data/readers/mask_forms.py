@@ -7,25 +7,26 @@ whole numbers as 1.0, one flat polygon, polygons of [x, y] pairs, and stray part
 from __future__ import annotations
 
 import ast
-import logging
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from pipeline.data.masks import MaskError, encode_segmentation
+from pipeline.data.readers.annotations import Box, Problem
 
-_LOGGER = logging.getLogger(__name__)
 _LEAST_NUMBERS = 6
 
 
-def encode_any_form(segmentation: Any, *, height: int, width: int, where: str) -> bytes:
+def encode_any_form(segmentation: Any, *, height: int, width: int, where: str, skipped: list[Problem]) -> bytes:
     """Return compressed RLE counts of a segmentation as COCO, REFER, labelme or pandas write it.
 
     Args:
         segmentation: polygons, RLE, or a list of RLE.
         height: the image's height in pixels.
         width: the image's width in pixels.
-        where: file and entry, for the warning about parts that were skipped.
+        where: file and entry, for `skipped`.
+        skipped: gets a problem for each part of fewer than three points, which is left out.
 
     Raises:
         MaskError: for an absent, malformed or wrongly sized segmentation.
@@ -41,12 +42,29 @@ def encode_any_form(segmentation: Any, *, height: int, width: int, where: str) -
         return _union(segmentation, height, width)
     if dictionaries:
         raise MaskError("segmentation is a list that mixes dictionaries and polygons")
+    kept, stray = _without_stray_parts(segmentation)
+    skipped += [
+        Problem(kind="stray polygon part", where=where, message=f"a part of {len(part) // 2} point(s) is left out")
+        for part in stray
+    ]
+    return encode_segmentation(kept, height=height, width=width)
+
+
+def outline_box(segmentation: Any) -> Box | None:
+    """Return the box around polygons as annotated, in any form that `encode_any_form` reads; None for other masks."""
+    if not isinstance(segmentation, list) or not segmentation or any(isinstance(part, dict) for part in segmentation):
+        return None
+    points = np.concatenate([np.asarray(part, dtype=np.float64) for part in _without_stray_parts(segmentation)[0]])
+    (left, top), (right, bottom) = points.reshape(-1, 2).min(axis=0), points.reshape(-1, 2).max(axis=0)
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def _without_stray_parts(segmentation: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return polygons, and the parts of fewer than three points among them, if another part remains."""
     polygons = _polygons(segmentation)
     kept = [polygon for polygon in polygons if not isinstance(polygon, list) or len(polygon) >= _LEAST_NUMBERS]
-    if kept and len(kept) < len(polygons):
-        _LOGGER.warning("%s: skipped %d part(s) of fewer than 3 points", where, len(polygons) - len(kept))
-        polygons = kept
-    return encode_segmentation(polygons, height=height, width=width)
+    stray = [polygon for polygon in polygons if isinstance(polygon, list) and len(polygon) < _LEAST_NUMBERS]
+    return (kept, stray) if kept else (polygons, [])
 
 
 def _union(parts: list[dict[str, Any]], height: int, width: int) -> bytes:

@@ -13,13 +13,21 @@ from pipeline.data.catalog import SetSpec, find_set
 from pipeline.data.masks import MaskError
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
 from pipeline.data.readers.field_values import finite_numbers, shown, whole_number
+from pipeline.data.readers.image_names import with_names_on_disk
 from pipeline.data.readers.json_stream import iterate_members
-from pipeline.data.readers.mask_forms import encode_any_form
+from pipeline.data.readers.mask_forms import encode_any_form, outline_box
 from pipeline.data.readers.safe_pickle import load_plain_pickle
 from sharedris.errors import InputError
 from sharedris.pixels import MAX_PIXELS
 
-IMAGE_FOLDERS = ("images/mscoco/images/train2014", "images/train2014", "train2014")
+IMAGE_FOLDERS = (
+    "images/mscoco/images/train2014",
+    "images/train2014",
+    "train2014",
+    "images/mscoco/images/train2017",
+    "images/train2017",
+    "train2017",
+)
 _SEGMENTATION = "segmentation"
 
 
@@ -74,7 +82,8 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
     )
     raw_refs = _checked_refs(load_plain_pickle(refs_path), refs_path, spec, source.problems)
     infos, annotations = _read_instances(instances_path, {ref["ann_id"] for ref in raw_refs}, source.problems)
-    source.refs = list(_join(raw_refs, infos, annotations, source.problems))
+    infos = with_names_on_disk(infos, (ref["image_id"] for ref in raw_refs), image_root)
+    source.refs = list(_join(raw_refs, infos, annotations, source))
     return source
 
 
@@ -229,8 +238,9 @@ def _join(
     raw_refs: Iterable[dict[str, Any]],
     infos: dict[int, ImageInfo],
     annotations: dict[int, _Annotation],
-    problems: list[Problem],
+    source: Source,
 ) -> Iterable[SourceRef]:
+    problems = source.problems
     sent_ids: set[int] = set()
     for ref in raw_refs:
         where = f"ref {ref['ref_id']}"
@@ -250,12 +260,12 @@ def _join(
             category_id=annotation.category_id,
             split=ref["split"],
             **_sentences(ref, where, sent_ids, problems),
-            mask_rle=_mask(annotation, info, where, problems),
             box=annotation.box,
+            **_mask(annotation, info, where, source),
         )
 
 
-def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, tuple[Any, ...]]:
+def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, Any]:
     kept: list[tuple[int, str]] = []
     for sentence in ref["sentences"]:
         name, text = sentence["sent_id"], sentence["sent"]
@@ -269,10 +279,12 @@ def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[P
     return {"sent_ids": tuple(name for name, _ in kept), "expressions": tuple(text for _, text in kept)}
 
 
-def _mask(annotation: _Annotation, info: ImageInfo, where: str, problems: list[Problem]) -> bytes | None:
+def _mask(annotation: _Annotation, info: ImageInfo, where: str, source: Source) -> dict[str, Any]:
+    listed = _listed(annotation.segmentation)
     try:
-        return encode_any_form(_listed(annotation.segmentation), height=info.height, width=info.width, where=where)
+        counts = encode_any_form(listed, height=info.height, width=info.width, where=where, skipped=source.skipped)
     except MaskError as error:
         kind = "no mask" if "empty" in str(error) else "malformed mask"
-        problems.append(Problem(kind=kind, where=where, message=str(error)))
-        return None
+        source.problems.append(Problem(kind=kind, where=where, message=str(error)))
+        return {"mask_rle": None}
+    return {"mask_rle": counts, "outline": outline_box(listed)}

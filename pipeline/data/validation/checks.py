@@ -1,4 +1,4 @@
-"""Checks of a set before hours are spent on it: counts, images, masks, sentences, leakage.
+"""Checks of a set before hours are spent on it: counts, images, the rules of its refs (`rules.py`), sentences.
 
 Each check returns findings. An `error` would change results (exit code 1), a `warning` may, a `note` is information.
 """
@@ -6,20 +6,13 @@ Each check returns findings. An `error` would change results (exit code 1), a `w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Literal
-
-from pycocotools import mask as coco_mask
 
 from pipeline.data.catalog import SETS, Counts, split_sort_key
 from pipeline.data.readers.annotations import Problem, Source, SourceRef
+from pipeline.data.validation.rules import RULES, Level
 from sharedris.tokenizer import Tokenizer
-
-Level = Literal["error", "warning", "note"]
-
-_BOX_TOLERANCE_PIXELS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +68,10 @@ def check_source(
         *_count_findings(result),
         *_problem_findings(source.problems, len(source.refs)),
         *_image_findings(image_problems),
-        *_mask_findings(source.refs),
+        *_problem_findings(source.skipped, -1, level="warning"),
+        *_rule_findings(source),
         *_length_findings(source.refs, tokenizer, text_tokens, result.statistics),
         *_unknown_findings(source.refs, tokenizer),
-        *_split_overlap(source.refs, by_design=bool(spec and spec.splits_share_images)),
     ]
     return result
 
@@ -125,7 +118,7 @@ def _size_text(counts: Counts) -> str:
     return ", ".join(f"{value:,} {name}" for name, value in parts if value is not None)
 
 
-def _problem_findings(problems: Iterable[Problem], refs: int) -> list[Finding]:
+def _problem_findings(problems: Iterable[Problem], refs: int, *, level: Level = "error") -> list[Finding]:
     grouped: dict[str, list[str]] = {}
     for problem in problems:
         grouped.setdefault(problem.kind, []).append(str(problem))
@@ -136,7 +129,7 @@ def _problem_findings(problems: Iterable[Problem], refs: int) -> list[Finding]:
             message = (
                 f"none of the {refs:,} refs has a mask: these annotations can be counted, not trained or scored on"
             )
-        findings.append(Finding(level="error", kind=kind, message=message, items=tuple(items)))
+        findings.append(Finding(level=level, kind=kind, message=message, items=tuple(items)))
     return findings
 
 
@@ -146,43 +139,16 @@ def _image_findings(problems: Iterable[Problem] | None) -> list[Finding]:
     return _problem_findings(problems, -1)
 
 
-def _mask_findings(refs: list[SourceRef]) -> list[Finding]:
-    empty, outside, shifted = [], [], []
-    for ref in refs:
-        where = f"ref {ref.ref_id} ({ref.image.file_name})"
-        if ref.box is not None and _leaves(ref):
-            outside.append(f"{where}: box {list(ref.box)} leaves {ref.image.height} x {ref.image.width} pixels")
-        if ref.mask_rle is None:
-            continue
-        rle = {"size": [ref.image.height, ref.image.width], "counts": ref.mask_rle}
-        extent = coco_mask.toBbox(rle).tolist()
-        if not coco_mask.area(rle):
-            empty.append(f"{where}: no pixel inside the image")
-        elif ref.box is not None and not _leaves(ref) and _corner_distance(extent, ref.box) > _BOX_TOLERANCE_PIXELS:
-            shifted.append(f"{where}: mask spans {extent}, its box is {list(ref.box)}")
-    kinds: tuple[tuple[Level, str, list[str], str], ...] = (
-        ("error", "empty mask", empty, "masks without a pixel"),
-        ("error", "mask outside", outside, "objects that leave their image"),
-        ("warning", "mask and box differ", shifted, "masks that do not fill their annotated box"),
-    )
-    return [
-        Finding(level=level, kind=kind, message=f"{len(items):,} {text}", items=tuple(items))
-        for level, kind, items, text in kinds
-        if items
-    ]
-
-
-def _leaves(ref: SourceRef) -> bool:
-    assert ref.box is not None
-    x, y, width, height = ref.box
-    slack = _BOX_TOLERANCE_PIXELS
-    beyond = x + width > ref.image.width + slack or y + height > ref.image.height + slack
-    return x < -slack or y < -slack or beyond
-
-
-def _corner_distance(extent: Sequence[float], box: Sequence[float]) -> float:
-    first, second = [(x, y, x + width, y + height) for x, y, width, height in (extent, box)]
-    return max(abs(a - b) for a, b in zip(first, second, strict=True))
+def _rule_findings(source: Source) -> list[Finding]:
+    findings: list[Finding] = []
+    for rule in RULES:
+        items = tuple(str(case) for case in rule.violations(source.refs))
+        if items:
+            level = rule.level_in(source.set_name)
+            reason = "; this set's published splits divide objects, not images" if level == "note" else ""
+            message = f"{len(items):,} {rule.text}{reason}"
+            findings.append(Finding(level=level, kind=rule.kind, message=message, items=items))
+    return findings
 
 
 def _length_findings(
@@ -221,18 +187,3 @@ def _unknown_findings(refs: list[SourceRef], tokenizer: Tokenizer | None) -> lis
         return [Finding(level="note", kind="words", message=str(found))]
     items = tuple(text for text in dict.fromkeys(texts) if tokenizer.unknown_pieces([text]).unknown)
     return [Finding(level="warning", kind="words", message=f"{found}: the model does not read them", items=items)]
-
-
-def _split_overlap(refs: list[SourceRef], *, by_design: bool) -> list[Finding]:
-    images: dict[str, set[str]] = {}
-    for ref in refs:
-        images.setdefault(ref.split, set()).add(ref.image.file_name)
-    findings = []
-    for first, second in combinations(sorted(images, key=split_sort_key), 2):
-        shared = sorted(images[first] & images[second])
-        if shared:
-            reason = "; this set's published splits divide objects, not images" if by_design else ""
-            message = f"{len(shared):,} images are in both {first} and {second}{reason}"
-            level: Level = "note" if by_design else "error"
-            findings.append(Finding(level=level, kind="images in two splits", message=message, items=tuple(shared)))
-    return findings

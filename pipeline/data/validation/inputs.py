@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.data.dataset.combined import held_out_images
 from pipeline.data.prepared.embedded_images import EmbeddedImages
 from pipeline.data.prepared.manifest import EMBEDDED, Manifest, load_manifest, prepared_sets
+from pipeline.data.prepared.selection import counts_in_words
 from pipeline.data.prepared.split_table import image_keys, keys_in, read_split
 from pipeline.data.prepared.verification import content_fingerprint
 from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef
@@ -52,7 +53,8 @@ def check_images(source: Source, manifest: Manifest | None) -> list[Problem]:
     if manifest is not None and manifest.embedded:
         got, problems = _inspect_embedded(infos, manifest)
     elif source.image_root.is_dir():
-        got, problems = inspect_images(infos.values(), source.image_root)
+        got, by_name = inspect_images(infos.values(), source.image_root)
+        problems = list(by_name.values())
     else:
         message = f"none of the {len(infos):,} images can be checked"
         return [Problem(kind="no image folder", where=str(source.image_root), message=message)]
@@ -98,6 +100,10 @@ def content_findings(manifest: Manifest) -> list[Finding]:
     if not manifest.images_read:
         message = "prepared with --no-images: a changed image cannot be found"
         findings.append(Finding(level="warning", kind="no image digests", message=message))
+    if manifest.skipped:
+        findings.append(
+            Finding(level="note", kind="left out at preparation", message=counts_in_words(manifest.skipped))
+        )
     return findings
 
 

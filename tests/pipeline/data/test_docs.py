@@ -22,7 +22,8 @@ def test_examples_are_prepared(name: str, tmp_path: Path) -> None:
     example = re.search(rf"<!-- example: {re.escape(name)} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)
     assert example
     (tmp_path / name).write_text(example.group(1), encoding="utf-8")
-    Image.new("RGB", (60, 30)).save(tmp_path / "street.png")
+    for image in ("street.png", "lake.png"):
+        Image.new("RGB", (60, 30)).save(tmp_path / image)
     Image.fromarray(np.eye(30, 60, dtype=np.uint8)).save(tmp_path / "right-car.png")
     source = read_custom(tmp_path / name, "mine")
     assert [ref.expressions for ref in source.refs] == [

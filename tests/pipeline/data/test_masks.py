@@ -102,6 +102,8 @@ def test_crowd_annotations_of_real_data_are_read(shared_data: Path) -> None:
         ([[float("nan")] * 6], "not finite"),
         ([[1e300] * 6], "far outside"),
         ([[-1e6, 0, 1e6, 5] * 1000], "outline of more than"),
+        ([[1e308, 0, -1e308, 5] * 3], "outline of more than"),
+        ([[1025, 0, 1, 2, 3, 4]], "coordinate 1025, which is far outside"),
         ("polygon", "neither polygons nor RLE"),
         (None, "neither polygons nor RLE"),
         ({"size": [5, 5], "counts": [25]}, "RLE is for"),

@@ -85,7 +85,8 @@ def test_csv_says_the_same_as_json_lines(folder: Path) -> None:
 
 
 def test_custom_data_trains_like_any_other(folder: Path, tmp_path: Path) -> None:
-    path = write(folder, *[row(split=part, ref_id=number) for number, part in enumerate(["train", "train", "val"])])
+    parts = [("train", "a.png"), ("train", "a.png"), ("val", "sub/b.jpg")]
+    path = write(folder, *[row(split=part, image=name, ref_id=number) for number, (part, name) in enumerate(parts)])
     manifest = prepare_source(read_custom(path, "mine"), tmp_path / "out").manifest
     assert {part: count.expressions for part, count in manifest.splits.items()} == {"train": 4, "val": 2}
     data = training_dataset(tmp_path / "out", ("mine",), image_size=32, text_tokens=10)
@@ -146,7 +147,11 @@ def test_a_bad_line_is_named(changes: dict[str, Any], expected: str, folder: Pat
     [
         ("x.jsonl", "{", "line 1 is not JSON"),
         ("x.jsonl", "\n[1]", "line 2 is not a JSON object"),
+        ("x.jsonl", '{"image": "a.png", "split": "train", "image": "b.png"}', "the key 'image' occurs twice"),
+        ("x.jsonl", '{"rle": {"size": [1, 1], "counts": [1], "size": [2, 2]}}', "the key 'size' occurs twice"),
         ("x.csv", "image,split\na,b,c,d\n", "too many columns"),
+        ("x.csv", "image,split,image\na,b,c\n", "the column image twice"),
+        ("x.csv", "image;split; split\na;b;c\n", "the column split twice"),
         ("x.csv", 'image\n"a', "is not CSV"),
         ("x.txt", "", "neither .jsonl nor .csv"),
     ],

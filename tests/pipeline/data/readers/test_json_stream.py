@@ -57,6 +57,8 @@ def test_same_as_json(
         '{"a": [1,]}',
         "{'a': 1}",
         '{"a": ' + "[" * 100_000 + "}",
+        '{"a": [1], "b": 2, "a": [3]}',
+        '{"images": [{"id": 1, "height": 2, "height": 3}]}',
     ],
 )
 def test_broken_json_is_one_line(text: str, tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""The rules that the refs of a set have to obey: one list, applied by `sharedris check` and by `sharedris prepare`.
+
+A broken rule of level `error` would change results: `check` exits with 1, `prepare` refuses the set, or leaves the refs
+out with `--on-bad-ref skip`. One of level `warning` may; `prepare` counts it. A `note` is information.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pycocotools import mask as coco_mask
+
+from pipeline.data.catalog import SETS, split_sort_key
+from pipeline.data.readers.annotations import Box, SourceRef
+
+Level = Literal["error", "warning", "note"]
+
+BOX_TOLERANCE_PIXELS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """One case of a broken rule, and the positions of the refs that `prepare --on-bad-ref skip` leaves out for it."""
+
+    where: str
+    message: str
+    refs: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(abc.ABC):
+    """A rule about the refs of a set.
+
+    Attributes:
+        kind: its name in reports, counts and manifests.
+        level: what breaking it means.
+        text: what the cases are, after their number.
+    """
+
+    kind: str
+    level: Level
+    text: str
+
+    @abc.abstractmethod
+    def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
+        """Yield the cases in which refs break this rule."""
+
+    def level_in(self, set_name: str) -> Level:
+        """Return what breaking the rule means in a set."""
+        return self.level
+
+
+class RefRule(Rule):
+    """A rule that each ref obeys or breaks by itself."""
+
+    def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
+        for position, ref in enumerate(refs):
+            if message := self.problem(ref):
+                yield Violation(where=f"ref {ref.ref_id} ({ref.image.file_name})", message=message, refs=(position,))
+
+    @abc.abstractmethod
+    def problem(self, ref: SourceRef) -> str:
+        """Return how the ref breaks this rule; empty if it does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HasExpressions(RefRule):
+    """A ref has a sentence to find it by."""
+
+    kind: str = "no expressions"
+    level: Level = "error"
+    text: str = "refs without an expression"
+
+    def problem(self, ref: SourceRef) -> str:
+        return "" if ref.expressions else "has no expression with words"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskNotEmpty(RefRule):
+    """A mask has a pixel inside its image."""
+
+    kind: str = "empty mask"
+    level: Level = "error"
+    text: str = "masks without a pixel"
+
+    def problem(self, ref: SourceRef) -> str:
+        if ref.mask_rle is None or coco_mask.area(_rle(ref)):
+            return ""
+        return "no pixel inside the image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectInsideImage(RefRule):
+    """Box and polygons lie inside the image: outside of it they are drawn for an image of another size."""
+
+    kind: str = "mask outside"
+    level: Level = "error"
+    text: str = "objects that leave their image"
+
+    def problem(self, ref: SourceRef) -> str:
+        size = f"{ref.image.height} x {ref.image.width} pixels"
+        if ref.box is not None and leaves_image(ref, ref.box):
+            return f"box {list(ref.box)} leaves {size}"
+        if ref.outline is not None and leaves_image(ref, ref.outline):
+            return f"polygons of box {list(ref.outline)} leave {size}"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFillsBox(RefRule):
+    """A mask spans its annotated box, to within two pixels."""
+
+    kind: str = "mask and box differ"
+    level: Level = "warning"
+    text: str = "masks that do not fill their annotated box"
+
+    def problem(self, ref: SourceRef) -> str:
+        if ref.mask_rle is None or ref.box is None or leaves_image(ref, ref.box) or not coco_mask.area(_rle(ref)):
+            return ""
+        extent = coco_mask.toBbox(_rle(ref)).tolist()
+        if _corner_distance(extent, ref.box) <= BOX_TOLERANCE_PIXELS:
+            return ""
+        return f"mask spans {extent}, its box is {list(ref.box)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInOneSplit(Rule):
+    """An image is in one split only. Skipping keeps it in the last of its splits, so that train gives way to val."""
+
+    kind: str = "images in two splits"
+    level: Level = "error"
+    text: str = "images in two splits"
+
+    def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
+        positions: dict[str, dict[str, list[int]]] = {}
+        for position, ref in enumerate(refs):
+            positions.setdefault(ref.image.file_name, {}).setdefault(ref.split, []).append(position)
+        for file_name, by_split in positions.items():
+            if len(by_split) > 1:
+                splits = sorted(by_split, key=split_sort_key)
+                left_out = tuple(position for split in splits[:-1] for position in by_split[split])
+                yield Violation(where=file_name, message=f"is in {' and '.join(splits)}", refs=left_out)
+
+    def level_in(self, set_name: str) -> Level:
+        """Return a note where the published splits divide objects, not images."""
+        spec = SETS.get(set_name)
+        return "note" if spec and spec.splits_share_images else self.level
+
+
+RULES: tuple[Rule, ...] = (
+    HasExpressions(),
+    MaskNotEmpty(),
+    ObjectInsideImage(),
+    MaskFillsBox(),
+    ImageInOneSplit(),
+)
+"""All rules, in the order in which they are applied: a ref that one leaves out is not seen by the next ones."""
+
+
+def leaves_image(ref: SourceRef, box: Box) -> bool:
+    """Return whether a box (x, y, width, height) lies outside the image by more than the tolerance."""
+    x, y, width, height = box
+    slack = BOX_TOLERANCE_PIXELS
+    beyond = x + width > ref.image.width + slack or y + height > ref.image.height + slack
+    return x < -slack or y < -slack or beyond
+
+
+def _rle(ref: SourceRef) -> dict[str, object]:
+    return {"size": [ref.image.height, ref.image.width], "counts": ref.mask_rle}
+
+
+def _corner_distance(extent: Sequence[float], box: Sequence[float]) -> float:
+    first, second = [(x, y, x + width, y + height) for x, y, width, height in (extent, box)]
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))

@@ -1,0 +1,28 @@
+"""Captions print what preparation left out of the sets behind a table."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from reports.captions import _counts
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([None, None], None),
+        ([json.dumps({"mine": {"empty mask": 3}}), None], "mine: 3 x empty mask"),
+        (
+            [json.dumps({"b": {"no words": 1, "empty mask": 2}}), json.dumps({"a": {"missing image": 4}})],
+            "a: 4 x missing image; b: 2 x empty mask, 1 x no words",
+        ),
+    ],
+)
+def test_refs_that_were_left_out_are_counted(texts: list[str | None], expected: str | None) -> None:
+    rows = pd.DataFrame({"empty_unions": 0, "skipped": 0, "skipped_refs_json": texts})
+    lines = [f"Left out when the sets were prepared: {expected}."] if expected else []
+    assert _counts(rows)[1:] == lines
+    assert _counts(rows.drop(columns="skipped_refs_json"))[1:] == []
