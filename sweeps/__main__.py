@@ -21,6 +21,7 @@ from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
 from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
+from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_modules
 from sharedris.plugins import load_plugins
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
@@ -157,6 +158,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     if args.force:
         print(f"removed the records of {', '.join(forget(plan, args.force))}")
     print(describe(plan), flush=True)
+    warn_of_changed_plugins(planned.job for planned in plan.in_state("done") if planned.job is not None)
     if not plan.in_state("missing") and not open_marker(plan).exists():
         print(f"all {len(plan.in_state('done'))} built cells are done; nothing to run")
         return 0

@@ -39,7 +39,7 @@ ORDER = """
     pipeline.data.prepared
     pipeline.data.dataset
     pipeline.data.validation
-    pipeline.job  pipeline.preflight
+    pipeline.job  pipeline.preflight  pipeline.plugin_changes
     pipeline.distributed
     pipeline.lifecycle
     pipeline.monitoring

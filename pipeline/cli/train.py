@@ -16,6 +16,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import termination_raises
+from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_modules
 from sharedris.errors import InputError
 
@@ -114,6 +115,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             remove_run_state(job)
             if experiment is not None:
                 _log_what_is_missing(job, experiment)
+            warn_of_changed_plugins([job])
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
         check_modules([job.config])

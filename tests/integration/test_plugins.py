@@ -57,6 +57,10 @@ def test_a_plugin_trains_by_the_command_and_its_model_names_it(
     edited = write(tmp_path / "edited" / "mine.py", FUSION + "# edited")
     assert main([*evaluate, "--plugin", edited]) == 0
     assert "the model had another mine" in capsys.readouterr().out
+    assert main(["train", *where, *shape, *SMALL, "--plugin", edited]) == 0
+    printed = capsys.readouterr().out
+    assert f"{run_id} is done, but had another mine (SHA-256 {sha[:12]}, here" in printed
+    assert f"{run_id} is done already" in printed
 
 
 def test_two_workers_load_the_plugin_from_the_job(
