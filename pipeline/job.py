@@ -10,9 +10,10 @@ from typing import Any
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.manifest import Manifest, data_fingerprint, load_manifest
 from pipeline.data.prepared.verification import read_verified
+from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
-from pipeline.records import record_path
+from pipeline.records import RECORD_SCHEMA, record_path
 from sharedris.errors import InputError
 from sharedris.plugins import Plugin, loaded_plugins
 
@@ -75,8 +76,8 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether the record is on disk: the only sign of a finished run."""
-        return record_path(self.runs_root, self.run_id).exists()
+        """Whether an intact record is on disk: the only sign of a finished run."""
+        return is_intact(record_path(self.runs_root, self.run_id), RECORD_SCHEMA)
 
     def per_rank_batch(self, world_size: int) -> PerRankBatch:
         """Return one worker's part of an optimizer step among `world_size` workers."""
@@ -128,6 +129,7 @@ def resolve_job(
         skipped_refs={name: manifest.skipped for name, manifest in manifests.items() if manifest.skipped},
     )
     _check_vocabulary(job, manifests)
+    warn_if_damaged(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
     return job
 
 

@@ -43,6 +43,10 @@ class RecordError(InputError):
     """A record that cannot be read, or is of another schema."""
 
 
+class DamagedTableError(RecordError):
+    """A table whose bytes are not those that were written: empty, cut short or changed."""
+
+
 Int32 = Annotated[int, pa.int32()]
 """An int column of 32 bits; a plain `int` has 64."""
 
@@ -241,24 +245,31 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     of a newer version of the project, is kept.
 
     Raises:
-        RecordError: when the file is missing, damaged or of another schema version.
+        DamagedTableError: when the content is damaged.
+        RecordError: when the file is missing, cannot be opened, or is of another schema version.
     """
     remedy = "Move it away and run the same command again"
     try:
-        table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
-        # without the metadata: pandas takes column names from it, and no checksum covers it
-        rows: pd.DataFrame = table.replace_schema_metadata().to_pandas()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist", "Run the sweep or the evaluation that writes it") from None
+    except OSError as error:  # of the disk or of permissions: nothing is known about the content
+        raise RecordError(f"{path} cannot be read: {error.strerror}", "Make it readable") from None
+    if not content:
+        raise DamagedTableError(f"{path} cannot be read: the file is empty", remedy)
+    try:
+        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        # without the metadata: pandas takes column names from it, and no checksum covers it
+        rows: pd.DataFrame = table.replace_schema_metadata().to_pandas()
     except Exception as error:  # damaged metadata raises nearly any type
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RecordError(f"{path} cannot be read: {reason}", remedy) from None
+        raise DamagedTableError(f"{path} cannot be read: {reason}", remedy) from None
     versions = set(rows["schema_version"]) if "schema_version" in rows else {None}
     if versions - {SCHEMA_VERSION}:
         raise RecordError(f"{path} has schema version {versions}, this code reads {SCHEMA_VERSION}", remedy)
     written = (table.schema.metadata or {}).get(_DIGEST_KEY)
     if written is not None and written != _content_digest(table):  # files of version 0.1 have none
-        raise RecordError(f"{path} is damaged: its content differs from its checksum", remedy)
+        raise DamagedTableError(f"{path} is damaged: its content differs from its checksum", remedy)
     if schema.names[1] not in rows:  # the first column names what a row is about
         raise RecordError(f"{path} lacks the column {schema.names[1]}", remedy)
     newer = [field for field in schema if field.name not in rows.columns]

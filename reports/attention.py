@@ -18,7 +18,6 @@ largest weight: colours compare places inside a map, not maps with each other.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +53,18 @@ def read_attention(root: Path, run_id: str) -> tuple[list[AttentionSample], list
     for path in sorted((Path(root) / "attention" / run_id).glob("*.npz")):
         try:
             samples.append(_read(path))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            problems.append(f"attention maps left out: {path}: {str(error).splitlines()[0]}")
+        except Exception as error:  # a damaged archive raises nearly any type
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            problems.append(f"attention maps left out: {path}: {reason}")
     return samples, problems
 
 
 def _read(path: Path) -> AttentionSample:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Opened here: numpy leaves the file open where the archive is damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         if missing := [name for name in NEEDED if name not in arrays]:
             raise KeyError(f"lacks {', '.join(missing)}")
-        return AttentionSample(
+        sample = AttentionSample(
             image=arrays["image"],
             expression=str(arrays["expression"]),
             split=str(arrays["split"]),
@@ -72,6 +73,22 @@ def _read(path: Path) -> AttentionSample:
             prediction=arrays["prediction"].astype(bool) if "prediction" in arrays else None,
             mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
         )
+    _require_shapes(sample)
+    return sample
+
+
+def _require_shapes(sample: AttentionSample) -> None:
+    """Raise ValueError for arrays that cannot be drawn: one such file must not end the page."""
+    if sample.image.dtype != np.uint8 or sample.image.ndim != 3 or sample.image.shape[2] != 3 or not sample.image.size:
+        raise ValueError(f"the image has shape {sample.image.shape} and type {sample.image.dtype}")
+    for name, values in sample.maps.items():
+        if values.dtype.kind != "f" or values.ndim != 2 or not values.size or not np.isfinite(values).all():
+            raise ValueError(
+                f"the map {name} has shape {values.shape} and type {values.dtype}, or a value is not finite"
+            )
+    for mask in (sample.prediction, sample.mask):
+        if mask is not None and mask.shape != sample.image.shape[:2]:
+            raise ValueError(f"a mask has shape {mask.shape}, the image {sample.image.shape}")
 
 
 @styled

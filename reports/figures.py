@@ -134,9 +134,11 @@ def _histories(runs: Runs, choice: RunSelection, problems: list[str]) -> dict[st
     for variant, rows in plots.by_variant(choice):
         for run_id in rows["run_id"]:
             try:
-                found.setdefault(variant, []).append(runs.history(run_id))
+                history = runs.history(run_id)
             except RecordError as error:
                 problems.append(f"training curve without {run_id}: {error}")
+            else:  # not before it was read: a variant without any history has no curve
+                found.setdefault(variant, []).append(history)
     return found
 
 

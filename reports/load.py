@@ -136,8 +136,9 @@ def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         ).to_pandas()
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist: a record without its samples", remedy) from None
-    except (OSError, ValueError, KeyError) as error:
-        raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}", remedy) from None
+    except Exception as error:  # damaged bytes raise nearly any type
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecordError(f"{path} cannot be read: {reason}", remedy) from None
     if missing := sorted(set(wanted) - set(rows.columns)):
         raise RecordError(f"{path} lacks the columns {missing}", remedy)
     if len(rows) and (rows["schema_version"] != SCHEMA_VERSION).any():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.cost.flops import measure_cost, write_costs
+from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.recipes import default_run
 from pipeline.records import COST_SCHEMA, cost_path, read_table
 from sharedris.baselines.config import ComparedModelConfig
@@ -32,7 +33,7 @@ def cost_of(model: ComparedModelConfig, runs_root: Path) -> tuple[float, float]:
     A full system takes half a minute to measure at the paper's size, and a plan asks for many.
     """
     path, encoder = cost_path(runs_root, model.scale, model.variant), model.encoder
-    if not path.exists():
+    if not is_intact(path, COST_SCHEMA):
         write_costs(runs_root, [model])
     rows = read_table(path, COST_SCHEMA)
     if set(rows["image_size"]) != {encoder.image_size} or set(rows["text_tokens"]) != {encoder.text_tokens}:
@@ -47,8 +48,14 @@ def write_paper_costs(sweep: Sweep, runs_root: Path) -> int:
     A model whose cost cannot be counted is left out, with a warning.
     """
     models = paper_models(sweep)
-    missing = [model for model in models if not cost_path(runs_root, model.scale, model.variant).exists()]
+    missing = [model for model in models if not _is_measured(model, runs_root)]
     return sum(_try_to_write(model, runs_root) for model in missing)
+
+
+def _is_measured(model: ComparedModelConfig, runs_root: Path) -> bool:
+    path = cost_path(runs_root, model.scale, model.variant)
+    warn_if_damaged(path, COST_SCHEMA)
+    return is_intact(path, COST_SCHEMA)
 
 
 def _try_to_write(model: ComparedModelConfig, runs_root: Path) -> bool:

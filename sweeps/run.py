@@ -17,11 +17,12 @@ from pipeline.cluster.placement import free_placement_group
 from pipeline.failures import clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
-from pipeline.lifecycle.locks import RunHeldError, driver_lock
+from pipeline.lifecycle.locks import driver_lock
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
 from pipeline.run_marks import read_marks
+from sharedris.errors import InputError
 from sweeps.fan_out import fan_out
 from sweeps.plan import PlannedCell, SweepPlan, open_marker, sweep_folder
 
@@ -111,7 +112,7 @@ def _lock_cells(missing: Sequence[PlannedCell], locks: contextlib.ExitStack) -> 
         assert job is not None
         try:
             locks.enter_context(driver_lock(job.state_folder))
-        except RunHeldError as error:
+        except InputError as error:  # held by another driver, or a state folder that cannot be locked
             log.warning("%s is skipped here: %s", planned.cell.label, error.message)
             continue
         if not job.done:  # another driver may have finished it between the plan and the lock

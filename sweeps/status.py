@@ -32,7 +32,8 @@ def detail(planned: PlannedCell) -> str:
         return ""
     job = planned.job
     if not job.done:
-        return _progress(job)
+        damaged = "its record is damaged; " if record_path(job.runs_root, job.run_id).exists() else ""
+        return damaged + _progress(job)
     archived = "archived, " if read_marks(job.runs_root, job.run_id).archived else ""
     return archived + headline(job.runs_root, job.run_id)
 

@@ -31,6 +31,7 @@ ORDER = """
     pipeline.run_marks
     pipeline.monitoring.progress
     pipeline.records  pipeline.identity
+    pipeline.intact_tables
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from pipeline.failures import RunError, describe_lost_workers, failure, innermos
 from pipeline.job import Job
 from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.monitoring.run_log import log_to_run
-from pipeline.records import record_path
 from pipeline.run import run_job
 from sharedris.errors import InputError
 
@@ -69,7 +68,7 @@ def fit(job: Job) -> None:
                 # Ray's text goes on with a page of possible causes.
                 cause = innermost(error).split(". ")[0]
                 log.warning("%s lost workers and starts them again: %s", job.run_id, cause)
-    if not _arrives(record_path(job.runs_root, job.run_id)):
+    if not _arrives(lambda: job.done):
         raise RunError(f"{job.run_id} ended without a record")
 
 
@@ -147,10 +146,10 @@ def _cause(job: Job, error: Exception) -> str:
     return cause
 
 
-def _arrives(path: Path) -> bool:
-    """Return whether a file that another node has written appears here within the time that NFS may hide it."""
+def _arrives(is_seen: Callable[[], bool]) -> bool:
+    """Return whether what another node has written is seen here within the time that NFS may hide it."""
     deadline = time.monotonic() + FILE_ARRIVES_SECONDS
-    while not path.exists():
+    while not is_seen():
         if time.monotonic() > deadline:
             return False
         time.sleep(1)
@@ -193,6 +192,6 @@ def require_marker_file(job: Job, marker: Path) -> None:
     Raises:
         FileNotFoundError: and not a RunError, since such a node is treated like a lost one.
     """
-    if not _arrives(marker):
+    if not _arrives(marker.exists):
         node = ray.util.get_node_ip_address()
         raise FileNotFoundError(f"{node} does not see {marker}, which the driver wrote (storage not mounted?)")

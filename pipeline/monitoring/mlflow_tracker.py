@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -18,8 +19,10 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from pipeline.job import Job
 from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
-from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, history_path, read_table, record_path
+from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, RecordError, history_path, read_table, record_path
 from sharedris.config import to_dict
+
+log = logging.getLogger(__name__)
 
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
 _TAG = "sharedris."
@@ -137,7 +140,10 @@ class Tracker:
             return
         history = history_path(job.runs_root, job.run_id)
         if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
-            self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
+            try:
+                self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
+            except RecordError as error:  # one damaged file must not keep the other runs out of the store
+                log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
         record = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
         now = _milliseconds_now()
         metrics = [Metric(name, value, now, 0) for name, value in final_metrics(record) if name not in logged.metrics]

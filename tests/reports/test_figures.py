@@ -235,3 +235,26 @@ def test_damaged_attention_files_are_one_line_each(tmp_path: Path) -> None:
 
 def test_dark_swaps_every_colour() -> None:
     assert dark(f"fill: {INK}") == f"fill: {DARK[INK]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("image", np.zeros((0, 4, 3), np.uint8)),
+        ("image", np.zeros((4, 4), np.uint8)),
+        ("encoder", np.full((2, 2), np.nan)),
+        ("encoder", np.array("text")),
+        ("mask", np.zeros((5, 4), bool)),
+        ("index", np.array([1, 2])),
+    ],
+)
+def test_arrays_that_cannot_be_drawn_are_left_out(name: str, values: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "attention" / "a"
+    folder.mkdir(parents=True)
+    arrays = {"image": np.zeros((4, 4, 3), np.uint8), "expression": "x", "split": "s/val", "index": 0}
+    np.savez(folder / "0.npz", **arrays)
+    np.savez(folder / "1.npz", **{**arrays, name: values})
+    samples, problems = attention.read_attention(tmp_path, "a")
+    assert len(samples) == 1
+    (line,) = problems
+    assert "1.npz" in line

@@ -58,12 +58,14 @@ def _log(state_folder: Path, index: int, message: str) -> None:
 def unreadable_samples(state_folder: Path) -> dict[int, str]:
     """Return position in the training set -> error message, of all samples that were replaced so far."""
     try:
-        lines = (state_folder / _LOG).read_text().splitlines()
+        lines = (state_folder / _LOG).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return {}
     damaged = {}
     for line in lines:
-        with contextlib.suppress(json.JSONDecodeError):  # cut by a kill or a full disk; the sample is logged again
+        # A line may be cut by a kill or a full disk, or be damaged; the sample is logged again.
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
-            damaged[entry["index"]] = entry["message"]
+            if isinstance(entry, dict) and type(entry.get("index")) is int and isinstance(entry.get("message"), str):
+                damaged[entry["index"]] = entry["message"]
     return damaged

@@ -95,7 +95,8 @@ class TestDamagedFiles:
         assert ("damaged" if folder == "records" else "oIoU") in lines[job.run_id]
         assert "interrupted training" in lines[other.run_id]
         status = describe(plan).splitlines()
-        assert ("damaged: " if folder == "records" else "oIoU") in status[1]
+        assert ("its record is damaged" if folder == "records" else "oIoU") in status[1]
+        assert plan.cells[0].state == ("missing" if folder == "records" else "done")
         assert "interrupted while training" in status[2]
 
     def test_notes_about_a_run(self, plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
