@@ -81,7 +81,7 @@ def prepare_source(
     if lower_case and tokenizer is not None:
         raise InputError("--lower-case is for a tokenizer that is trained", "Leave out --lower-case or --tokenizer")
     place = open_place(out) / source.set_name
-    selection = select_refs(source)
+    selection = select_refs(source, on_bad_ref)
     signature = source_signature(
         source,
         tokenizer,

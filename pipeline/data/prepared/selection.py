@@ -35,7 +35,7 @@ class Selection:
         self.refs = [ref for position, ref in enumerate(self.refs) if position not in left_out]
 
 
-def select_refs(source: Source) -> Selection:
+def select_refs(source: Source, on_bad_ref: OnBadRef) -> Selection:
     """Return the refs that obey every rule, and all that the reader and the rules found."""
     selection = Selection(refs=list(source.refs), problems=list(source.problems))
     selection.skipped.update(problem.kind for problem in [*source.problems, *source.skipped])
@@ -44,9 +44,10 @@ def select_refs(source: Source) -> Selection:
     for rule in RULES:
         level = rule.level_in(source.set_name)
         broken = list(rule.violations(selection.refs))
-        if level == "warning" and broken:
+        is_left_out = level == "error" or (level == "warning" and rule.skippable and on_bad_ref == "skip")
+        if level == "warning" and broken and not is_left_out:
             selection.warnings[rule.kind] += len(broken)
-        if level == "error" and broken:
+        if is_left_out and broken:
             selection.problems += [Problem(kind=rule.kind, where=case.where, message=case.message) for case in broken]
             positions = {position for case in broken for position in case.refs}
             selection.skipped[rule.kind] += len(positions)

@@ -1,7 +1,8 @@
 """The rules that the refs of a set have to obey: one list, applied by `sharedris check` and by `sharedris prepare`.
 
 A broken rule of level `error` would change results: `check` exits with 1, `prepare` refuses the set, or leaves the refs
-out with `--on-bad-ref skip`. One of level `warning` may; `prepare` counts it. A `note` is information.
+out with `--on-bad-ref skip`. One of level `warning` may; `prepare` counts it, and with `skip` leaves out the refs of a
+rule that is `skippable`. A `note` is information.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ class Rule(abc.ABC):
         kind: its name in reports, counts and manifests.
         level: what breaking it means.
         text: what the cases are, after their number.
+        skippable: whether `--on-bad-ref skip` leaves the refs out where the level is `warning` too.
     """
 
     kind: str
     level: Level
     text: str
+    skippable: bool = False
 
     @abc.abstractmethod
     def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
@@ -136,6 +139,7 @@ class ImageInOneSplit(Rule):
     kind: str = "images in two splits"
     level: Level = "error"
     text: str = "images in two splits"
+    skippable: bool = True
 
     def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
         positions: dict[str, dict[str, list[int]]] = {}
@@ -148,9 +152,15 @@ class ImageInOneSplit(Rule):
                 yield Violation(where=file_name, message=f"is in {' and '.join(splits)}", refs=left_out)
 
     def level_in(self, set_name: str) -> Level:
-        """Return a note where the published splits divide objects, not images."""
+        """Return a warning for own data, and a note where the published splits divide objects, not images.
+
+        An own set may share images on purpose, as RefCOCOg's Google split does; a published set that should not is
+        another set than its name says.
+        """
         spec = SETS.get(set_name)
-        return "note" if spec and spec.splits_share_images else self.level
+        if spec is None:
+            return "warning"
+        return "note" if spec.splits_share_images else self.level
 
 
 RULES: tuple[Rule, ...] = (

@@ -27,7 +27,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "missing image": ({"image": "none.png", "polygons": GOOD}, "missing image"),
     "damaged image": ({"image": "cut.png", "polygons": GOOD}, "undecodable image"),
     "no words": ({"polygons": GOOD, "expressions": ["?!"]}, "no words"),
-    "image in train and val": ({"image": "v.png", "polygons": GOOD}, "images in two splits"),
 }
 
 
@@ -67,6 +66,19 @@ def test_an_error_refuses_the_set_or_leaves_the_ref_out(name: str, folder: Path)
     assert {part: counts.refs for part, counts in manifest.splits.items()} == {"train": 1, "val": 1}
     assert json.loads((folder / "out" / SET / "dataset.json").read_text())["skipped"] == {kind: 1}
     assert len(open_split(folder / "out")) == 2
+
+
+def test_an_image_in_two_splits_is_counted_or_left_out(folder: Path) -> None:
+    path = write_lines(folder, *rows({"image": "v.png", "polygons": GOOD}, {"polygons": GOOD}))
+    code, kinds = check(path, folder / "report.json")
+    assert (code, kinds["images in two splits"]) == (0, "warning")
+    assert prepare(path, folder / "out") == 0
+    assert manifest_of(folder).warnings == {"images in two splits": 1}
+    assert {part: counts.refs for part, counts in manifest_of(folder).splits.items()} == {"train": 3, "val": 1}
+    assert prepare(path, folder / "skipped", "--on-bad-ref", "skip") == 0
+    manifest = load_manifest(folder / "skipped", SET)
+    assert (manifest.skipped, manifest.warnings) == ({"images in two splits": 1}, {})
+    assert {part: counts.refs for part, counts in manifest.splits.items()} == {"train": 2, "val": 1}
 
 
 def test_many_errors_are_one_line_and_all_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
