@@ -9,6 +9,7 @@ Shapes: H, W the size of the upright image; C 3 colors.
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,6 +21,8 @@ from PIL import Image, UnidentifiedImageError
 from sharedris.errors import InputError
 
 _Result = TypeVar("_Result")
+
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it logs what it raises as well
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded."""
@@ -256,9 +259,9 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     """Return image_HWC as stored; writable, as torch wants it."""
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PPM: scaled to 65535
-        return _grey(np.asarray(image) / 257)
+        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)  # rounded; of floats it would take 800 MB
     if image.mode == "F":
-        return _grey(_unit_floats(np.asarray(image)) * 255)
+        return _grey((_unit_floats(np.asarray(image)) * 255).round())
     if image.mode in _ALPHA_MODES or (image.mode in _PLAIN_MODES and image.has_transparency_data):
         return _over_white(image)
     if image.mode not in _PLAIN_MODES:
@@ -277,7 +280,7 @@ def _unit_floats(values_HW: np.ndarray) -> np.ndarray:
 
 
 def _grey(values_HW: np.ndarray) -> np.ndarray:
-    return np.repeat(values_HW.round().astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.repeat(values_HW.astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _over_white(image: Image.Image) -> np.ndarray:

@@ -210,3 +210,34 @@ def test_masks_of_sixteen_bit_colors_are_refused(color_type: int) -> None:
 def test_a_mask_has_to_be_png(kind: str) -> None:
     with pytest.raises(InputError, match=f"it is {kind}; a mask has to be lossless PNG"):
         decode_mask_image(encoded(Image.new("L", (3, 3)), kind), name="x")
+
+
+def damaged(content: bytes, random: np.random.Generator) -> bytes:
+    """Return a file with bytes changed, taken out, put in, or cut off at the end."""
+    bytes_ = bytearray(content)
+    at = int(random.integers(len(bytes_) if random.random() < 0.5 else min(len(bytes_), 200)))
+    match int(random.integers(4)):
+        case 0:
+            bytes_[at] = int(random.integers(256))
+        case 1:
+            del bytes_[at : at + int(random.integers(1, 20))]
+        case 2:
+            bytes_[at:at] = random.bytes(4)
+        case _:
+            del bytes_[at:]
+    return bytes(bytes_)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_damaged_files_are_read_or_refused_and_preparation_agrees_with_training(name: str) -> None:
+    random = np.random.default_rng(len(READ[name]))
+    for _ in range(40):
+        content = damaged(READ[name], random)
+        try:
+            shape = decode_image(content, name=name).shape
+        except InputError:
+            with pytest.raises(InputError, match="^[^\n]*$"):
+                check_pixels(content, name=name)
+            continue
+        check_pixels(content, name=name)
+        assert image_size(content, name=name) == shape[:2]

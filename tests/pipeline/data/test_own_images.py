@@ -177,6 +177,13 @@ def test_a_file_that_became_special_is_refused_at_training(kind: str, tmp_path: 
         open_split(tmp_path / "out")[0]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in SPECIAL if "link" not in kind])
+def test_predict_reads_regular_files_only(kind: str, tmp_path: Path) -> None:
+    SPECIAL[kind](tmp_path, "a.png")
+    with pytest.raises(InputError, match=f"a.png is {kind}"):
+        open_image(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("kind", ["not a regular file but a named pipe", "not a regular file but a folder"])
 def test_an_annotation_file_is_a_regular_file(kind: str, tmp_path: Path) -> None:
     SPECIAL[kind](tmp_path, "refs.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.job import resolve_job
+from pipeline.records import RECORD_SCHEMA, read_table, record_path
+from pipeline.run import run_in_process
 from sharedris.errors import InputError
 from tests.pipeline.data.own_data import SET, check, open_split, prepare, write_lines
 
@@ -131,11 +134,17 @@ def test_a_stray_part_of_a_polygon_is_left_out_and_counted(stray: list[Any], fol
 
 
 def test_every_record_says_what_was_left_out(folder: Path, micro_run: RunConfig) -> None:
-    from dataclasses import replace
-
     path = write_lines(folder, *[row for _ in range(4) for row in rows()], *rows({"mask": "black.png"})[2:])
     prepare(path, folder / "out", "--on-bad-ref", "skip")
-    data = replace(micro_run.data, train_sets=(SET,), evaluate_splits=(f"{SET}/val",))
+    config = replace(
+        micro_run,
+        data=replace(micro_run.data, train_sets=(SET,), evaluate_splits=(f"{SET}/val",)),
+        train=replace(micro_run.train, epochs=1, global_batch_size=4),
+    )
     execution = ExecutionConfig(device="cpu", prepared_root=str(folder / "out"), runs_root=str(folder / "runs"))
-    job = resolve_job(replace(micro_run, data=data), execution)
-    assert job.skipped_refs == {SET: {"empty mask": 1}}
+    provenance = {"git_commit": "", "git_dirty": False, "versions_json": "{}"}
+    job = resolve_job(config, execution, provenance=provenance)
+    run_in_process(job)
+    rows_ = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
+    assert {json.loads(text)[SET]["empty mask"] for text in rows_["skipped_refs_json"]} == {1}
+    assert set(rows_["skipped"]) == {0}  # samples that training could not read: another count
