@@ -1,10 +1,14 @@
-"""What the driver checks of the modules of runs before any of them takes its first step."""
+"""What the driver checks of runs before any of them takes its first step: modules, scoring, and where they write."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 from pipeline.config import RunConfig
+from pipeline.files import require_writable
+from sharedris.errors import InputError
 
 
 def check_modules(configs: Iterable[RunConfig]) -> None:
@@ -20,3 +24,46 @@ def check_modules(configs: Iterable[RunConfig]) -> None:
         check_model(model)
     for loss in dict.fromkeys(config.train.loss for config in configs):
         check_loss(loss)
+
+
+_BYTES_PER_WEIGHT = 4
+_COPIES_ON_DISK = 10
+"""Weights in float32 while a run trains: three checkpoints of weights and two moments each, and the export."""
+
+
+def check_runs(configs: Iterable[RunConfig], runs_root: Path) -> None:
+    """Check everything that runs need and write, before the first of them starts: the one place for all commands.
+
+    Raises:
+        InputError: for a module, loss term, metric or protocol that breaks its contract, a folder that cannot be
+            written, or a disk with too little room for the largest of the runs.
+    """
+    from pipeline.evaluation.check import check_scoring  # here: it imports torch
+
+    configs = list(configs)
+    require_writable(runs_root, "--runs (make: RUNS=)")
+    check_scoring()
+    check_modules(configs)
+    check_space(configs, runs_root)
+
+
+def check_space(configs: Iterable[RunConfig], runs_root: Path) -> None:
+    """Check that the disk has room for the checkpoints and the export of the largest run.
+
+    Raises:
+        InputError: where it has not; names both sizes.
+    """
+    import torch
+
+    from sharedris.build import build_model
+
+    largest = 0
+    for model in dict.fromkeys(config.model for config in configs):
+        with torch.device("meta"):  # shapes without memory
+            largest = max(largest, sum(weight.numel() for weight in build_model(model).parameters()))
+    needed, free = largest * _BYTES_PER_WEIGHT * _COPIES_ON_DISK, shutil.disk_usage(runs_root).free
+    if needed > free:
+        raise InputError(
+            f"--runs {runs_root} has {free / 2**20:,.0f} MiB free, a run writes up to {needed / 2**20:,.0f} MiB",
+            "Free some space, or name another folder",
+        )

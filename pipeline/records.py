@@ -6,17 +6,17 @@
     ROOT/costs/SCALE/NAME.parquet     a row per component of a model variant (COST_SCHEMA)
 
 One file per run, so that no two writers share a file. A record exists if and only if its run is done. Everything here
-reads with pandas in one line. A change of a definition raises SCHEMA_VERSION.
+reads with pandas in one line. A change of a definition raises SCHEMA_VERSION. Metrics and protocols that were added
+have columns after those of the schemas (`record_schema`, `sample_schema` in pipeline.evaluation).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,18 +25,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.digests import DigestError, read_digested, with_digests
 from pipeline.files import atomic_writer
 from pipeline.run_marks import archived_runs
 from sharedris.errors import InputError
 
 SCHEMA_VERSION = 1
-PROTOCOLS = ("paper", "original", "input")
-"""Names of the protocols with columns in SAMPLE_SCHEMA; `pipeline.evaluation.protocols` holds their rules."""
-
-PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-
-
-_DIGEST_KEY = b"sharedris.sha256"
 
 
 class RecordError(InputError):
@@ -156,8 +150,15 @@ SAMPLE_SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("area_ratio", pa.float64()),  # mask area / image area
-        *[(f"{name}_{protocol}", pa.int64()) for protocol in PROTOCOLS for name in ("intersection", "union")],
-        *[(f"iou_{protocol}", pa.float64()) for protocol in PROTOCOLS],
+        ("intersection_paper", pa.int64()),  # columns of later protocols: pipeline.evaluation.protocols.sample_schema
+        ("union_paper", pa.int64()),
+        ("intersection_original", pa.int64()),
+        ("union_original", pa.int64()),
+        ("intersection_input", pa.int64()),
+        ("union_input", pa.int64()),
+        ("iou_paper", pa.float64()),
+        ("iou_original", pa.float64()),
+        ("iou_input", pa.float64()),
         ("target_area_original", pa.int64()),
         ("target_area_input", pa.int64()),
         (
@@ -233,9 +234,12 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
     rows = rows.assign(schema_version=SCHEMA_VERSION)[schema.names]
     rows = rows.replace([math.inf, -math.inf], None)  # NaN is written as null too
     table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
-    table = table.replace_schema_metadata({_DIGEST_KEY: _content_digest(table)})
+    table = with_digests(table)
     with atomic_writer(path) as stream:
         pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+
+
+_REMEDY = "Move it away and run the same command again"
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
@@ -248,7 +252,28 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
         DamagedTableError: when the content is damaged.
         RecordError: when the file is missing, cannot be opened, or is of another schema version.
     """
-    remedy = "Move it away and run the same command again"
+    table = _read_verified(path, None)
+    rows = _to_pandas(path, table)
+    if schema.names[1] not in rows:  # the first column names what a row is about
+        raise RecordError(f"{path} lacks the column {schema.names[1]}", _REMEDY)
+    return _with_nulls(rows, schema, schema.names)
+
+
+def read_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pd.DataFrame:
+    """Read only the named columns, checked as by `read_table`: millions of per-sample rows stay small that way.
+
+    Raises:
+        DamagedTableError, RecordError: as `read_table`.
+    """
+    wanted = ["schema_version", schema.names[1], *columns]
+    rows = _to_pandas(path, _read_verified(path, wanted))
+    if schema.names[1] not in rows:
+        raise RecordError(f"{path} lacks the column {schema.names[1]}", _REMEDY)
+    return _with_nulls(rows, schema, wanted)[list(dict.fromkeys(wanted))]
+
+
+def _read_verified(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    """Return the columns that are there, all for None, after their checks; each kind of damage is one error."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -256,37 +281,28 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     except OSError as error:  # of the disk or of permissions: nothing is known about the content
         raise RecordError(f"{path} cannot be read: {error.strerror}", "Make it readable") from None
     if not content:
-        raise DamagedTableError(f"{path} cannot be read: the file is empty", remedy)
+        raise DamagedTableError(f"{path} cannot be read: the file is empty", _REMEDY)
     try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-        # without the metadata: pandas takes column names from it, and no checksum covers it
-        rows: pd.DataFrame = table.replace_schema_metadata().to_pandas()
+        return read_digested(content, columns)
+    except DigestError as error:
+        raise DamagedTableError(f"{path} is damaged: {error}", _REMEDY) from None
     except Exception as error:  # damaged metadata raises nearly any type
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DamagedTableError(f"{path} cannot be read: {reason}", remedy) from None
+        raise DamagedTableError(f"{path} cannot be read: {reason}", _REMEDY) from None
+
+
+def _to_pandas(path: Path, table: pa.Table) -> pd.DataFrame:
+    # without the metadata: pandas takes column names from it, and no checksum covers it
+    rows: pd.DataFrame = table.replace_schema_metadata().to_pandas()
     versions = set(rows["schema_version"]) if "schema_version" in rows else {None}
     if versions - {SCHEMA_VERSION}:
-        raise RecordError(f"{path} has schema version {versions}, this code reads {SCHEMA_VERSION}", remedy)
-    written = (table.schema.metadata or {}).get(_DIGEST_KEY)
-    if written is not None and written != _content_digest(table):  # files of version 0.1 have none
-        raise DamagedTableError(f"{path} is damaged: its content differs from its checksum", remedy)
-    if schema.names[1] not in rows:  # the first column names what a row is about
-        raise RecordError(f"{path} lacks the column {schema.names[1]}", remedy)
-    newer = [field for field in schema if field.name not in rows.columns]
+        raise RecordError(f"{path} has schema version {versions}, this code reads {SCHEMA_VERSION}", _REMEDY)
+    return rows
+
+
+def _with_nulls(rows: pd.DataFrame, schema: pa.Schema, names: Sequence[str]) -> pd.DataFrame:
+    newer = [schema.field(name) for name in names if name not in rows.columns]
     return rows.assign(**{field.name: pa.nulls(len(rows), field.type).to_pandas() for field in newer})
-
-
-def _content_digest(table: pa.Table) -> bytes:
-    """Return a digest of all values: page checksums leave out headers, column names and the file's own metadata.
-
-    By Python's text of each value, which no version of a library changes.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(table.column_names):
-        digest.update(f"{name}\n".encode())
-        for value in table.column(name).to_pylist():
-            digest.update(f"{value!r}\n".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest().encode()
 
 
 def list_runs(root: Path, *, archived: bool = False) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -17,7 +18,7 @@ from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.process_group import Worker
-from pipeline.evaluation.metrics import Scores
+from pipeline.evaluation.metrics import BASE_METRICS, METRICS, Scores, added_metrics
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.identity import canonical
 from pipeline.job import Job
@@ -68,7 +69,10 @@ def build_records(
             protocol_version=PROTOCOLS[name].version,
             skipped=len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
             skipped_refs_json=json.dumps(job.skipped_refs, sort_keys=True) if job.skipped_refs else None,
-            **_score_columns(scores),
+            samples=scores.samples,
+            images=scores.images,
+            empty_unions=scores.empty_unions,
+            **_base_scores(scores),
             million_params=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
             gmacs=None if costs is None else sum(cost.gmacs for cost in costs),
             cost_json=None if costs is None else json.dumps({cost.component: asdict(cost) for cost in costs}),
@@ -94,6 +98,20 @@ def build_records(
     ]
 
 
+def _base_scores(scores: Scores) -> dict[str, Any]:
+    return {name: scores.values[name] for name in METRICS if name in BASE_METRICS}
+
+
+def record_rows(records: list[RunRecord], scored: dict[str, ScoredSplit]) -> pd.DataFrame:
+    """Return records as rows of `record_schema`, with the scores of added metrics after the base columns."""
+    added = [metric.name for metric in added_metrics()]
+    rows = pd.DataFrame(records)
+    for name in added:
+        of_rows = (scored[record.split].by_protocol[record.protocol].values.get(name) for record in records)
+        rows[name] = pd.Series(list(of_rows), dtype="float64")
+    return rows
+
+
 def _costs(job: Job) -> list[ComponentCost] | None:
     """Return the costs of the model; None, with a warning, where a module of a user's own cannot be counted.
 
@@ -114,12 +132,6 @@ def _batch_norm_in_words(job: Job, state: TrainState) -> str:
         sync_batch_norm.describe(synchronized=synchronized, world_size=world_size, micro_batch_size=size)
         for world_size, size in sizes
     )
-
-
-def _score_columns(scores: Scores) -> dict[str, Any]:
-    values = asdict(scores)
-    precision = values.pop("precision")
-    return {**values, **{f"precision_at_{round(100 * level)}": ratio for level, ratio in precision.items()}}
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -18,13 +18,13 @@ from pipeline.data.prepared.manifest import load_manifest
 from pipeline.distributed.process_group import Worker, share_buffers, unwrap
 from pipeline.evaluation.attention_maps import store_attention
 from pipeline.evaluation.evaluate import evaluate_split
-from pipeline.evaluation.metrics import Scores, score
-from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.metrics import Scores, record_schema, score
+from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.monitoring.progress import Progress
-from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, record_path, samples_path, write_table
-from pipeline.run_record import ScoredSplit, build_records
+from pipeline.records import record_path, samples_path, write_table
+from pipeline.run_record import ScoredSplit, build_records, record_rows
 from pipeline.training.state import TrainState
 from sharedris.attention_maps import COMPONENTS, shows_attention
 from sharedris.checkpoint import save_model
@@ -60,11 +60,11 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         rate = len(rows) / (time.perf_counter() - begun)
         scored[split] = ScoredSplit(by_protocol=score_all_protocols(rows, job.config), samples_per_second=rate)
         if worker.is_main_process:
-            write_table(samples_path(job.runs_root, job.run_id, split), rows, SAMPLE_SCHEMA)
+            write_table(samples_path(job.runs_root, job.run_id, split), rows, sample_schema())
     if worker.is_main_process:
         seconds = state.seconds + time.perf_counter() - session_started
         records = build_records(job, state, worker, model, scored, seconds=seconds)
-        write_table(record_path(job.runs_root, job.run_id), pd.DataFrame(records), RECORD_SCHEMA)
+        write_table(record_path(job.runs_root, job.run_id), record_rows(records, scored), record_schema())
         _try_to_store_attention(model, job, worker)
         _try_to_clean_up(job)
     worker.barrier()

@@ -10,15 +10,22 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import runs_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
-from pipeline.records import PROTOCOLS, RecordError
+from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
 from reports.load import load_runs
-from reports.paper import NUMERALS, all_names, split_name
+from reports.paper import NUMERALS, all_names
 from reports.render import to_text
 from reports.run_diff import compare_runs
 from reports.run_selection import Wanted
+from reports.sweep_tables import names_of, own_tables
+from sharedris.errors import InputError
+from sharedris.plugins import load_plugins
+from sweeps.registry import SWEEPS, find_sweep
+from sweeps.spec import Sweep
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         "what",
         nargs="+",
         help=f"`all` (the whole report), tables of the paper ({', '.join(all_names())}, also VII and VIII), "
-        "or `compare RUN RUN ..`",
+        "sweeps by name or file (python -m sweeps list), or `compare RUN RUN ..`",
     )
     parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="folder with records/, samples/, costs/")
     parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
@@ -49,30 +56,37 @@ def build_parser() -> argparse.ArgumentParser:
         help="log the report to this MLflow run, or to the parent run "
         "that has the tag sweep=NAME, when given as sweep:NAME",
     )
+    add_plugin_argument(parser)
     parser.add_argument("--mlflow-uri", default="", help="MLflow's tracking address (default: sqlite in RUNS)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 where files could not be used, 2 for wrong arguments."""
-    args = build_parser().parse_args(arguments)
-    out = args.out or args.runs / "report"
     try:
+        load_plugins(plugins_named_in(sys.argv[1:] if arguments is None else arguments))
+        args = build_parser().parse_args(arguments)
+        out = args.out or args.runs / "report"
         if args.what[0] == "compare":
             return _compare(args, out)
         return _tables(args, out)
-    except RecordError as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
 def _tables(args: argparse.Namespace, out: Path) -> int:
     whole = args.what == ["all"]
-    names = list(NUMERALS) if whole else args.what
-    for name in names:
-        split_name(name)
+    sweeps = {**SWEEPS, **{sweep.name: sweep for sweep in map(_of_file, args.what) if sweep is not None}}
+    names = (
+        [*NUMERALS, *own_tables(sweeps)]
+        if whole
+        else list(dict.fromkeys(n for what in args.what for n in names_of(what, sweeps)))
+    )
     wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
-    report = build_tables(args.runs, names, wanted, statistics=whole)
+    report = build_tables(
+        args.runs, names, wanted, statistics=whole or any(name in own_tables(sweeps) for name in names), sweeps=sweeps
+    )
     if whole:
         page = write_report(report, out, args.prepared, wanted, args.masks_of)
         print(f"{page}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
@@ -87,9 +101,20 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     return 1 if report.problems else 0
 
 
+def _of_file(what: str) -> Sweep | None:
+    """Return the sweep of a user's file, None for a name."""
+    if not what.endswith(".py"):
+        return None
+    try:
+        return find_sweep(what)
+    except InputError as error:
+        raise RecordError(error.message, error.remedy) from None
+
+
 def _print(report: Report) -> None:
     for each in report.built:
-        print(to_text(each.table))
+        for table in (each.table, *report.beside.get(each.table.name, [])):
+            print(to_text(table))
         for other in each.choice.others:
             print(f"  {other}")
 

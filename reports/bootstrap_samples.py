@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
+from pipeline.evaluation.metrics import BASE_METRICS, Metric, columns_in_file, metrics_of, sums_of
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.records import RecordError
 from reports.load import Runs
 from reports.stats import Scores, cluster_sums, ratio_scores
@@ -18,25 +21,26 @@ class Paired:
     Attributes:
         run_ids: the runs, in the order of the columns.
         image_N: image of each sample.
-        intersection_NR, union_NR: pixels. iou_NR: shares.
+        sums: metric -> what each sample adds above [N, R] and below [N, R] the fraction bar; below [N, 1] for a mean.
+        nothing: metric -> its score where nothing is below the bar.
         problems: one line for each run that had to be left out.
     """
 
     run_ids: tuple[str, ...]
     image_N: np.ndarray
-    intersection_NR: np.ndarray
-    union_NR: np.ndarray
-    iou_NR: np.ndarray
+    sums: dict[str, tuple[np.ndarray, np.ndarray]]
+    nothing: dict[str, float]
     problems: tuple[str, ...] = ()
 
     def scores(self, metric: str, *, draws: int, seed: int = 0) -> Scores:
-        """Return observed and resampled scores of all runs; metric is "oiou" or "miou"."""
-        if metric == "oiou":
-            above, below = self.intersection_NR, self.union_NR
-        else:
-            above, below = self.iou_NR, np.ones((len(self.image_N), 1))
+        """Return observed and resampled scores of all runs under a metric."""
+        above, below = self.sums[metric]
         return ratio_scores(
-            cluster_sums(self.image_N, above), cluster_sums(self.image_N, below), draws=draws, seed=seed
+            cluster_sums(self.image_N, above),
+            cluster_sums(self.image_N, below),
+            draws=draws,
+            seed=seed,
+            nothing=self.nothing[metric],
         )
 
 
@@ -52,7 +56,7 @@ class Resampled:
 def resample_runs(runs: Runs, run_ids: list[str], split: str, protocol: str, *, draws: int) -> Resampled:
     """Read and resample the runs of a group once, for every table that shows some of them."""
     paired = pair_runs(runs, run_ids, split, protocol)
-    scores = {metric: paired.scores(metric, draws=draws) for metric in ("oiou", "miou")} if paired.run_ids else {}
+    scores = {metric: paired.scores(metric, draws=draws) for metric in paired.sums}
     return Resampled(run_ids=paired.run_ids, scores=scores, problems=paired.problems)
 
 
@@ -65,10 +69,11 @@ def pair_runs(runs: Runs, run_ids: list[str], split: str, protocol: str) -> Pair
         split: in full.
         protocol: whose intersections, unions and IoUs are read.
     """
-    names = [f"intersection_{protocol}", f"union_{protocol}", f"iou_{protocol}"]
+    metrics, rule = metrics_of("main"), PROTOCOLS[protocol]
+    names = list(dict.fromkeys(name for metric in metrics for name in columns_in_file(metric, rule)))
     kept: list[str] = []
     problems: list[str] = []
-    columns: list[list[np.ndarray]] = []
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {metric.name: [] for metric in metrics}
     identity: np.ndarray | None = None
     for run_id in run_ids:
         try:
@@ -82,14 +87,35 @@ def pair_runs(runs: Runs, run_ids: list[str], split: str, protocol: str) -> Pair
             continue
         identity = samples
         kept.append(run_id)
-        columns.append([rows[name].to_numpy(dtype=np.float64) for name in names])
-    blank = np.zeros((0, 0))
-    stacked = [np.stack(each, axis=1) for each in zip(*columns, strict=True)] if columns else [blank] * 3
+        for metric in metrics:
+            sums, problem = _sums(metric, rows, rule, runs, run_id)
+            found[metric.name].append(sums)
+            problems += [problem] if problem else []
     return Paired(
         run_ids=tuple(kept),
         image_N=identity[:, 1] if identity is not None else np.zeros(0, dtype=np.int64),
-        intersection_NR=stacked[0],
-        union_NR=stacked[1],
-        iou_NR=stacked[2],
+        sums={name: _stacked(pairs) for name, pairs in found.items() if pairs},
+        nothing={metric.name: metric.nothing for metric in metrics},
         problems=tuple(problems),
     )
+
+
+def _sums(
+    metric: Metric, rows: pd.DataFrame, rule: Protocol, runs: Runs, run_id: str
+) -> tuple[tuple[np.ndarray, np.ndarray], str]:
+    """Return what the samples add to a metric, NaN with a line where an added metric cannot be computed from them."""
+    try:
+        above, below = sums_of(metric, rows, rule, runs.input_size(run_id) if "pixels" in metric.columns else 0)
+        return (above.astype(np.float64), below.astype(np.float64)), ""
+    except Exception as error:
+        if metric.name in BASE_METRICS:
+            raise
+        blank = np.full(len(rows), np.nan)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return (blank, np.ones(len(rows))), f"no statistics of {metric.heading} for {run_id}: {reason}"
+
+
+def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of all runs; a single column below the bar serves all where each of them counts samples."""
+    above, below = (np.stack(each, axis=1) for each in zip(*pairs, strict=True))
+    return above, below[:, :1] if (below == 1).all() else below

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,11 @@ from reports.render import to_markdown
 from reports.run_selection import Wanted, select_runs
 from reports.significance import build_differences, build_protocols
 from reports.stats import DRAWS
+from reports.sweep_table import build_sweep_table
+from reports.sweep_tables import own_tables
 from reports.tables import Built, build_ablation
+from sweeps.registry import SWEEPS
+from sweeps.spec import Sweep
 
 TITLE = "Shared-RIS: the paper's tables, published and measured"
 
@@ -47,22 +52,30 @@ class Report:
 
 
 def build_tables(
-    root: Path, names: list[str], wanted: Wanted, *, statistics: bool, draws: int = DRAWS, runs: Runs | None = None
+    root: Path,
+    names: list[str],
+    wanted: Wanted,
+    *,
+    statistics: bool,
+    draws: int = DRAWS,
+    runs: Runs | None = None,
+    sweeps: Mapping[str, Sweep] | None = None,
 ) -> Report:
     """Build the tables named, with their differences and protocols where `statistics` is true.
 
     Args:
         root: folder with records/, samples/, costs/.
-        names: of the paper's tables.
+        names: of the paper's tables, and of those of sweeps.
         wanted: which runs.
         statistics: whether samples are read.
         draws: of the bootstrap.
         runs: already loaded from the root, for several reports on it.
+        sweeps: by name; those of the registry by default.
     """
-    runs = runs or load_runs(root)
+    runs, sweeps = runs or load_runs(root), SWEEPS if sweeps is None else sweeps
     costs, cost_problems = load_costs(root)
     book = CostBook(costs)
-    built = [build_one(name, runs, book, wanted) for name in names]
+    built = [build_one(name, runs, book, wanted, sweeps) for name in names]
     report = Report(runs=runs, costs=book, built=built, problems=[*runs.problems, *cost_problems])
     if statistics:
         _add_statistics(report, draws)
@@ -72,7 +85,7 @@ def build_tables(
 
 def _add_statistics(report: Report, draws: int) -> None:
     """Add differences and protocols to each ablation; runs which several tables show are read and resampled once."""
-    ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]
+    ablations = [each for each in report.built if not each.spec.metric]
     groups: dict[tuple[str, ...], list[str]] = {}
     for each in ablations:
         groups.setdefault(_group(each), []).extend(each.choice.rows["run_id"])
@@ -94,10 +107,18 @@ def _group(built: Built) -> tuple[str, ...]:
     return (choice.split, choice.protocol, choice.scale, choice.recipe)
 
 
-def build_one(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
-    """Build one table of the paper by name."""
+def build_one(
+    name: str, runs: Runs, costs: CostBook, wanted: Wanted, sweeps: Mapping[str, Sweep] | None = None
+) -> Built:
+    """Build one table of the paper or of a sweep by name."""
+    sweeps = SWEEPS if sweeps is None else sweeps
+    own = own_tables(sweeps).get(name)
+    if own is not None:
+        return build_sweep_table(own, runs, wanted)
     numeral, _ = split_name(name)
-    return (build_methods if SPECS[numeral].metric else build_ablation)(name, runs, costs, wanted)
+    if SPECS[numeral].metric:
+        return build_methods(name, runs, costs, wanted)
+    return build_ablation(name, runs, costs, wanted, sweeps)
 
 
 def write_tables(tables: list[Table], out: Path) -> None:
@@ -119,8 +140,9 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     choice = select_runs(report.runs.records, report.runs.claims, variants, wanted, published_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures")
-    ablations = [each for each in report.built if not SPECS[split_name(each.table.name)[0]].metric]
-    found = draw_all(album, ablations, choice, report.runs, report.costs, prepared=prepared, masks_of=masks_of)
+    ablations = [each for each in report.built if not each.spec.metric and each.is_of_paper]
+    own = [each for each in report.built if not each.is_of_paper]
+    found = draw_all(album, ablations, own, choice, report.runs, report.costs, prepared=prepared, masks_of=masks_of)
     report.problems = list(dict.fromkeys([*report.problems, *found]))
     page = Page(
         title=TITLE,
@@ -161,14 +183,13 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 
 def _part(built: Built, beside: list[Table]) -> Part:
-    numeral, _ = split_name(built.table.name)
     cells = built.published["variant"][built.published["variant"] != ""]
     done = int(cells.isin(set(built.choice.rows["variant"])).sum())
-    some = bool(len(built.choice.rows)) and not SPECS[numeral].metric
+    some = bool(len(built.choice.rows)) and not built.spec.metric
     return Part(
         name=built.table.name,
-        title=f"{built.table.title}. {SPECS[numeral].short}",
-        short=SPECS[numeral].short,
+        title=f"{built.table.title}. {built.spec.short}" if built.is_of_paper else built.table.title,
+        short=built.spec.short,
         state=f"{done}/{len(cells)}",
         entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside)],
         others=built.choice.others,

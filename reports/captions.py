@@ -10,12 +10,6 @@ from reports.paper import FULL_SPLITS, TableSpec
 from reports.run_selection import RunSelection
 from reports.scores import score_cell
 
-PROTOCOL_RULES = {
-    "paper": "threshold 0.35 on the logit grid, then nearest resize",
-    "original": "probabilities resized to the original image, then threshold 0.35",
-    "input": "as `original`, at the input size",
-}
-
 
 def ablation_caption(spec: TableSpec, part_name: str, choice: RunSelection) -> str:
     """Return the caption of an ablation: the paper's, then on what each side was measured."""
@@ -37,7 +31,7 @@ def measured_on(choice: RunSelection) -> str:
         f"recipe {choice.recipe}, {count_of(first['epochs'], 'epoch')}, trained on {first['trained_on']}, "
         f"{'seeds' if ',' in seeds else 'seed'} {seeds}."
     )
-    return sentence if choice.is_published_data else f"{sentence} {warning(choice)}"
+    return sentence if choice.is_published_data or not choice.published_split else f"{sentence} {warning(choice)}"
 
 
 def warning(choice: RunSelection) -> str:

@@ -85,6 +85,7 @@ class Album:
 def draw_all(
     album: Album,
     built: list[Built],
+    own: list[Built],
     choice: RunSelection,
     runs: Runs,
     costs: CostBook,
@@ -96,7 +97,8 @@ def draw_all(
 
     Args:
         album: where they go.
-        built: the ablation tables.
+        built: the ablation tables of the paper.
+        own: the tables of other sweeps, each with its own scores over cost and curves.
         choice: runs of all ablations together, which the pictures that are not of one table show.
         runs: records and samples.
         costs: measured costs.
@@ -111,6 +113,8 @@ def draw_all(
             album.missing(f"{each.table.title}: nothing run.")
         else:
             album.plot(plots.ablation_bars(each), f"bars-{numeral}", f"{each.table.title}: here and in the paper")
+    for each in own:
+        problems += _of_sweep(album, each, runs)
     album.group("cost", "Accuracy and cost")
     _, published = published_rows("VI")
     album.plot(plots.pareto(published, choice, costs), "pareto", "oIoU against GMACs", is_wide=True)
@@ -126,6 +130,17 @@ def draw_all(
     problems += _galleries(album, runs, choice, prepared, masks_of or [])
     album.group("attention", "Attention")
     problems += _attention(album, runs, choice)
+    return problems
+
+
+def _of_sweep(album: Album, built: Built, runs: Runs) -> list[str]:
+    """Draw the pictures of one sweep that the paper does not have."""
+    name, title, problems = built.table.name, built.table.title, list[str]()
+    album.group(f"sweep-{name}", title)
+    album.plot(plots.ablation_bars(built), f"bars-{name}", f"{title}: scores")
+    album.plot(plots.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
+    curves = plots.training_curves(_histories(runs, built.choice, problems))
+    album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True)
     return problems
 
 

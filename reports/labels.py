@@ -9,21 +9,13 @@ from functools import cache
 from pipeline.published.tables import read_published
 from reports.paper import NUMERALS, PROPOSED
 
-KINDS = {
-    "self_attention": "self-attention",
-    "cross_attention": "cross-attention",
-    "bi_direction": "bi-direction",
-    "cris": "of CRIS",
-    "pwam": "PWAM",
-    "cgformer": "of CGFormer",
-    "dmmi": "of DMMI",
-}
-
 
 def variant_label(variant: str) -> str:
     """Return a variant's name for a legend: "Shared-RIS", "no FPN", "FPN {6, 12}", "decoder cross-attention"."""
     if variant == PROPOSED:
         return "Shared-RIS"
+    if "|" not in variant:  # the label of a row of a sweep
+        return variant
     found = re.fullmatch(r"(.+?)\|fpn=(\w+)\(([\d,]*)\)\|decoder=(\w+)\((\d+)\)", variant)
     if found is None:
         encoder, _, rest = variant.partition("|")
@@ -33,16 +25,20 @@ def variant_label(variant: str) -> str:
     if fpn == "none":
         parts.append("no FPN")
     elif fpn != "self_attention":
-        parts.append(f"FPN {KINDS.get(fpn, fpn)}")
+        parts.append(f"FPN {_words(fpn)}")
     elif stages not in ("3,6,9,12", "6,12,18,24"):
         parts.append(f"FPN {{{stages.replace(',', ', ')}}}")
     if decoder == "none":
         parts.append("no fusion")
     elif decoder != "self_attention":
-        parts.append(f"decoder {KINDS.get(decoder, decoder)}")
+        parts.append(f"decoder {_words(decoder)}")
     elif layers != "1":
         parts.append(f"{layers} decoder layers")
     return ", ".join(parts) or "Shared-RIS"
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", "-")
 
 
 @cache

@@ -5,22 +5,23 @@ Everything comes back as a frame together with `problems`, the lines that the re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
+from pipeline.evaluation.metrics import record_schema
+from pipeline.evaluation.protocols import sample_schema
 from pipeline.records import (
     COST_SCHEMA,
     HISTORY_SCHEMA,
-    RECORD_SCHEMA,
-    SCHEMA_VERSION,
     RecordError,
     history_path,
     list_runs,
+    read_columns,
     read_table,
     record_path,
     samples_path,
@@ -57,6 +58,12 @@ class Runs:
         """
         return read_samples(samples_path(self.root, run_id, split), columns)
 
+    def input_size(self, run_id: str) -> int:
+        """Return the side of the model's input of a run, in pixels."""
+        every = pd.concat([self.records, self.claims]) if len(self.claims) else self.records
+        config = json.loads(every.loc[every["run_id"] == run_id, "config_json"].iloc[0])
+        return int(config["model"]["encoder"]["image_size"])
+
     def history(self, run_id: str) -> pd.DataFrame:
         """Return the per-epoch rows of a run.
 
@@ -71,12 +78,12 @@ def load_runs(root: Path) -> Runs:
     frames, problems = [], []
     for run_id in list_runs(root):
         try:
-            frames.append(read_table(record_path(root, run_id), RECORD_SCHEMA))
+            frames.append(read_table(record_path(root, run_id), record_schema()))
         except RecordError as error:
             problems.append(f"record left out: {error}")
     if not frames:
         problems.append(f"no records in {root / 'records'}: run a sweep first (make sweep-fpn)")
-        empty = RECORD_SCHEMA.empty_table().to_pandas()
+        empty = record_schema().empty_table().to_pandas()
         empty = empty.assign(trained_on=pd.Series(dtype="str"), training=pd.Series(dtype="str"))
         return Runs(root=root, records=empty, claims=empty, problems=tuple(problems))
     records = pd.concat(frames, ignore_index=True)
@@ -126,22 +133,15 @@ def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Read only the named columns of a file of per-sample rows (5 million rows stay small that way).
 
     Raises:
-        RecordError: when the file is missing, damaged or of another schema version.
+        RecordError: when the file is missing, damaged or of another schema version, or lacks a value of a column that
+            an added metric or protocol needs.
     """
-    wanted = ["schema_version", "index", *(name for name in columns if name != "index")]
-    remedy = "Evaluate the run again"
-    try:
-        rows = pq.read_table(
-            path, columns=wanted, use_threads=False, memory_map=True, page_checksum_verification=True
-        ).to_pandas()
-    except FileNotFoundError:
-        raise RecordError(f"{path} does not exist: a record without its samples", remedy) from None
-    except Exception as error:  # damaged bytes raise nearly any type
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RecordError(f"{path} cannot be read: {reason}", remedy) from None
-    if missing := sorted(set(wanted) - set(rows.columns)):
-        raise RecordError(f"{path} lacks the columns {missing}", remedy)
-    if len(rows) and (rows["schema_version"] != SCHEMA_VERSION).any():
-        raise RecordError(f"{path} has another schema version than {SCHEMA_VERSION}", remedy)
+    wanted = ["index", *(name for name in columns if name != "index")]
+    if not path.exists():
+        raise RecordError(f"{path} does not exist: a record without its samples", "Evaluate the run again")
+    rows = read_columns(path, sample_schema(), wanted)
+    empty = [name for name in wanted if len(rows) and rows[name].isna().any()]
+    if empty:
+        raise RecordError(f"{path} has no values of {', '.join(empty)}", "sharedris rescore RUN adds them")
     index = rows["index"].to_numpy()
     return rows if (index[1:] > index[:-1]).all() else rows.sort_values("index", ignore_index=True)

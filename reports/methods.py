@@ -47,7 +47,7 @@ def build_methods(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Bui
         notes=(*cost_sentence(spec), *_stand_in_note(choices), *read_notes(spec.numeral)),
     )
     shown = [choice for choice in choices if len(choice.rows)]
-    return Built(table=table, choice=shown[0] if shown else choices[0], published=published)
+    return Built(table=table, choice=shown[0] if shown else choices[0], published=published, spec=spec)
 
 
 def _columns(spec: TableSpec, splits: list[str]) -> list[Column]:
@@ -113,7 +113,7 @@ def _our_rows(row: pd.Series, spec: TableSpec, found: dict[str, RunSelection], c
 def _cell(row: pd.Series, choice: RunSelection | None, spec: TableSpec, costs: CostBook) -> Cell:
     if choice is None or choice.rows.empty:
         claimed = choice is not None and len(choice.claims) > 0
-        return absence(row["variant"], claimed=claimed, measured=(row["scale"], row["variant"]) in costs)
+        return absence(built=bool(row["built"]), claimed=claimed)
     cell = score_cell(choice.rows, spec.metric)
     if choice.is_published_data:
         return cell

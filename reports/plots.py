@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
+from pipeline.evaluation.metrics import PRECISION_THRESHOLDS, Metric, metrics_of
 from pipeline.published.tables import number
-from pipeline.records import PRECISION_THRESHOLDS
 from reports.cost_cells import CostBook
 from reports.labels import in_order, variant_label
 from reports.run_selection import RunSelection
@@ -23,7 +23,6 @@ from reports.style import DASHES, INK, MARKERS, MUTED, PAPER, SERIES, light_grid
 from reports.tables import Built, method_label
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
-METRICS = {"oIoU": "oiou", "mIoU": "miou"}
 
 
 def where(choice: RunSelection) -> str:
@@ -44,11 +43,12 @@ def ablation_bars(built: Built) -> Figure | None:
     if rows.empty:
         return None
     height = 1.25 + 0.42 * len(published)
-    figure = new_figure(8.6, height, columns=2, sharey=True)
+    metrics = [metric for metric in metrics_of("main") if metric.name in rows and rows[metric.name].notna().any()]
+    figure = new_figure(4.3 * len(metrics), height, columns=len(metrics), sharey=True)
     places = _places(published)
-    for axes, (heading, metric) in zip(figure.axes, METRICS.items(), strict=True):
-        _bars(axes, built, metric, heading, places)
-        axes.set_xlabel(f"{heading} (%)")
+    for axes, metric in zip(figure.axes, metrics, strict=True):
+        _bars(axes, built, metric, places)
+        axes.set_xlabel(f"{metric.heading} ({metric.unit})" if metric.unit else metric.heading)
         light_grid(axes, "x")
         axes.tick_params(axis="y", length=0)
     figure.axes[0].set_yticks(places, _row_names(published))
@@ -56,7 +56,7 @@ def ablation_bars(built: Built) -> Figure | None:
     handles = [
         Line2D([], [], color=SERIES[0], linewidth=7, alpha=0.75, label=here),
         Line2D([], [], color=INK, marker="o", linestyle="", markersize=4.5, label="one seed"),
-        _hollow("D", "paper: RefCOCO+ val, base"),
+        *([_hollow("D", "paper: RefCOCO+ val, base")] if built.is_of_paper else []),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(here) > 60 else 3)
     figure.suptitle(built.table.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
@@ -76,11 +76,12 @@ def _row_names(published: pd.DataFrame) -> list[str]:
     return names
 
 
-def _bars(axes: Axes, built: Built, metric: str, heading: str, places: np.ndarray) -> None:
+def _bars(axes: Axes, built: Built, metric: Metric, places: np.ndarray) -> None:
     shown: list[float] = []
     for place, (_, line) in zip(places, built.published.iterrows(), strict=True):
-        scores = 100 * built.choice.rows.loc[built.choice.rows["variant"] == line["variant"], metric].to_numpy()
-        printed = number(line[heading])
+        mine = built.choice.rows[built.choice.rows["variant"] == line["variant"]]
+        scores = metric.factor * mine[metric.name].dropna().to_numpy()
+        printed = number(str(line.get(metric.heading, "")))
         if len(scores):
             axes.barh(place, scores.mean(), height=0.55, color=SERIES[0], alpha=0.75)
             spread = np.linspace(-0.12, 0.12, len(scores)) if len(scores) > 1 else np.zeros(1)
@@ -138,6 +139,26 @@ def pareto(published: pd.DataFrame, choice: RunSelection, costs: CostBook) -> Fi
     left.xaxis.set_minor_formatter(NullFormatter())
     left.set_xticks([150, 300, 600, 1200])
     figure.supxlabel("area of a point: million parameters; hollow: published, filled: measured here", fontsize=9)
+    return figure
+
+
+@styled
+def sweep_pareto(built: Built) -> Figure | None:
+    """Draw each main score of a sweep's rows against their GMACs at the scale of the runs, mean over seeds."""
+    rows = built.choice.rows.dropna(subset="gmacs") if len(built.choice.rows) else built.choice.rows
+    metrics = [metric for metric in metrics_of("main") if metric.name in rows and rows[metric.name].notna().any()]
+    if rows.empty or not metrics:
+        return None
+    figure = new_figure(4.6 * len(metrics), 4.0, columns=len(metrics))
+    for axes, metric in zip(figure.axes, metrics, strict=True):
+        for number_, (variant, of_row) in enumerate(rows.groupby("variant", sort=False)):
+            gmacs, score, params = (float(of_row[name].mean()) for name in ("gmacs", metric.name, "million_params"))
+            values: list[float | None] = [gmacs, metric.factor * score, params]
+            _point(axes, values, SERIES[0], str(variant), filled=True, above=number_ % 2 == 0)
+        axes.set_xlabel(f"GMACs at the {built.choice.scale} scale")
+        axes.set_ylabel(f"{metric.heading} ({metric.unit})" if metric.unit else metric.heading)
+        axes.margins(x=0.25, y=0.2)
+    figure.suptitle(f"{built.table.title}: {where(built.choice)}", x=0.01, ha="left", fontsize=11.5, color=INK)
     return figure
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.metrics import Metric, metrics_of
 from reports.labels import variant_label
 from reports.load import Runs
-
-HEADINGS = ("split", "protocol", "samples", "oIoU", "mIoU", "P@0.5", "P@0.7", "P@0.9", "empty", "skipped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,7 @@ class RunCard:
     facts: tuple[tuple[str, str], ...]
     scores: tuple[tuple[str, ...], ...]
     config: str
-    headings: tuple[str, ...] = HEADINGS
+    headings: tuple[str, ...]
 
 
 def run_cards(runs: Runs) -> list[RunCard]:
@@ -44,6 +43,11 @@ def _card(run_id: str, rows: pd.DataFrame, is_claimed: bool) -> RunCard:
         facts=tuple((name, value) for name, value in _facts(first).items() if value),
         scores=tuple(_scores(row) for row in rows.sort_values(["split", "protocol"]).to_dict("records")),
         config=_pretty(first["config_json"]),
+        headings=(
+            *("split", "protocol", "samples"),
+            *(metric.heading for metric in metrics_of("main", "detail")),
+            *("empty", "skipped"),
+        ),
     )
 
 
@@ -68,15 +72,19 @@ def _facts(first: pd.Series) -> dict[str, str]:
 
 
 def _scores(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
-    shares = ("oiou", "miou", "precision_at_50", "precision_at_70", "precision_at_90")
     return (
         row["split"],
         f"{row['protocol']} v{row['protocol_version']}",
         f"{row['samples']:,}",
-        *(f"{100 * row[name]:.2f}" for name in shares),
+        *(_score(row, metric) for metric in metrics_of("main", "detail")),
         str(row["empty_unions"]),
         str(row["skipped"]),
     )
+
+
+def _score(row: Mapping[Hashable, Any], metric: Metric) -> str:
+    value = row.get(metric.name)
+    return "" if value is None or pd.isna(value) else metric.text(value)
 
 
 def _pretty(text: str) -> str:

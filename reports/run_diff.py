@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.metrics import Metric, metrics_of
 from pipeline.records import RecordError
 from reports.labels import variant_label
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
@@ -17,7 +18,6 @@ FACTS = (
     "gmacs", "peak_memory_mib", "train_samples_per_second", "git_commit", "git_dirty", "data_fingerprint",
     "versions_json", "hardware_json",
 )  # fmt: skip
-SCORES = {"oIoU": "oiou", "mIoU": "miou", "P@0.5": "precision_at_50", "P@0.9": "precision_at_90"}
 
 
 def compare_runs(runs: Runs, names: list[str]) -> Table:
@@ -99,22 +99,22 @@ def _fact(name: str, value: Any) -> str:
 
 def _scores(of_run: dict[str, pd.DataFrame], split: str, protocol: str) -> list[Row]:
     lines = []
-    for heading, metric in SCORES.items():
-        cells = [text_cell(heading)]
+    for metric in metrics_of("main", "detail"):
+        cells = [text_cell(metric.heading)]
         for run_id, rows in of_run.items():
-            mine = rows[(rows["split"] == split) & (rows["protocol"] == protocol)][metric]
-            value = round(100 * float(mine.iloc[0]), 2) if len(mine) else None
+            mine = rows[(rows["split"] == split) & (rows["protocol"] == protocol)][metric.name].dropna()
+            value = round(metric.factor * float(mine.iloc[0]), metric.decimals) if len(mine) else None
             cells.append(
                 missing_cell("not evaluated")
                 if value is None
-                else Cell(text=f"{value:.2f}", value=value, run_ids=(run_id,))
+                else Cell(text=f"{value:.{metric.decimals}f}", value=value, run_ids=(run_id,))
             )
-        lines.append(_ranked_across(cells))
+        lines.append(_ranked_across(cells, metric))
     return lines
 
 
-def _ranked_across(cells: list[Cell]) -> Row:
+def _ranked_across(cells: list[Cell], metric: Metric) -> Row:
     """Rank along the row: runs are columns here."""
-    column = [Column(heading="", better="max")]
+    column = [Column(heading="", better=metric.better)]
     ranked = with_ranks(column, [Row(cells=(cell,)) for cell in cells])
     return Row(cells=tuple(row.cells[0] for row in ranked))

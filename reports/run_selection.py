@@ -59,6 +59,7 @@ def select_runs(
     *,
     combined: bool = False,
     published_split: str = "",
+    any_sets: bool = False,
 ) -> RunSelection:
     """Choose the runs of a table.
 
@@ -68,10 +69,11 @@ def select_runs(
         variants: those that the table has; runs of any other are not its concern.
         wanted: what the user named.
         combined: runs trained on several sets together instead of on the split's own set alone.
+        any_sets: runs trained on whatever sets, for sweeps that change the data.
         published_split: where the paper's scores were taken; preferred among equals.
     """
-    mine = _matching(records, variants, wanted, combined=combined)
-    doubled = _matching(claims, variants, wanted, combined=combined)
+    mine = _matching(records, variants, wanted, combined=combined, any_sets=any_sets)
+    doubled = _matching(claims, variants, wanted, combined=combined, any_sets=any_sets)
     if mine.empty and doubled.empty:
         return RunSelection(protocol=wanted.protocol, rows=mine, claims=doubled)
     both = pd.concat([mine, doubled]) if len(doubled) else mine
@@ -105,10 +107,13 @@ def _of_group(rows: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     return rows[same].sort_values(["variant", "seed"], ignore_index=True)
 
 
-def _matching(records: pd.DataFrame, variants: list[str], wanted: Wanted, *, combined: bool) -> pd.DataFrame:
+def _matching(
+    records: pd.DataFrame, variants: list[str], wanted: Wanted, *, combined: bool, any_sets: bool
+) -> pd.DataFrame:
     keep = (records["protocol"] == wanted.protocol) & records["variant"].isin(variants)
     sets = sorted(filter(None, wanted.data.split(",")))
-    keep &= records["training"] == ("combined" if combined or len(sets) > 1 else "own")
+    if not any_sets:
+        keep &= records["training"] == ("combined" if combined or len(sets) > 1 else "own")
     if sets:
         keep &= records["split"].str.startswith(tuple(f"{name}/" for name in sets))
     if len(sets) > 1:

@@ -7,24 +7,28 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.metrics import METRICS
 from reports.layout import Cell, missing_cell
-
-OWN_KINDS = ("none", "self_attention", "cross_attention", "bi_direction")
-"""Modules of the model itself; any other in a variant is a compared module, rewritten by a later issue."""
 
 
 def score_cell(rows: pd.DataFrame, metric: str) -> Cell:
-    """Return the cell of one variant: percent with two decimals, as the paper; several seeds as mean and deviation.
+    """Return the cell of one variant with the metric's unit and decimals; several seeds as mean and deviation.
 
     Args:
         rows: records of one variant, split and protocol, one per seed.
-        metric: a column of RECORD_SCHEMA holding a share, 0 .. 1.
+        metric: name of a metric.
     """
-    percent = 100.0 * rows[metric].to_numpy(dtype=float)
-    mean = float(percent.mean())
-    spread = deviation(percent)
-    text = f"{mean:.2f}" + ("" if math.isnan(spread) else f" ± {spread:.2f}")
-    return Cell(text=text, value=round(mean, 2), run_ids=tuple(rows["run_id"]), detail=origin(rows), parts=(spread,))
+    declared = METRICS[metric]
+    if metric not in rows or rows[metric].isna().any():
+        lacking = rows["run_id"] if metric not in rows else rows.loc[rows[metric].isna(), "run_id"]
+        return missing_cell("not scored", f"sharedris rescore {' '.join(lacking)} adds {declared.heading}")
+    values, decimals = declared.factor * rows[metric].to_numpy(dtype=float), declared.decimals
+    mean = float(values.mean())
+    spread = deviation(values)
+    text = f"{mean:.{decimals}f}" + ("" if math.isnan(spread) else f" ± {spread:.{decimals}f}")
+    return Cell(
+        text=text, value=round(mean, decimals), run_ids=tuple(rows["run_id"]), detail=origin(rows), parts=(spread,)
+    )
 
 
 def deviation(values: np.ndarray) -> float:
@@ -46,23 +50,15 @@ def origin(rows: pd.DataFrame) -> str:
     )
 
 
-def absence(variant: str, *, claimed: bool, measured: bool) -> Cell:
-    """Return the cell of a variant that has no record.
+def absence(*, built: bool, claimed: bool) -> Cell:
+    """Return the cell of a row that has no record.
 
     Args:
-        variant: join key of the row.
+        built: whether the row can be configured; the code of a published row without a variant does not exist.
         claimed: two records claim the cell.
-        measured: its costs are there, so its code exists.
     """
     if claimed:
         return missing_cell("two claims", "two records claim this cell; see the problems at the end")
-    if is_own(variant) or measured:
-        return missing_cell("not run", f"no record of {variant}")
-    return missing_cell("not built", f"the module of {variant} does not exist in this project yet")
-
-
-def is_own(variant: str) -> bool:
-    """Say whether all modules of a variant are the model's own."""
-    encoder, *modules = variant.split("|")
-    kinds = [module.partition("=")[2].partition("(")[0] for module in modules]
-    return encoder == "beit3" and all(kind in OWN_KINDS for kind in kinds)
+    if built:
+        return missing_cell("not run", "no record of this row")
+    return missing_cell("not built", "the module of this row does not exist in this project")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.metrics import Metric, metrics_of
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.published.tables import number
-from pipeline.records import PROTOCOLS
 from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.load import Runs
-from reports.paper import PROPOSED, SPECS
+from reports.paper import PROPOSED
 from reports.scores import deviation, score_cell
 from reports.stats import DRAWS, Difference, Scores, difference, holm
 from reports.tables import Built, method_label
-
-METRICS = {"oIoU": "oiou", "mIoU": "miou"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +49,23 @@ def build_differences(built: Built, resampled: Resampled, draws: int = DRAWS) ->
     """
     pairs = comparisons(built.published)
     measured = {
-        (pair, heading): _measure(built, pair, resampled.scores[metric], resampled)
+        (pair, metric.name): _measure(built, pair, resampled.scores[metric.name], resampled)
         for pair in pairs
-        for heading, metric in METRICS.items()
-        if resampled.run_ids
+        for metric in metrics_of("main")
+        if metric.name in resampled.scores
     }
     known = [key for key, value in measured.items() if value is not None]
     adjusted = dict(zip(known, holm([measured[key].p_value for key in known]), strict=True))  # type: ignore[union-attr]
     rows = []
     for pair in pairs:
         cells = [text_cell(f"{_name(built, pair.this)} − {_name(built, pair.that)}")]
-        for heading in METRICS:
-            cells += _cells(built, pair, heading, measured.get((pair, heading)), adjusted.get((pair, heading)))
+        for metric in metrics_of("main"):
+            key = (pair, metric.name)
+            cells += _cells(built, pair, metric, measured.get(key), adjusted.get(key))
         rows.append(Row(cells=tuple(cells)))
     columns = [Column(heading="Difference", numeric=False)]
-    for group in METRICS:
-        columns += _columns(group)
+    for metric in metrics_of("main"):
+        columns += _columns(metric, with_paper=built.is_of_paper)
     return Table(
         name=f"{built.table.name}-differences",
         title=f"{built.table.title}: differences",
@@ -75,10 +76,15 @@ def build_differences(built: Built, resampled: Resampled, draws: int = DRAWS) ->
     )
 
 
-def _columns(group: str) -> list[Column]:
-    points = "percent points"
+def _points(metric: Metric) -> str:
+    """Return the unit of a difference."""
+    return "percent points" if metric.unit == "%" else metric.unit
+
+
+def _columns(metric: Metric, *, with_paper: bool) -> list[Column]:
+    group, points = metric.heading, _points(metric)
     return [
-        Column(heading="paper", group=group, unit=points),
+        *([Column(heading="paper", group=group, unit=points)] if with_paper else []),
         Column(heading="here", group=group, unit=points),
         Column(
             heading="95 % interval",
@@ -115,25 +121,30 @@ def common_seeds(these: dict[int, int], those: dict[int, int]) -> tuple[list[int
 
 def _measure(built: Built, pair: Comparison, scores: Scores, resampled: Resampled) -> Difference | None:
     these, those = common_seeds(_seeds(built, pair.this, resampled), _seeds(built, pair.that, resampled))
-    return difference(scores, these, those) if these and those else None
+    if not these or not those or not np.isfinite(scores.observed_R[[*these, *those]]).all():
+        return None
+    return difference(scores, these, those)
 
 
 def _cells(
-    built: Built, pair: Comparison, heading: str, found: Difference | None, adjusted: float | None
+    built: Built, pair: Comparison, metric: Metric, found: Difference | None, adjusted: float | None
 ) -> list[Cell]:
     this, that = built.published.loc[pair.this], built.published.loc[pair.that]
-    ours, theirs = number(str(this[heading])), number(str(that[heading]))
+    ours, theirs = (number(str(row.get(metric.heading, ""))) for row in (this, that))
     printed = ours - theirs if ours is not None and theirs is not None else None
-    paper = Cell(text=signed(printed), value=printed) if printed is not None else text_cell("")
+    paper = [Cell(text=signed(printed), value=printed) if printed is not None else text_cell("")]
+    if not built.is_of_paper:
+        paper = []
     if found is None or adjusted is None:
-        return [paper, missing_cell("not run"), text_cell(""), text_cell(""), text_cell("")]
+        return [*paper, missing_cell("not run"), text_cell(""), text_cell(""), text_cell("")]
     rows = built.choice.rows
     run_ids = tuple(rows[rows["variant"].isin([this["variant"], that["variant"]])]["run_id"])
-    shown = 100 * found.observed
+    factor = metric.factor
+    shown = factor * found.observed
     return [
-        paper,
-        Cell(text=signed(shown), value=shown, run_ids=run_ids, detail=_seed_detail(built, pair, heading)),
-        _interval_cell(100 * found.low, 100 * found.high),
+        *paper,
+        Cell(text=signed(shown), value=shown, run_ids=run_ids, detail=_seed_detail(built, pair, metric)),
+        _interval_cell(factor * found.low, factor * found.high),
         Cell(text=p_text(found.p_value), value=found.p_value),
         Cell(text=p_text(adjusted), value=adjusted, rank=1 if adjusted < 0.05 else 0),
     ]
@@ -153,11 +164,11 @@ def p_text(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
-def _seed_detail(built: Built, pair: Comparison, heading: str) -> str:
+def _seed_detail(built: Built, pair: Comparison, metric: Metric) -> str:
     rows = built.choice.rows.set_index("seed")
-    these = rows[rows["variant"] == built.published.loc[pair.this, "variant"]][METRICS[heading]]
-    those = rows[rows["variant"] == built.published.loc[pair.that, "variant"]][METRICS[heading]]
-    by_seed = (100 * (these - those)).dropna()
+    these = rows[rows["variant"] == built.published.loc[pair.this, "variant"]][metric.name]
+    those = rows[rows["variant"] == built.published.loc[pair.that, "variant"]][metric.name]
+    by_seed = (metric.factor * (these - those)).dropna()
     if len(by_seed) < 2:
         return "one seed: how much training itself varies is not known"
     spread = deviation(by_seed.to_numpy())
@@ -181,35 +192,43 @@ def _notes(built: Built) -> tuple[str, ...]:
     ]
     if single == 1:
         notes.append("One seed each: a difference between two rows may be one between two trainings.")
-    notes.append("The paper gives no seeds and no intervals: its differences cannot be tested.")
+    if built.is_of_paper:
+        notes.append("The paper gives no seeds and no intervals: its differences cannot be tested.")
     return tuple(notes)
 
 
 def build_protocols(built: Built, runs: Runs) -> Table:
-    """Return the scores of an ablation's rows under the three protocols side by side, from the same logits."""
+    """Return the scores of an ablation's rows under all protocols side by side, from the same logits."""
     choice = built.choice
     keep = runs.records["run_id"].isin(choice.rows["run_id"]) & (runs.records["split"] == choice.split)
-    records = runs.records[keep]
-    columns = [Column(heading=SPECS[built.table.name.partition("-")[0]].first_heading, numeric=False)]
-    for group in METRICS:
+    # by the table's own rows: the table of a sweep joins by the labels of its rows
+    row_of = dict(zip(choice.rows["run_id"], choice.rows["variant"], strict=True))
+    records = runs.records[keep].assign(variant=[row_of[run] for run in runs.records.loc[keep, "run_id"]])
+    columns = [Column(heading=built.spec.first_heading, numeric=False)]
+    for metric in metrics_of("main"):
         for protocol in PROTOCOLS:
-            columns.append(Column(heading=protocol, group=group, unit="%", parts=(f"{protocol} deviation",)))
-        columns.append(Column(heading="span", group=group, unit="percent points"))
+            parts = (f"{protocol} deviation",)
+            columns.append(Column(heading=protocol, group=metric.heading, unit=metric.unit, parts=parts))
+        columns.append(Column(heading="span", group=metric.heading, unit=_points(metric)))
     rows: list[Row] = []
     for _, line in built.published.drop_duplicates("variant").iterrows():
         backbone = f", {line['Backbones']}" if "Backbones" in line else ""
         cells = [text_cell(f"{method_label(line)}{backbone}")]
-        for metric in METRICS.values():
-            cells += _protocol_cells(records[records["variant"] == line["variant"]], metric)
+        for metric in metrics_of("main"):
+            cells += _protocol_cells(records[records["variant"] == line["variant"]], metric.name)
         rows.append(Row(cells=tuple(cells)))
     return Table(
         name=f"{built.table.name}-protocols",
         title=f"{built.table.title}: protocols",
-        caption=f"Scores of {built.table.title} under the three protocols, {choice.split or 'nothing run'}; span: "
-        "highest minus lowest, in percent points.",
+        caption=f"Scores of {built.table.title} under the {_count_word(len(PROTOCOLS))} protocols, "
+        f"{choice.split or 'nothing run'}; span: highest minus lowest, in percent points.",
         columns=tuple(columns),
         rows=tuple(rows),
     )
+
+
+def _count_word(count: int) -> str:
+    return {3: "three", 4: "four", 5: "five"}.get(count, str(count))
 
 
 def _protocol_cells(rows: pd.DataFrame, metric: str) -> list[Cell]:

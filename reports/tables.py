@@ -6,11 +6,12 @@ data, the difference. A comparison of methods (I, II, IX) keeps the published li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.evaluation.metrics import Metric, added_metrics
 from pipeline.published.tables import number, read_published
 from reports.captions import ablation_caption, cost_sentence, trivial_answers
 from reports.cost_cells import CostBook
@@ -19,8 +20,12 @@ from reports.load import Runs
 from reports.paper import METRIC_COLUMNS, SPECS, TableSpec, read_notes, split_name
 from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.scores import absence, score_cell
+from reports.sweep_tables import added_rows, known_variants
+from sweeps.registry import SWEEPS
+from sweeps.spec import Sweep
 
-CITED_BY_US = "Shared-RIS"
+OURS = " (ours)"
+"""Mark of a row that a sweep has in a table of the paper and the paper has not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +35,36 @@ class Built:
     table: Table
     choice: RunSelection
     published: pd.DataFrame
+    spec: TableSpec
+
+    @property
+    def is_of_paper(self) -> bool:
+        """Whether the paper has this table."""
+        return bool(self.spec.published_split)
 
 
-def published_rows(name: str) -> tuple[TableSpec, pd.DataFrame]:
-    """Return the spec and the published rows of a table or of one part of it ("VII-a")."""
+def published_rows(name: str, sweeps: Mapping[str, Sweep] | None = None) -> tuple[TableSpec, pd.DataFrame]:
+    """Return the spec and the rows of a table or of one part of it ("VII-a"): published, then those of sweeps only."""
     numeral, letter = split_name(name)
     rows = read_published(numeral)
-    return SPECS[numeral], rows[rows["part"].str.startswith(f"({letter})")].reset_index(drop=True) if letter else rows
+    parts = [part for part in rows["part"].unique() if not letter or part.startswith(f"({letter})")]
+    found = []
+    for part in parts:
+        of_part = rows[rows["part"] == part]
+        own = added_rows(
+            f"{numeral}-{part[1]}" if part.startswith("(") else numeral, set(of_part["variant"]), sweeps or {}
+        )
+        found += [of_part, own.assign(part=part)]
+    joined = pd.concat([frame for frame in found if len(frame)], ignore_index=True)
+    joined = joined.fillna("")
+    return SPECS[numeral], joined.assign(built=joined["variant"].isin(known_variants(SWEEPS)))
 
 
-def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
+def build_ablation(
+    name: str, runs: Runs, costs: CostBook, wanted: Wanted, sweeps: Mapping[str, Sweep] | None = None
+) -> Built:
     """Return an ablation table: published and measured cells side by side, in the paper's order and labels."""
-    spec, published = published_rows(name)
+    spec, published = published_rows(name, SWEEPS if sweeps is None else sweeps)
     choice = select_runs(
         runs.records, runs.claims, list(published["variant"]), wanted, published_split=spec.published_split
     )
@@ -51,7 +74,13 @@ def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Bu
     for part, of_part in published.groupby("part", sort=False):
         if part and published["part"].nunique() > 1:
             rows.append(Row(kind="section", cells=(text_cell(str(part)),)))
-        lines = [Row(cells=tuple(_ablation_cells(row, spec, metrics, choice, costs))) for _, row in of_part.iterrows()]
+        lines = [
+            Row(
+                cells=tuple(_ablation_cells(row, spec, metrics, choice, costs)),
+                kind="ours" if row["marks"] == OURS else "row",
+            )
+            for _, row in of_part.iterrows()
+        ]
         rows += with_ranks(columns, lines)
     part_name = published["part"].iloc[0] if "-" in name else ""
     table = Table(
@@ -62,7 +91,7 @@ def build_ablation(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Bu
         rows=tuple(rows),
         notes=(*cost_sentence(spec), *trivial_answers(choice), *read_notes(spec.numeral, part_name)),
     )
-    return Built(table=table, choice=choice, published=published)
+    return Built(table=table, choice=choice, published=published, spec=spec)
 
 
 def _ablation_columns(spec: TableSpec, metrics: list[str], *, with_difference: bool) -> list[Column]:
@@ -75,7 +104,17 @@ def _ablation_columns(spec: TableSpec, metrics: list[str], *, with_difference: b
         columns.append(Column(heading="here", group=group, better="max", unit="%", parts=("here deviation",)))
         if with_difference:
             columns.append(Column(heading="diff.", group=group, unit="percent points"))
+    for metric in _added_main():
+        parts = ("here deviation",)
+        columns.append(
+            Column(heading="here", group=metric.heading, better=metric.better, unit=metric.unit, parts=parts)
+        )
     return columns
+
+
+def _added_main() -> list[Metric]:
+    """Return the metrics that plugins added and every table shows, which the paper prints none of."""
+    return [metric for metric in added_metrics() if metric.role == "main"]
 
 
 def _label_headings(spec: TableSpec) -> tuple[str, ...]:
@@ -91,17 +130,17 @@ def _ablation_cells(
     if spec.component:
         yield from cost_cells(row, spec, costs)
     mine = choice.rows[choice.rows["variant"] == row["variant"]]
+    claimed = row["variant"] in set(choice.claims["variant"])
+    absent = absence(built=bool(row["built"]), claimed=claimed)
     for heading in metrics:
         published = number(row[heading])
         yield Cell(text=row[heading], value=published)
-        if mine.empty:
-            claimed = row["variant"] in set(choice.claims["variant"])
-            ours = absence(row["variant"], claimed=claimed, measured=(row["scale"], row["variant"]) in costs)
-        else:
-            ours = score_cell(mine, METRIC_COLUMNS[heading])
+        ours = score_cell(mine, METRIC_COLUMNS[heading]) if len(mine) else absent
         yield ours
         if choice.is_published_data:
             yield difference_cell(ours.value, published)
+    for metric in _added_main():
+        yield score_cell(mine, metric.name) if len(mine) else absent
 
 
 def method_label(row: pd.Series) -> str:

@@ -22,7 +22,7 @@ from pipeline.config import RunConfig
 from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
 from pipeline.plugin_changes import warn_of_changed_plugins
-from pipeline.preflight import check_modules
+from pipeline.preflight import check_runs
 from sharedris.plugins import load_plugins
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
@@ -172,7 +172,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     from sweeps.run import SOME_FAILED, run_sweep
 
     plan = _plan(args, collect())
-    check_modules(planned.job.config for planned in plan.in_state("missing") if planned.job is not None)
+    check_runs((planned.job.config for planned in plan.in_state("missing") if planned.job is not None), plan.runs_root)
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
         with live_table(plan):

@@ -48,12 +48,12 @@ from pipeline.data.prepared.manifest import IMAGE_SCHEMA, REF_SCHEMA, load_manif
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
+from pipeline.evaluation.metrics import PRECISION_THRESHOLDS
 from pipeline.job import Job, resolve_job
 from pipeline.recipes import DEFAULT_SET, default_run
 from pipeline.records import (
     COST_SCHEMA,
     HISTORY_SCHEMA,
-    PRECISION_THRESHOLDS,
     RECORD_SCHEMA,
     SAMPLE_SCHEMA,
     history_path,

@@ -7,10 +7,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.files import require_writable
 from sharedris.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.metrics import Scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.distributed.process_group import Worker
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.evaluation.metrics import score
-    from pipeline.evaluation.protocols import PROTOCOLS
+    from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
     from pipeline.monitoring.progress_bar import sample_bar
-    from pipeline.records import SAMPLE_SCHEMA, write_table
+    from pipeline.records import write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
@@ -74,18 +77,34 @@ def run(args: argparse.Namespace) -> int:
         )
     scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in PROTOCOLS.items()}
     if args.out is not None:
-        write_table(args.out, rows, SAMPLE_SCHEMA)
+        write_table(args.out, rows, sample_schema())
     if args.json:
-        print(json.dumps({name: asdict(values) for name, values in scores.items()}, indent=1))
+        print(json.dumps({name: flat(values) for name, values in scores.items()}, indent=1))
         return 0
-    first = scores["original"]
-    print(f"{args.split}: {first.samples} samples, {first.images} images, {first.empty_unions} with both masks empty")
-    print(f"{'protocol':<10}{'oIoU':>8}{'mIoU':>8}" + "".join(f"{f'P@{level}':>8}" for level in first.precision))
-    for name, values in scores.items():
-        shares = [values.oiou, values.miou, *values.precision.values()]
-        print(f"{name:<10}" + "".join(f"{100 * share:8.2f}" for share in shares))
-    print(
-        f"trivial (original): all background mIoU {100 * first.all_background_miou:.2f}, "
-        f"all image mIoU {100 * first.all_image_miou:.2f}"
-    )
+    _print(args.split, scores)
     return 0
+
+
+def _print(split: str, scores: dict[str, Scores]) -> None:
+    from pipeline.evaluation.metrics import metrics_of
+
+    first, shown = scores["original"], metrics_of("main", "detail")
+    print(f"{split}: {first.samples} samples, {first.images} images, {first.empty_unions} with both masks empty")
+    widths = {metric.name: max(8, len(metric.heading) + 2) for metric in shown}
+    print(f"{'protocol':<10}" + "".join(f"{metric.heading:>{widths[metric.name]}}" for metric in shown))
+    for name, of_protocol in scores.items():
+        found = {metric.name: of_protocol.values[metric.name] for metric in shown}
+        texts = {metric.name: "-" if (value := found[metric.name]) is None else metric.text(value) for metric in shown}
+        print(f"{name:<10}" + "".join(f"{text:>{widths[metric]}}" for metric, text in texts.items()))
+    trivial = ", ".join(
+        f"{metric.heading} {metric.text(value)}"
+        for metric in metrics_of("trivial")
+        if (value := first.values[metric.name]) is not None
+    )
+    print(f"trivial (original): {trivial}")
+
+
+def flat(scores: Scores) -> dict[str, Any]:
+    """Return counts and metrics of one protocol by name, as `--json` prints them."""
+    counts = asdict(scores)
+    return {**counts, **counts.pop("values")}

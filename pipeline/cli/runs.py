@@ -7,13 +7,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import runs_folder, safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.removal import places_of, remove_run
 from pipeline.monitoring.failure_file import read_cause
 from pipeline.monitoring.headline import read_scores, split_scores
 from pipeline.monitoring.progress import read_progress
-from pipeline.records import PROTOCOLS, RecordError, list_runs
+from pipeline.records import RecordError, list_runs
 from pipeline.run_marks import archived_runs, read_marks, write_marks
 from sharedris.errors import InputError
 

@@ -17,7 +17,7 @@ from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.plugin_changes import warn_of_changed_plugins
-from pipeline.preflight import check_modules
+from pipeline.preflight import check_runs
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             warn_of_changed_plugins([job])
             print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
             return 0
-        check_modules([job.config])
+        check_runs([job.config], job.runs_root)
         clear_failure(job)
         held.enter_context(run_bar(job))
         tracked = held.enter_context(_tracked(job, experiment))

@@ -1,35 +1,74 @@
-"""oIoU, mIoU and P@X from per-sample rows; the one place where scores are computed.
+"""The metrics, each declared once, and the scores of a split from its per-sample rows.
 
 oIoU = sum of intersections / sum of unions; mIoU = mean of per-sample IoU; P@X = share of samples with IoU > X. Where
 both masks are empty IoU is 1 and no pixels are added; such samples are counted. All sums are of integers, so the
 scores do not depend on which worker computed which sample.
+
+A metric in METRICS is a column of records, a metric in MLflow, a column of tables with its intervals, and a score of
+`sharedris runs`. A plugin adds its own under the same rules (docs/extending.md). Nothing here imports torch.
+
+Array names: N samples.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipeline.evaluation.protocols import Protocol
-from pipeline.records import PRECISION_THRESHOLDS
+from pipeline.records import RECORD_SCHEMA
+
+log = logging.getLogger(__name__)
+
+PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Scores of one split under one protocol, as ratios 0 .. 1, with those of trivial answers on the same samples."""
+class Metric:
+    """One score of a split: the mean of one number per sample, or a ratio of two sums over the samples.
 
-    samples: int
-    images: int
-    empty_unions: int
-    oiou: float
-    miou: float
-    precision: dict[float, float]
-    all_background_oiou: float
-    all_background_miou: float
-    all_image_oiou: float
-    all_image_miou: float
+    Every image can then be drawn again with its samples, so each metric has intervals and tests without code.
+
+    Attributes:
+        name: column of the records and name in MLflow: lower-case letters, digits and underscores.
+        heading: as tables and command lines print it.
+        columns: what `formula` receives, in order. `intersection`, `union`, `iou`, `target_area` and `pixels` (those of
+            the image) are of the protocol; any other is a column of the per-sample rows, such as `area_ratio`.
+        formula: arrays [N] of the columns -> array [N], whose mean is the score, or two arrays [N], whose sums are
+            divided.
+        better: whether a higher or a lower score is better; "" where the table ranks neither.
+        unit: "%" for a ratio 0 .. 1, which tables print times 100; any other is printed as it is.
+        decimals: that tables print.
+        role: `main` scores are tested and stand in every table and in `sharedris runs`, `detail` scores stand in the
+            tables of a user's sweeps and on the page, `trivial` ones are of answers that read no image.
+        nothing: the score where the second sum is 0.
+    """
+
+    name: str
+    heading: str
+    columns: tuple[str, ...]
+    formula: Callable[..., Any]
+    better: Literal["max", "min", ""] = "max"
+    unit: str = "%"
+    decimals: int = 2
+    role: Literal["main", "detail", "trivial"] = "main"
+    nothing: float = 1.0
+
+    @property
+    def factor(self) -> float:
+        """What a score is multiplied with where it is printed."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def text(self, score: float) -> str:
+        """Return a score as tables print it."""
+        return f"{self.factor * score:.{self.decimals}f}"
 
 
 def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
@@ -37,10 +76,137 @@ def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     return np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
 
 
-def overall_iou(intersection: np.ndarray, union: np.ndarray) -> float:
-    """Return the ratio of integer sums; 1 when there is nothing in any union."""
-    total = int(union.sum())
-    return int(intersection.sum()) / total if total else 1.0
+def _precision_above(level: float) -> Metric:
+    return Metric(
+        name=f"precision_at_{round(100 * level)}",
+        heading=f"P@{level}",
+        columns=("iou",),
+        formula=lambda iou: iou > level,
+        role="detail",
+    )
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="oiou", heading="oIoU", columns=("intersection", "union"), formula=lambda above, below: (above, below)
+        ),
+        Metric(name="miou", heading="mIoU", columns=("iou",), formula=lambda iou: iou),
+        *(_precision_above(level) for level in PRECISION_THRESHOLDS),
+        Metric(
+            name="all_background_oiou",
+            heading="all background oIoU",
+            columns=("target_area",),
+            formula=lambda target: (np.zeros_like(target), target),
+            role="trivial",
+        ),
+        Metric(
+            name="all_background_miou",
+            heading="all background mIoU",
+            columns=("target_area",),
+            formula=lambda target: iou(np.zeros_like(target), target),
+            role="trivial",
+        ),
+        Metric(
+            name="all_image_oiou",
+            heading="all image oIoU",
+            columns=("target_area", "pixels"),
+            formula=lambda target, pixels: (target, pixels),
+            role="trivial",
+        ),
+        Metric(
+            name="all_image_miou",
+            heading="all image mIoU",
+            columns=("target_area", "pixels"),
+            formula=iou,
+            role="trivial",
+        ),
+    )
+}
+"""Name -> metric. Read it when it is needed and keep no copy: plugins add to it."""
+
+BASE_METRICS = frozenset(METRICS)
+"""Names of the project's own metrics, which have columns in RECORD_SCHEMA: no plugin is loaded yet."""
+
+
+def metrics_of(*roles: str) -> list[Metric]:
+    """Return the metrics of these roles, in the order of METRICS."""
+    return [metric for metric in METRICS.values() if metric.role in roles]
+
+
+def added_metrics() -> list[Metric]:
+    """Return the metrics that the base schema of records has no column for."""
+    return [metric for name, metric in METRICS.items() if name not in BASE_METRICS]
+
+
+def record_schema() -> pa.Schema:
+    """Return the schema of records as this process writes them: RECORD_SCHEMA, then a column per added metric."""
+    return pa.schema([*RECORD_SCHEMA, *(pa.field(metric.name, pa.float64()) for metric in added_metrics())])
+
+
+def columns_in_file(metric: Metric, protocol: Protocol) -> list[str]:
+    """Return the columns of the per-sample file that a metric needs under a protocol."""
+    of_protocol = {
+        "intersection": [f"intersection_{protocol.name}"],
+        "union": [f"union_{protocol.name}"],
+        "iou": [f"intersection_{protocol.name}", f"union_{protocol.name}"],
+        "target_area": [f"target_area_{protocol.scored_at}"],
+        "pixels": ["height", "width"],
+    }
+    return list(dict.fromkeys(name for column in metric.columns for name in of_protocol.get(column, [column])))
+
+
+def sums_of(
+    metric: Metric, samples: pd.DataFrame, protocol: Protocol, input_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each sample adds above [N] and below [N] the fraction bar of a metric.
+
+    Args:
+        samples: at least the columns of `columns_in_file`.
+        input_size: side of the model's input in pixels.
+
+    Raises:
+        ValueError: when the formula returns something else than one or two arrays [N].
+    """
+    found = metric.formula(*(_column(name, samples, protocol, input_size) for name in metric.columns))
+    above, below = found if isinstance(found, tuple) else (found, np.ones(len(samples), dtype=np.int64))
+    for array in (above, below):
+        if np.shape(array) != (len(samples),):
+            raise ValueError(
+                f"its formula returns shape {np.shape(array)} for {len(samples)} samples, not ({len(samples)},)"
+            )
+    return np.asarray(above), np.asarray(below)
+
+
+def _column(name: str, samples: pd.DataFrame, protocol: Protocol, input_size: int) -> np.ndarray:
+    if name in ("intersection", "union"):
+        return samples[f"{name}_{protocol.name}"].to_numpy()
+    if name == "iou":
+        return iou(*(_column(each, samples, protocol, input_size) for each in ("intersection", "union")))
+    if name == "target_area":
+        return samples[f"target_area_{protocol.scored_at}"].to_numpy()
+    if name == "pixels":
+        if protocol.scored_at == "input":
+            return np.full(len(samples), input_size**2, dtype=np.int64)
+        return samples["height"].to_numpy(np.int64) * samples["width"].to_numpy(np.int64)
+    return samples[name].to_numpy()
+
+
+def ratio(above: np.ndarray, below: np.ndarray, nothing: float = 1.0) -> float:
+    """Return the ratio of two sums; `nothing` where the second is 0. Integers are added as Python's, without loss."""
+    total = below.sum().item()
+    return above.sum().item() / total if total else nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of one split under one protocol; `values` has each metric by name, None where it could not be computed."""
+
+    samples: int
+    images: int
+    empty_unions: int
+    values: dict[str, float | None]
 
 
 def score(samples: pd.DataFrame, protocol: Protocol, *, input_size: int) -> Scores:
@@ -53,24 +219,31 @@ def score(samples: pd.DataFrame, protocol: Protocol, *, input_size: int) -> Scor
     if len(index) == 0 or not np.array_equal(index, np.arange(len(index))):
         raise ValueError(f"{len(index)} rows do not hold each sample 0 .. N-1 exactly once")
     samples = samples.sort_values("index")
-    intersection = samples[f"intersection_{protocol.name}"].to_numpy()
-    union = samples[f"union_{protocol.name}"].to_numpy()
-    ious = iou(intersection, union)
-    target = samples[f"target_area_{protocol.scored_at}"].to_numpy()
-    if protocol.scored_at == "input":
-        pixels = np.full(len(samples), input_size**2, dtype=np.int64)
-    else:
-        pixels = samples["height"].to_numpy(np.int64) * samples["width"].to_numpy(np.int64)
-    nothing = np.zeros_like(target)
     return Scores(
         samples=len(samples),
         images=int(samples["image_id"].nunique()),
-        empty_unions=int((union == 0).sum()),
-        oiou=overall_iou(intersection, union),
-        miou=float(ious.mean()),
-        precision={level: float((ious > level).mean()) for level in PRECISION_THRESHOLDS},
-        all_background_oiou=overall_iou(nothing, target),
-        all_background_miou=float(iou(nothing, target).mean()),
-        all_image_oiou=overall_iou(target, pixels),
-        all_image_miou=float(iou(target, pixels).mean()),
+        empty_unions=int((samples[f"union_{protocol.name}"] == 0).sum()),
+        values=values_of(METRICS.values(), samples, protocol, input_size),
     )
+
+
+def values_of(
+    metrics: Iterable[Metric], samples: pd.DataFrame, protocol: Protocol, input_size: int
+) -> dict[str, float | None]:
+    """Return the named metrics of the samples, sorted by index."""
+    return {metric.name: _value(metric, samples, protocol, input_size) for metric in metrics}
+
+
+def _value(metric: Metric, samples: pd.DataFrame, protocol: Protocol, input_size: int) -> float | None:
+    """Return one score. A plugin's metric that fails has no score: scoring runs after hours of training."""
+    try:
+        value = ratio(*sums_of(metric, samples, protocol, input_size), metric.nothing)
+        if not math.isfinite(value):
+            raise ValueError(f"its score is {value}")
+        return float(value)
+    except Exception as error:
+        if metric.name in BASE_METRICS:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        log.warning("metric %s has no score under protocol %s: %s", metric.name, protocol.name, reason)
+        return None

@@ -2,6 +2,9 @@
 
 All of them start from the same logits of one forward pass; every record names its own, and a table never mixes two.
 
+A protocol in PROTOCOLS has columns in the per-sample rows, a row per split in records, and tables. Plugins add theirs
+(docs/extending.md). torch is imported when a mask is made, so that reports know the protocols without it.
+
 Shapes: H, W logit map; h, w the size at which the protocol scores.
 """
 
@@ -9,10 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch.nn.functional as F
-from torch import Tensor
+import pyarrow as pa
+
+from pipeline.records import SAMPLE_SCHEMA
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Size = tuple[int, int]
 
@@ -37,11 +44,15 @@ class Protocol:
 
 
 def _threshold_then_resize(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
+    import torch.nn.functional as F
+
     mask_HW = (probability_HW > threshold).float()
     return F.interpolate(mask_HW[None, None], size=size, mode="nearest-exact")[0, 0] > 0.5
 
 
 def _resize_then_threshold(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
+    import torch.nn.functional as F
+
     resized = F.interpolate(probability_HW[None, None], size=size, mode="bilinear", align_corners=False)
     return resized[0, 0] > threshold
 
@@ -70,3 +81,11 @@ INPUT = Protocol(
 )
 
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, ORIGINAL, INPUT)}
+"""Name -> protocol. Read it when it is needed and keep no copy: plugins add to it."""
+
+
+def sample_schema() -> pa.Schema:
+    """Return the schema of per-sample rows as this process writes them: SAMPLE_SCHEMA, then added protocols."""
+    added = [name for name in PROTOCOLS if f"iou_{name}" not in SAMPLE_SCHEMA.names]
+    kinds = (("intersection", pa.int64()), ("union", pa.int64()), ("iou", pa.float64()))
+    return pa.schema([*SAMPLE_SCHEMA, *(pa.field(f"{kind}_{name}", of) for name in added for kind, of in kinds)])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.evaluation.metrics import metrics_of
 from pipeline.records import RECORD_SCHEMA, RecordError, read_table, record_path
 from sharedris.errors import InputError
 
@@ -30,8 +31,9 @@ def read_scores(root: Path, run_id: str, protocol: str = "original") -> pd.DataF
 
 
 def split_scores(row: pd.Series) -> str:
-    """Return split, oIoU and mIoU of a row in words."""
-    return f"{row['split']} oIoU {100 * row['oiou']:.2f}  mIoU {100 * row['miou']:.2f}"
+    """Return the split of a row and its main scores in words."""
+    shown = [metric for metric in metrics_of("main") if metric.name in row and pd.notna(row[metric.name])]
+    return f"{row['split']} " + "  ".join(f"{metric.heading} {metric.text(row[metric.name])}" for metric in shown)
 
 
 def headline(root: Path, run_id: str) -> str:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.evaluation.metrics import METRICS
 from pipeline.job import Job
 from pipeline.records import history_path, record_path, samples_path
 
-_SCORES = ("oiou", "miou", "samples", "empty_unions", "all_background_miou", "all_image_miou")
+_COUNTS = ("samples", "empty_unions")
 _ONCE = ("million_params", "gmacs", "seconds_per_step", "peak_memory_mib", "final_loss", "seconds")
 
 
@@ -34,11 +35,11 @@ def artifacts_of(job: Job) -> list[tuple[Path, str]]:
 
 def final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
     """Return the metrics of a record by names that MLflow accepts."""
-    precision = [name for name in record.columns if name.startswith("precision_at_")]
     scores = [
         (metric_name(f"{row['split']}/{row['protocol']}/{name}"), float(row[name]))
         for _, row in record.iterrows()
-        for name in (*_SCORES, *precision)
+        for name in (*_COUNTS, *METRICS)
+        if name in row and pd.notna(row[name])  # an added metric has no score in earlier records
     ]
     once = [(f"run/{name}", float(record.iloc[0][name])) for name in _ONCE]
     return [(name, value) for name, value in scores + once if math.isfinite(value)]  # a null is not a metric

@@ -15,22 +15,24 @@ from pipeline import run_record
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import ComponentCost
 from pipeline.distributed.process_group import Worker
-from pipeline.evaluation.metrics import Scores
+from pipeline.evaluation.metrics import PRECISION_THRESHOLDS, Scores
 from pipeline.job import Job
-from pipeline.records import PRECISION_THRESHOLDS, RecordError, RunRecord
+from pipeline.records import RecordError, RunRecord
 from pipeline.run_record import ScoredSplit, build_records, peak_memory_mib
 
 SCORES = Scores(
     samples=4,
     images=3,
     empty_unions=1,
-    oiou=0.1,
-    miou=0.2,
-    precision={level: level / 2 for level in PRECISION_THRESHOLDS},
-    all_background_oiou=0.6,
-    all_background_miou=0.7,
-    all_image_oiou=0.8,
-    all_image_miou=0.9,
+    values={
+        "oiou": 0.1,
+        "miou": 0.2,
+        **{f"precision_at_{round(100 * level)}": level / 2 for level in PRECISION_THRESHOLDS},
+        "all_background_oiou": 0.6,
+        "all_background_miou": 0.7,
+        "all_image_oiou": 0.8,
+        "all_image_miou": 0.9,
+    },
 )
 HISTORY = [
     {"loss": 3.0, "world_size": 1, "micro_batch_size": 6},

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.metrics import PRECISION_THRESHOLDS
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.records import (
     COST_SCHEMA,
     HISTORY_SCHEMA,
-    PRECISION_THRESHOLDS,
-    PROTOCOLS,
     RECORD_SCHEMA,
     SAMPLE_SCHEMA,
     cost_path,

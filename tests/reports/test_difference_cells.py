@@ -10,6 +10,7 @@ import pytest
 import synthetic_runs
 from synthetic_runs import FULL, NO_FPN
 
+from pipeline.evaluation.metrics import METRICS
 from reports.build import build_one
 from reports.cost_cells import CostBook
 from reports.load import load_costs, load_runs
@@ -27,16 +28,16 @@ def built(runs_root: Path) -> Built:
 
 def test_a_p_value_at_the_level_is_not_bold_and_numbers_are_in_percent(built: Built) -> None:
     found = Difference(observed=0.02, low=0.01, high=0.03, p_value=0.0125)
-    cells = _cells(built, Comparison(this=3, that=0), "oIoU", found, 0.05)
+    cells = _cells(built, Comparison(this=3, that=0), METRICS["oiou"], found, 0.05)
     assert [cell.text for cell in cells[1:]] == ["+2.00", "[+1.00, +3.00]", "0.013", "0.050"]
     assert [cell.value for cell in cells[1:]] == pytest.approx([2.0, 1.0, 0.0125, 0.05])
     assert cells[4].rank == 0
-    assert _cells(built, Comparison(this=3, that=0), "oIoU", found, 0.0499)[4].rank == 1
+    assert _cells(built, Comparison(this=3, that=0), METRICS["oiou"], found, 0.0499)[4].rank == 1
 
 
 def test_the_mean_over_seeds_has_the_sign_of_the_difference(built: Built, runs_root: Path) -> None:
     found = Difference(observed=0.02, low=0.01, high=0.03, p_value=0.01)
-    detail = _cells(built, Comparison(this=3, that=0), "oIoU", found, 0.01)[1].detail
+    detail = _cells(built, Comparison(this=3, that=0), METRICS["oiou"], found, 0.01)[1].detail
     records = load_runs(runs_root).records
     of = records[records["protocol"] == "original"].groupby("variant")["oiou"].mean()
     assert f"mean {100 * (of[FULL] - of[NO_FPN]):+.2f}," in detail.replace("−", "-")

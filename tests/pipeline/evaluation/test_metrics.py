@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.evaluate import count_pixels
-from pipeline.evaluation.metrics import score
+from pipeline.evaluation.metrics import PRECISION_THRESHOLDS, score
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.records import PRECISION_THRESHOLDS
 
 
 def random_masks(count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -57,11 +56,11 @@ def test_scores_equal_plain_numpy_on_1000_cases_with_empty_masks() -> None:
     assert empty > 10, "the cases must hold empty unions"
     expected = plain_scores(masks)
     scores = score(frame(masks), PROTOCOLS["original"], input_size=8)
-    assert scores.oiou == pytest.approx(expected["oiou"], abs=1e-15)
-    assert scores.miou == pytest.approx(expected["miou"], abs=1e-12)
+    assert scores.values["oiou"] == pytest.approx(expected["oiou"], abs=1e-15)
+    assert scores.values["miou"] == pytest.approx(expected["miou"], abs=1e-12)
     assert scores.empty_unions == empty
     for level in PRECISION_THRESHOLDS:
-        assert scores.precision[level] == pytest.approx(expected[f"p{level}"], abs=1e-15)
+        assert scores.values[f"precision_at_{round(100 * level)}"] == pytest.approx(expected[f"p{level}"], abs=1e-15)
 
 
 def test_scores_do_not_depend_on_the_order_of_rows() -> None:
@@ -75,9 +74,9 @@ def test_trivial_answers_are_scored_as_masks_would_be() -> None:
     scores = score(frame(masks), PROTOCOLS["original"], input_size=8)
     nothing = plain_scores([(np.zeros_like(target), target) for _, target in masks])
     everything = plain_scores([(np.ones_like(target), target) for _, target in masks])
-    assert scores.all_background_miou == pytest.approx(nothing["miou"], abs=1e-12)
-    assert scores.all_image_oiou == pytest.approx(everything["oiou"], abs=1e-12)
-    assert scores.all_image_miou == pytest.approx(everything["miou"], abs=1e-12)
+    assert scores.values["all_background_miou"] == pytest.approx(nothing["miou"], abs=1e-12)
+    assert scores.values["all_image_oiou"] == pytest.approx(everything["oiou"], abs=1e-12)
+    assert scores.values["all_image_miou"] == pytest.approx(everything["miou"], abs=1e-12)
 
 
 @pytest.mark.parametrize("damage", ["missing", "twice", "none"])

@@ -38,5 +38,5 @@ def test_a_split_of_empty_masks_scores_one() -> None:
     columns = {"index": [0, 1], "image_id": [1, 2], "height": [4, 4], "width": [4, 4], "target_area_original": [0, 0]}
     rows = pd.DataFrame({**columns, "intersection_original": [0, 0], "union_original": [0, 0]})
     scores = score(rows, PROTOCOLS["original"], input_size=8)
-    assert (scores.oiou, scores.miou, scores.empty_unions) == (1.0, 1.0, 2)
-    assert (scores.all_background_oiou, scores.all_image_oiou) == (1.0, 0.0)
+    assert (scores.values["oiou"], scores.values["miou"], scores.empty_unions) == (1.0, 1.0, 2)
+    assert (scores.values["all_background_oiou"], scores.values["all_image_oiou"]) == (1.0, 0.0)
