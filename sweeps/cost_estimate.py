@@ -15,7 +15,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
-from pipeline.cost.flops import measure_cost
+from pipeline.cost.flops import measure_planned_cost
 from pipeline.recipes import default_run
 from pipeline.training.schedule import plan_steps
 from sharedris.build import build_model
@@ -107,7 +107,7 @@ def measure_gflops(config: RunConfig) -> float:
         seconds = (time.perf_counter() - started) / steps
     finally:
         torch.set_num_threads(threads)
-    forward = sum(cost.gmacs for cost in measure_cost(config.model))
+    forward = sum(cost.gmacs for cost in measure_planned_cost(config.model))
     return forward * TRAINING_FACTOR * FLOPS_PER_MAC * batch / seconds
 
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from pipeline.config import RunConfig
-from pipeline.cost.flops import measure_cost, write_costs
+from pipeline.cost.flops import measure_planned_cost, write_costs
 from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.recipes import default_run
 from pipeline.records import COST_SCHEMA, cost_path, read_table
@@ -31,13 +31,17 @@ def cost_of(model: ComparedModelConfig, runs_root: Path) -> tuple[float, float]:
     """Return (million parameters, GMACs) of a model, from its file below RUNS/costs if it exists.
 
     A full system takes half a minute to measure at the paper's size, and a plan asks for many.
+
+    Raises:
+        InputError: where the cost of a plugin's module cannot be counted.
     """
     path, encoder = cost_path(runs_root, model.scale, model.variant), model.encoder
     if not is_intact(path, COST_SCHEMA):
+        measure_planned_cost(model)  # for its error; the parts of a model are measured once per process
         write_costs(runs_root, [model])
     rows = read_table(path, COST_SCHEMA)
     if set(rows["image_size"]) != {encoder.image_size} or set(rows["text_tokens"]) != {encoder.text_tokens}:
-        costs = measure_cost(model)  # the file holds another size of this variant
+        costs = measure_planned_cost(model)  # the file holds another size of this variant
         return sum(cost.million_params for cost in costs), sum(cost.gmacs for cost in costs)
     return float(rows["million_params"].sum()), float(rows["gmacs"].sum())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.cost.flops import measure_cost
+from pipeline.cost.flops import measure_planned_cost
 from pipeline.data.catalog import find_set, published_expressions
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.job import PerRankBatch, per_rank_batch_of
@@ -78,7 +78,7 @@ def describe_plan(
     """
     counts = count_samples(config, execution.prepared_root)
     plan = plan_steps(config.train, counts.training)
-    costs = measure_cost(config.model)
+    costs = measure_planned_cost(config.model)
     forward = sum(cost.gmacs for cost in costs)
     training = forward * TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs
     share = per_rank_batch_of(config, execution, execution.workers)

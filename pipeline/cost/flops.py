@@ -26,6 +26,7 @@ from pipeline import records
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.encoder import Streams
+from sharedris.errors import InputError
 from sharedris.layers import explicit_attention
 from sharedris.model import SharedRis
 from sharedris.registry import FUSIONS
@@ -75,6 +76,21 @@ def measure_cost(config: ComparedModelConfig) -> list[ComponentCost]:
         _measure_part("decoder", dataclasses.replace(config, fpn=no_fpn)),
         _measure_part("head", head),
     ]
+
+
+def measure_planned_cost(config: ComparedModelConfig) -> list[ComponentCost]:
+    """Return the cost of each component, for a plan, which cannot be made without it.
+
+    Raises:
+        InputError: where a module of a plugin has an operator that cannot be counted or code that cannot be traced.
+    """
+    try:
+        return measure_cost(config)
+    except Exception as error:  # fvcore traces code that a plugin wrote
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"the cost of {config.variant} cannot be counted: {reason}", "A run needs no cost: start it without a plan"
+        ) from None
 
 
 class _EncoderTrace(nn.Module):

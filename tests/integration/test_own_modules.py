@@ -17,6 +17,9 @@ from pipeline.run import run_in_process
 from sharedris.checkpoint import load_model
 from sharedris.config import FusionConfig
 from sharedris.registry import FUSIONS, LOSSES, SYSTEMS
+from sweeps.__main__ import main as main_of_sweeps
+from sweeps.registry import SWEEPS
+from sweeps.spec import Row, Sweep, fpn
 from tests.integration.test_failures import job_of
 
 
@@ -84,6 +87,32 @@ def test_a_system_without_any_part_of_ours_trains_to_its_record(
     assert set(rows["variant"]) == {"beit3|whole=pixels"}
     assert rows["gmacs"].iloc[0] == pytest.approx(3 * 4 * 16 * 64 / 1e9, rel=0.5)
     assert rows["million_params"].iloc[0] == pytest.approx((1024 * 4 + 3 * 4 * 16 + 4) / 1e6)
+
+
+class Sine(Mixer):
+    """Has an operator that no cost counter knows."""
+
+    def forward(self, tokens_BSW: Tensor, visible_B11S: Tensor | None, visual_tokens: int) -> Tensor:
+        """Return (B, S, W)."""
+        return super().forward(tokens_BSW, visible_B11S, visual_tokens).sin()
+
+
+def test_a_module_whose_cost_cannot_be_counted_has_no_plan_and_a_run(
+    toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(FUSIONS, "sine", Sine)
+    small = ["--set", 'model.fpn={"kind":"sine","stages":[1,2]}', "--set", 'model.encoder={"layers":2}']
+    small += ["--prepared", str(toy_root), "--runs", str(tmp_path), "--device", "cpu", "--epochs", "1"]
+    assert main(["train", *small, "--plan"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the cost of beit3|fpn=sine(1,2)|decoder=self_attention(1) cannot be counted: UncountedOperator" in line
+    rows = (Row(label="sine", changes=(fpn(kind="sine"),)),)
+    monkeypatch.setitem(SWEEPS, "own", Sweep(name="own", title="own", tables={"own": rows}))
+    assert main_of_sweeps(["plan", "own", *small]) == 2
+    assert "cannot be counted" in capsys.readouterr().err
+    assert main(["train", *small, "--global-batch-size", "8"]) == 0
+    (path,) = (tmp_path / "records").iterdir()
+    assert read_table(path, RECORD_SCHEMA)["gmacs"].isna().all()
 
 
 class Halved(Mixer):
