@@ -88,6 +88,8 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
 
 
 def _print(report: Report) -> None:
+    if report.recipe.words:
+        print(f"recipe: {report.recipe.words}", *report.recipe.others, sep="\n  ")
     for each in report.built:
         print(to_text(each.table))
         for other in each.choice.others:

@@ -68,7 +68,7 @@ ORDER = """
     reports.load  reports.paper  reports.scores  reports.render  reports.csv_table  reports.image_grid
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
     reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
-    reports.tables
+    reports.tables  reports.report_recipe
     reports.methods  reports.significance
     reports.plots
     reports.breakdown  reports.publish
@@ -94,10 +94,11 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.files",
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",
+    "pipeline.recipes",
     "pipeline.records",
 }
 FOREIGN_TO_REPORTS = {"torch", "ray", "sharedris", "sweeps"}
-REPORTS_MAY_IMPORT_OF_SHAREDRIS = {"sharedris.pixels", "sharedris.regular_file"}
+REPORTS_MAY_IMPORT_OF_SHAREDRIS = {"sharedris.errors", "sharedris.pixels", "sharedris.regular_file"}
 """The decoder of images, which has no torch: a gallery shows the pixels that the model saw."""
 
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
