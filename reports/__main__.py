@@ -112,6 +112,8 @@ def _of_file(what: str) -> Sweep | None:
 
 
 def _print(report: Report) -> None:
+    if report.recipe.words:
+        print(f"recipe: {report.recipe.words}", *report.recipe.others, sep="\n  ")
     for each in report.built:
         for table in (each.table, *report.beside.get(each.table.name, [])):
             print(to_text(table))

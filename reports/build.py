@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.published.tables import read_published
+from pipeline.records import RecordError
 from reports.bootstrap_samples import resample_runs
 from reports.cost_cells import CostBook
 from reports.csv_table import to_csv
@@ -20,6 +23,7 @@ from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, read_notes, split_name
 from reports.provenance import run_cards
 from reports.render import to_markdown
+from reports.report_recipe import ReportRecipe, choose_recipe
 from reports.run_selection import Wanted, select_runs
 from reports.significance import build_differences, build_protocols
 from reports.stats import DRAWS
@@ -39,6 +43,7 @@ class Report:
     runs: Runs
     costs: CostBook
     built: list[Built]
+    recipe: ReportRecipe
     beside: dict[str, list[Table]] = field(default_factory=dict)  # differences and protocols, by table name
     problems: list[str] = field(default_factory=list)
 
@@ -75,12 +80,22 @@ def build_tables(
     runs, sweeps = runs or load_runs(root), SWEEPS if sweeps is None else sweeps
     costs, cost_problems = load_costs(root)
     book = CostBook(costs)
-    built = [build_one(name, runs, book, wanted, sweeps) for name in names]
-    report = Report(runs=runs, costs=book, built=built, problems=[*runs.problems, *cost_problems])
+    recipe = choose_recipe(runs, wanted)
+    built = [build_one(name, _runs_for(name, runs, recipe), book, wanted, sweeps) for name in names]
+    report = Report(runs=runs, costs=book, built=built, recipe=recipe, problems=[*runs.problems, *cost_problems])
     if statistics:
         _add_statistics(report, draws)
     report.problems = list(dict.fromkeys(report.problems))
     return report
+
+
+def _runs_for(name: str, every: Runs, recipe: ReportRecipe) -> Runs:
+    """Return the runs that a table may show: those of the report's recipe, in a table of the paper."""
+    try:
+        numeral, _ = split_name(name)
+    except RecordError:  # the table of a user's sweep, which may change the recipe; its caption names it
+        return every
+    return recipe.runs_of_methods if SPECS[numeral].metric else recipe.runs
 
 
 def _add_statistics(report: Report, draws: int) -> None:
@@ -137,7 +152,8 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     # Only a whole report writes the document: one table, written later into the same folder, must not replace it.
     (out / "tables" / "document.tex").write_text(to_document(report.tables), encoding="utf-8")
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
-    choice = select_runs(report.runs.records, report.runs.claims, variants, wanted, published_split="refcoco+_unc/val")
+    shown = report.recipe.runs
+    choice = select_runs(shown.records, shown.claims, variants, wanted, published_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures")
     ablations = [each for each in report.built if not each.spec.metric and each.is_of_paper]
@@ -146,8 +162,8 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     report.problems = list(dict.fromkeys([*report.problems, *found]))
     page = Page(
         title=TITLE,
-        subtitle=_subtitle(choice.split, narrowed),
-        facts=_facts(report),
+        subtitle=_subtitle(choice.split, narrowed, report.recipe),
+        facts=_facts(report.recipe.runs_of_methods.records),
         parts=[_part(each, report.beside.get(each.table.name, [])) for each in report.built],
         picture_groups=album.groups,
         runs=run_cards(report.runs),
@@ -158,7 +174,7 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     return path
 
 
-def _subtitle(split: str, wanted: Wanted) -> list[str]:
+def _subtitle(split: str, wanted: Wanted, recipe: ReportRecipe) -> list[str]:
     if split:
         head = (
             f"Headline: {split}, protocol {wanted.protocol}, scale {wanted.scale}, recipe {wanted.recipe}. Every "
@@ -166,11 +182,11 @@ def _subtitle(split: str, wanted: Wanted) -> list[str]:
         )
     else:
         head = f"Nothing run yet under protocol {wanted.protocol}: the published numbers and the measured costs."
-    return [head, *read_notes("")]
+    chosen = [f"Recipe of every table: {recipe.words}."] if recipe.words else []
+    return [head, *chosen, *recipe.others, *read_notes("")]
 
 
-def _facts(report: Report) -> list[tuple[str, str]]:
-    records = report.runs.records
+def _facts(records: pd.DataFrame) -> list[tuple[str, str]]:
     splits = records.drop_duplicates(["run_id", "split"])
     return [
         (str(records["run_id"].nunique()), "runs"),

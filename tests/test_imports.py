@@ -70,7 +70,7 @@ ORDER = """
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
     reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
     reports.sweep_tables
-    reports.tables
+    reports.tables  reports.report_recipe
     reports.sweep_table  reports.methods  reports.significance
     reports.plots
     reports.breakdown  reports.publish
