@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +15,10 @@ import pytest
 from PIL import Image
 
 from pipeline.cli.main import main
+from pipeline.evaluation.metrics import record_schema
 from pipeline.records import RECORD_SCHEMA, read_table
+from reports.__main__ import main as main_of_reports
+from sweeps.__main__ import main as main_of_sweeps
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 RECIPE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```\n(?:\n```bash\n(.*?)```)?", re.DOTALL)
@@ -20,6 +26,20 @@ RECIPES = {name: (code, (commands or "").splitlines()) for name, code, commands 
 MOST_LINES = 30
 SMALL = ["--set", 'model.fpn={"stages":[1,2]}', "--set", 'model.encoder={"layers":2}', "--device", "cpu"]
 SMALL += ["--epochs", "1", "--global-batch-size", "8", "--runs", "runs"]
+ROWS = {
+    "gated.py": 'fpn(kind="gated"), decoder(kind="gated")',
+    "bag_of_words.py": 'system(encoder="bag_of_words")',
+    "mean_fpn.py": 'fpn(kind="mean")',
+    "dot_decoder.py": 'decoder(kind="dot")',
+    "pixels.py": 'system(kind="pixels")',
+    "focal.py": 'Change(part="train.loss", fields={"terms": (("focal", 2.0),)})',
+}
+"""What the row of a sweep changes to have the module, as the page says below its recipe of an ablation."""
+
+SWEEP = """
+from sweeps.spec import Change, Row, Sweep, decoder, fpn, system
+SWEEPS = {{"own": Sweep(name="own", title="own", tables={{"own": (Row(label="mine", changes=({changes},)),)}})}}
+"""
 VARIANTS = {
     "gated.py": {"beit3|fpn=gated(1,2)|decoder=gated(1)", "beit3|fpn=gated(1,2)|decoder=self_attention(1)"},
     "bag_of_words.py": {"bag+of+words|fpn=self_attention(1,2)|decoder=self_attention(1)"},
@@ -61,8 +81,9 @@ def test_a_recipe_is_short(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_recipe_runs(name: str, folder: Path, toy_root: Path) -> None:
+    """One file runs the commands of the page and stands in a table: with a row of a sweep at its end."""
     code, commands = RECIPES[name]
-    (folder / name).write_text(code)
+    (folder / name).write_text(code + SWEEP.format(changes=ROWS[name]))
     assert commands
     for line in commands:
         assert f"--plugin {name}" in line
@@ -71,6 +92,10 @@ def test_recipe_runs(name: str, folder: Path, toy_root: Path) -> None:
     assert {*rows["variant"]} == VARIANTS[name]
     assert {key for text in rows["plugins_json"] for key in json.loads(text)} == {Path(name).stem}
     assert rows["miou"].notna().all()
+    assert main_of_reports(["own", "--plugin", name, "--runs", "runs"]) == 0
+    table = pd.read_csv(folder / "runs" / "report" / "tables" / "own.csv")
+    assert [*table["Row"]] == ["mine"]
+    assert table.filter(like="mIoU").iloc[:, 0].notna().all()
 
 
 def test_recipe_runs_boxes(folder: Path, toy_root: Path, capsys: pytest.CaptureFixture) -> None:
@@ -84,6 +109,79 @@ def test_recipe_runs_boxes(folder: Path, toy_root: Path, capsys: pytest.CaptureF
     assert [run(line, toy_root) for line in commands] == [0, 0]
     assert (folder / "prepared" / "mine" / "dataset.json").is_file()
     assert "train" in capsys.readouterr().out
+
+
+def train(folder: Path, prepared: Path, *more: str) -> pd.DataFrame:
+    """Train the smallest run, with more options, and return the rows of its record."""
+    before = {*(folder / "runs" / "records").glob("*.parquet")}
+    assert main(["train", *SMALL, "--prepared", str(prepared), *more]) == 0
+    (path,) = {*(folder / "runs" / "records").iterdir()} - before
+    return read_table(path, record_schema())
+
+
+def test_recipe_runs_mine(folder: Path, toy_root: Path, capsys: pytest.CaptureFixture) -> None:
+    """The rows of the sweep are trained one by one here, which gives the same runs as `sweeps run` under Ray."""
+    code, commands = RECIPES["mine.py"]
+    (folder / "mine.py").write_text(code)
+    plugin = ["--plugin", "mine.py"]
+    assert main_of_reports(["mine", "--runs", "runs", *plugin]) != 0, "a table of no runs is refused"
+    for change in ([], ["--set", "model.fpn.kind=mean_text"]):
+        train(folder, toy_root, *change, *plugin)
+    capsys.readouterr()
+    where = [*SMALL, "--prepared", str(toy_root)]
+    assert main_of_sweeps(["status", "mine", *plugin, *where]) == 0
+    assert capsys.readouterr().out.count("done") >= 2
+    words = shlex.split(commands[1])
+    assert words[:3] == ["python", "-m", "reports"]
+    assert main_of_reports([*words[3:], "--runs", "runs"]) == 0
+    table = pd.read_csv(folder / "runs" / "report" / "tables" / "mine.csv")
+    assert [*table["Row"]] == ["self-attention", "mean of the text"]
+    assert {suffix: (folder / "runs/report/tables" / f"mine.{suffix}").is_file() for suffix in ("md", "tex", "html")}
+    assert table.filter(like="oIoU").iloc[:, 0].notna().all()
+
+
+def test_recipe_runs_strict(folder: Path, toy_root: Path) -> None:
+    code, (command,) = RECIPES["strict.py"]
+    (folder / "strict.py").write_text(code)
+    rows = train(folder, toy_root, *shlex.split(command)[2:])
+    assert {*rows["protocol"]} == {"paper", "original", "input", "strict"}
+    of = {name: rows[rows["protocol"] == name].iloc[0] for name in ("original", "strict")}
+    assert of["strict"]["samples"] == of["original"]["samples"]
+    samples = pd.read_parquet(next((folder / "runs" / "samples").rglob("*.parquet")))
+    assert of["strict"]["miou"] == pytest.approx(samples["iou_strict"].mean())
+
+
+def test_recipe_runs_large_objects(folder: Path, toy_root: Path, capsys: pytest.CaptureFixture) -> None:
+    code, (command,) = RECIPES["large_objects.py"]
+    (folder / "large_objects.py").write_text(code)
+    old = train(folder, toy_root, "--set", "optim.weight_decay=0.1")
+    assert "large_miou" not in old
+    rows = train(folder, toy_root, *shlex.split(command)[2:])
+    samples = pd.read_parquet(next((folder / "runs" / "samples" / rows["run_id"].iloc[0]).rglob("*.parquet")))
+    large = samples[samples["area_ratio"] > 0.05]
+    original = rows[rows["protocol"] == "original"].iloc[0]
+    assert original["large_miou"] == pytest.approx(large["iou_original"].mean())
+    assert read_table(folder / "runs" / "records" / f"{old['run_id'].iloc[0]}.parquet", record_schema()).shape[0] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_recipe_runs_under_ray(folder: Path, toy_root: Path) -> None:
+    """Two workers per run load the plugin from the job, not from the driver's folder."""
+    code, (command, _) = RECIPES["mine.py"]
+    (folder / "mine.py").write_text(code)
+    words = shlex.split(command)
+    assert words[:5] == ["python", "-m", "sweeps", "run", "mine"]
+    line = [sys.executable, *words[1:], *SMALL, "--prepared", str(toy_root)]
+    clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    done = subprocess.run(line, env=clean, capture_output=True, text=True, timeout=540, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    paths = [*(folder / "runs" / "records").iterdir()]
+    rows = pd.concat([read_table(path, RECORD_SCHEMA) for path in paths])
+    assert len(paths) == 2
+    assert {*rows["world_size"]} == {2}
+    assert {"beit3|fpn=mean_text(1,2)|decoder=self_attention(1)"} < {*rows["variant"]}
+    assert {key for text in rows["plugins_json"] for key in json.loads(text)} == {"mine"}
 
 
 def test_an_unknown_reader_is_named(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -16,10 +16,10 @@ from pipeline.records import RECORD_SCHEMA, read_table, record_path
 from pipeline.run import run_in_process
 from sharedris.checkpoint import load_model
 from sharedris.config import FusionConfig
+from sharedris.errors import InputError
 from sharedris.registry import FUSIONS, LOSSES, SYSTEMS
-from sweeps.__main__ import main as main_of_sweeps
-from sweeps.registry import SWEEPS
-from sweeps.spec import Row, Sweep, fpn
+from sharedris.scales import tiny
+from sweeps.costs import cost_of
 from tests.integration.test_failures import job_of
 
 
@@ -106,10 +106,9 @@ def test_a_module_whose_cost_cannot_be_counted_has_no_plan_and_a_run(
     assert main(["train", *small, "--plan"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "the cost of beit3|fpn=sine(1,2)|decoder=self_attention(1) cannot be counted: UncountedOperator" in line
-    rows = (Row(label="sine", changes=(fpn(kind="sine"),)),)
-    monkeypatch.setitem(SWEEPS, "own", Sweep(name="own", title="own", tables={"own": rows}))
-    assert main_of_sweeps(["plan", "own", *small]) == 2
-    assert "cannot be counted" in capsys.readouterr().err
+    default = tiny()
+    with pytest.raises(InputError, match="cannot be counted"):
+        cost_of(replace(default, fpn=replace(default.fpn, kind="sine")), tmp_path)
     assert main(["train", *small, "--global-batch-size", "8"]) == 0
     (path,) = (tmp_path / "records").iterdir()
     assert read_table(path, RECORD_SCHEMA)["gmacs"].isna().all()
