@@ -31,6 +31,8 @@ class DataConfig:
     train_sets: tuple[str, ...] = ("toyplus_unc",)
     evaluate_splits: tuple[str, ...] = ("toyplus_unc/val",)
     horizontal_flip: bool = False  # the paper names no augmentation
+    # The paper is silent; "one_per_ref" draws one sentence per ref and epoch, as CRIS, CGFormer and LAVT do.
+    sentences_per_epoch: Literal["all", "one_per_ref"] = "all"
 
     def __post_init__(self) -> None:
         require_field(len(self.train_sets) > 0, "data.train_sets", "needs at least one set")

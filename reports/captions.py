@@ -29,9 +29,15 @@ def measured_on(choice: RunSelection) -> str:
     sentence = (
         f"{choice.split} ({size}), protocol {choice.protocol} v{first['protocol_version']}, scale {choice.scale}, "
         f"recipe {choice.recipe}, {count_of(first['epochs'], 'epoch')}, trained on {first['trained_on']}, "
-        f"{'seeds' if ',' in seeds else 'seed'} {seeds}."
+        f"{'seeds' if ',' in seeds else 'seed'} {seeds}{_sentences(first)}."
     )
     return sentence if choice.is_published_data or not choice.published_split else f"{sentence} {warning(choice)}"
+
+
+def _sentences(record: pd.Series) -> str:
+    """Return how an epoch reads the sentences, where it does not read them all; the recipe covers the field."""
+    data = json.loads(record["config_json"]).get("data", {})
+    return ", one sentence per ref and epoch" if data.get("sentences_per_epoch") == "one_per_ref" else ""
 
 
 def warning(choice: RunSelection) -> str:

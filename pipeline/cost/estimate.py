@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_planned_cost
-from pipeline.data.catalog import find_set, published_expressions
+from pipeline.data.catalog import find_set, published_expressions, published_refs
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.job import PerRankBatch, per_rank_batch_of
 from pipeline.monitoring.durations import format_seconds
@@ -20,7 +20,7 @@ TRAINING_FACTOR = 3
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCounts:
-    """Samples to train on and to evaluate, and the source of the numbers."""
+    """Samples of a training epoch and samples to evaluate, and the source of the numbers."""
 
     training: int
     evaluated: int
@@ -28,7 +28,7 @@ class SampleCounts:
 
 
 def count_samples(config: RunConfig, prepared_root: str) -> SampleCounts:
-    """Return how many samples a run trains on and evaluates, before leakage between sets is removed.
+    """Return how many samples an epoch of a run trains on and how many it evaluates, before leakage is removed.
 
     The numbers are from the manifests of the prepared sets, and published ones for a set that is not prepared.
 
@@ -37,24 +37,34 @@ def count_samples(config: RunConfig, prepared_root: str) -> SampleCounts:
     """
     published: set[str] = set()
     splits = [*(f"{name}/train" for name in config.data.train_sets), *config.data.evaluate_splits]
-    counts = {split: _expressions(split, prepared_root, published) for split in splits}
-    trained = sum(counts[f"{name}/train"] for name in config.data.train_sets)
+    counts = {split: _counts_of(split, prepared_root, published) for split in splits}
+    of_training = [counts[f"{name}/train"] for name in config.data.train_sets]
+    one_per_ref = config.data.sentences_per_epoch == "one_per_ref"
+    trained = sum(of_split.refs if one_per_ref else of_split.expressions for of_split in of_training)
     source = "as prepared"
     if published:
         source = f"published counts, not prepared here: {', '.join(sorted(published))}"
     return SampleCounts(
-        training=trained, evaluated=sum(counts[split] for split in config.data.evaluate_splits), source=source
+        training=trained,
+        evaluated=sum(counts[split].expressions for split in config.data.evaluate_splits),
+        source=source,
     )
 
 
-def _expressions(split: str, prepared_root: str, published: set[str]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _SplitCounts:
+    refs: int
+    expressions: int
+
+
+def _counts_of(split: str, prepared_root: str, published: set[str]) -> _SplitCounts:
     name, part = split.split("/")
     try:
         manifest = load_manifest(prepared_root, name)
     except InputError as not_prepared:
         find_set(name)
         try:
-            known = published_expressions(split)
+            known = _SplitCounts(refs=published_refs(split), expressions=published_expressions(split))
         except InputError:
             raise InputError(
                 f"{split}: neither prepared below {prepared_root} nor of published size", not_prepared.remedy
@@ -64,7 +74,7 @@ def _expressions(split: str, prepared_root: str, published: set[str]) -> int:
     counts = manifest.splits.get(part)
     if counts is None:
         raise InputError(f"{name} has no split {part!r}", f"It has: {', '.join(sorted(manifest.splits))}")
-    return counts.expressions
+    return _SplitCounts(refs=counts.refs, expressions=counts.expressions)
 
 
 def describe_plan(
@@ -87,7 +97,7 @@ def describe_plan(
         "model": f"{config.model.scale}, {config.model.variant}",
         "parameters": f"{sum(cost.million_params for cost in costs):.2f} M",
         "forward": f"{forward:.2f} GMACs a sample",
-        "samples": f"{counts.training} to train in {', '.join(config.data.train_sets)}; "
+        "samples": f"{counts.training} to train in {', '.join(config.data.train_sets)}{_sentences_in_words(config)}; "
         f"{counts.evaluated} to evaluate in {', '.join(config.data.evaluate_splits)} ({counts.source})",
         "epochs": f"{plan.epochs} x {plan.steps_per_epoch} steps = {plan.steps} optimizer steps, "
         f"{plan.samples_per_epoch * plan.epochs} samples",
@@ -99,6 +109,10 @@ def describe_plan(
         "estimated time": _time_in_words(training + forward * counts.evaluated, execution, worker_gflops),
     }
     return "\n".join(f"{name:<16} {text}" for name, text in lines.items())
+
+
+def _sentences_in_words(config: RunConfig) -> str:
+    return ", one sentence per ref and epoch" if config.data.sentences_per_epoch == "one_per_ref" else ""
 
 
 def _batch_in_words(config: RunConfig, execution: ExecutionConfig, share: PerRankBatch) -> str:

@@ -138,11 +138,27 @@ def published_expressions(split: str) -> int:
     Raises:
         InputError: where none was published.
     """
+    return _known(split, _published(split).expressions)
+
+
+def published_refs(split: str) -> int:
+    """Return the published number of refs of a split.
+
+    Raises:
+        InputError: where none was published.
+    """
+    return _known(split, _published(split).refs)
+
+
+def _published(split: str) -> Counts:
     name, part = parse_split(split)
-    counts = find_set(name).published.get(part)
-    if counts is None or counts.expressions is None:
+    return find_set(name).published.get(part, Counts())
+
+
+def _known(split: str, number: int | None) -> int:
+    if number is None:
         raise InputError(f"{split} has no published size", "Prepare the set to count it")
-    return counts.expressions
+    return number
 
 
 def parse_split(split: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, train_loader
+from pipeline.data.dataset.one_per_ref import OneSentencePerRef
 from pipeline.data.dataset.unreadable import ReplaceUnreadable
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.ddp import wrap_for_training
@@ -79,9 +80,9 @@ def left_out(dataset: Any) -> dict[str, dict[str, int]]:
 
 
 def open_training_data(job: Job) -> Any:
-    """Return the map-style data set of all training samples of the run."""
+    """Return the map-style data set of the samples that an epoch of the run trains on."""
     encoder = job.config.model.encoder
-    dataset = training_dataset(
+    dataset: Any = training_dataset(
         job.execution.prepared_root,
         job.config.data.train_sets,
         image_size=encoder.image_size,
@@ -90,6 +91,8 @@ def open_training_data(job: Job) -> Any:
         seed=job.config.seed,
         tokenizer_path=job.own_tokenizer,
     )
+    if job.config.data.sentences_per_epoch == "one_per_ref":
+        dataset = OneSentencePerRef(dataset, job.config.seed)
     if job.config.train.damaged_samples == "replace":
         return ReplaceUnreadable(dataset, job.state_folder)
     return dataset

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.data.dataset.refer_dataset import ReferDataset, Sample
@@ -34,6 +35,11 @@ class CombinedDataset(torch.utils.data.Dataset[Sample]):
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def ref_starts(self) -> np.ndarray:
+        """Return the index of the first sample of each ref, int64, rising."""
+        before = [0, *self._ends[:-1]]
+        return np.concatenate([start + part.ref_starts() for start, part in zip(before, self.parts, strict=True)])
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that augmentation depends on."""

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from pipeline.data.dataset.combined import CombinedDataset
+from pipeline.data.dataset.one_per_ref import OneSentencePerRef
 from pipeline.data.dataset.refer_dataset import ReferDataset, Sample, SampleInfo
 from sharedris.errors import InputError
 from sharedris.image_input import normalize
@@ -93,7 +94,7 @@ class SkipFirst(Sampler[int]):
 
 
 def train_loader(
-    dataset: ReferDataset | CombinedDataset,
+    dataset: ReferDataset | CombinedDataset | OneSentencePerRef,
     *,
     batch_size: int,
     rank: int = 0,

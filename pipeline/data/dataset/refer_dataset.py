@@ -114,6 +114,10 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._refs)
 
+    def ref_starts(self) -> np.ndarray:
+        """Return the index of the first sample of each ref that has any, int64, rising; its others follow it."""
+        return np.flatnonzero(np.diff(self._refs, prepend=-1))
+
     def unknown_pieces(self) -> UnknownPieces:
         """Count the pieces of all expressions that the tokenizer does not know."""
         return self.tokenizer.unknown_pieces(self._expressions.to_pylist())
