@@ -102,6 +102,7 @@ class RunRecord:
     seconds: float
     plugins_json: str | None  # plugin -> SHA-256 of its files; None without plugins, and before there were any
     skipped_refs_json: str | None  # set -> kind -> refs that `prepare` left out; None where there are none
+    rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
@@ -232,7 +233,9 @@ def write_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
     if expected != got:
         raise RecordError(f"{path.name}: columns differ from the schema: {sorted(expected ^ got)}")
     rows = rows.assign(schema_version=SCHEMA_VERSION)[schema.names]
-    rows = rows.replace([math.inf, -math.inf], None)  # NaN is written as null too
+    numbers = [column.name for column in schema if pa.types.is_floating(column.type)]
+    finite = rows[numbers].astype("float64").replace([math.inf, -math.inf], math.nan)  # NaN is written as null
+    rows = rows.assign(**{name: finite[name] for name in numbers})
     table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
     table = with_digests(table)
     with atomic_writer(path) as stream:

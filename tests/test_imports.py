@@ -49,7 +49,7 @@ ORDER = """
     pipeline.evaluation  pipeline.cost
     pipeline.failures
     pipeline.run_record
-    pipeline.score_and_record
+    pipeline.score_and_record  pipeline.rescore
     pipeline.run
     pipeline.cluster
     pipeline.cli

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "check a prepared or original set before training on it"),
     "train": ("train", "train, evaluate and record one run"),
     "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
+    "rescore": ("rescore", "add scores of newer metrics and protocols to records, without training"),
     "runs": ("runs", "list runs with their state and scores"),
     "cost": ("cost", "measure parameters and GMACs next to the published cells"),
     "import-beit3": ("import_beit3", "read official BEiT-3 weights and report which parameters fit"),

@@ -1,0 +1,95 @@
+"""`sharedris rescore`: add the scores of metrics and protocols that are newer than a run's record."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.files import require_writable, runs_folder
+from pipeline.records import list_runs, record_path
+from sharedris.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which runs, and what their models need where a protocol is missing."""
+    parser.add_argument("names", metavar="RUN", nargs="+", help="ids of runs, as `sharedris runs` lists them, or `all`")
+    parser.add_argument(
+        "--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)"
+    )
+    parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
+    parser.add_argument(
+        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="of the model (default: %(default)s)"
+    )
+    parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rescore each run and print what was added to it."""
+    from pipeline.evaluation.check import check_scoring
+    from pipeline.provenance import collect
+    from pipeline.rescore import rescore_run
+
+    known = list_runs(args.runs, archived=True)
+    names = known if args.names == ["all"] else list(dict.fromkeys(args.names))
+    for name in names:
+        if not record_path(args.runs, name).exists():
+            there = f"There are: {', '.join(known[:5])}" if known else "sharedris runs lists them"
+            raise InputError(f"no record of {name!r} below {args.runs}", there)
+    require_writable(args.runs, "--runs")
+    check_scoring()
+    commit = str(collect()["git_commit"])
+    for name in names:
+        added = rescore_run(
+            args.runs, name, evaluate=lambda run_id, split: _evaluate(args, run_id, split), git_commit=commit
+        )
+        words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
+        print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, run_id: str, split: str) -> pd.DataFrame:
+    """Return the per-sample rows of a run's exported model on a split, in the precision of the run."""
+    from typing import cast
+
+    import torch
+
+    from pipeline.config import EvaluationConfig
+    from pipeline.data.dataset.refer_dataset import ReferDataset
+    from pipeline.distributed.process_group import Worker
+    from pipeline.evaluation.evaluate import evaluate_split
+    from pipeline.monitoring.progress_bar import sample_bar
+    from sharedris.checkpoint import load_model
+    from sharedris.config import Precision
+
+    folder = args.runs / "models" / run_id
+    if not folder.is_dir():
+        raise InputError(f"{run_id}: a new protocol needs its model, and {folder} is not there", "Train the run again")
+    log.info("%s: evaluating its model on %s", run_id, split)
+    cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
+    worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
+    loaded = load_model(folder, worker.device)
+    encoder = loaded.config.encoder
+    dataset = ReferDataset(
+        args.prepared,
+        split,
+        image_size=encoder.image_size,
+        text_tokens=encoder.text_tokens,
+        tokenizer_path=loaded.tokenizer_path,
+    )
+    with sample_bar(f"{run_id} {split}") as on_progress:
+        return evaluate_split(
+            loaded.model,
+            dataset,
+            evaluation=EvaluationConfig(threshold=loaded.threshold),
+            precision=cast(Precision, loaded.precision),
+            worker=worker,
+            loader_workers=args.loader_workers,
+            on_progress=on_progress,
+        )

@@ -1,0 +1,149 @@
+"""Old records get the scores of metrics and protocols that were added later; what is on disk stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.cli.main import main
+from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.evaluation.metrics import METRICS, Metric, score
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.job import resolve_job
+from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA
+from pipeline.run import run_in_process
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "records" / "v1"
+PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
+AREA = Metric(
+    name="area_iou", heading="aIoU", columns=("iou", "area_ratio"), formula=lambda iou, area: (iou * area, area)
+)
+SOFT = Protocol(
+    name="soft",
+    version=3,
+    rule="as original, at a threshold that few pixels reach",
+    scored_at="original",
+    binarize=lambda map_HW, size, threshold: PROTOCOLS["original"].binarize(map_HW, size, 0.999),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with one finished run that no added metric or protocol knew."""
+    runs = tmp_path_factory.mktemp("trained")
+    execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(runs))
+    run_in_process(resolve_job(micro_run, execution, provenance=PROVENANCE))
+    return runs
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "runs"))
+
+
+def rescore(runs: Path, prepared: Path) -> int:
+    return main(["rescore", "all", "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"])
+
+
+def read(runs: Path, kind: str) -> pd.DataFrame:
+    (path,) = (runs / kind).rglob("*.parquet")
+    return pd.read_parquet(path)
+
+
+def test_a_metric_needs_neither_model_nor_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "runs")
+    before = read(tmp_path / "runs", "records")
+    monkeypatch.setitem(METRICS, "area_iou", AREA)
+    assert rescore(tmp_path / "runs", tmp_path / "nowhere") == 0
+    after, samples = read(tmp_path / "runs", "records"), read(tmp_path / "runs", "samples")
+    pd.testing.assert_frame_equal(after[list(before.columns)], before, check_exact=True)
+    for _, row in after.iterrows():
+        iou, area = samples[f"iou_{row['protocol']}"], samples["area_ratio"]
+        assert row["area_iou"] == pytest.approx((iou * area).sum() / area.sum())
+    (entry,) = json.loads(after["rescored_json"].iloc[0])
+    assert (entry["metrics"], entry["protocols"]) == (["area_iou"], [])
+    assert "git_commit" in entry
+
+
+def test_a_protocol_is_scored_by_the_model_and_keeps_the_old_rows(
+    runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, samples = read(runs, "records"), read(runs, "samples")
+    monkeypatch.setitem(PROTOCOLS, "soft", SOFT)
+    assert rescore(runs, toy_root) == 0
+    assert "added protocol soft" in capsys.readouterr().out
+    new_record, new_samples = read(runs, "records"), read(runs, "samples")
+    pd.testing.assert_frame_equal(new_samples[samples.columns], samples, check_exact=True)
+    old = new_record[new_record["protocol"] != "soft"].drop(columns="rescored_json").reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, record.drop(columns="rescored_json"), check_exact=True)
+    (row,) = new_record[new_record["protocol"] == "soft"].to_dict("records")
+    assert row["protocol_version"] == 3
+    expected = score(new_samples, SOFT, input_size=32)
+    assert {name: row[name] for name in expected.values} == expected.values
+    assert row["oiou"] != record.set_index("protocol")["oiou"]["original"]
+    content = next((runs / "records").glob("*.parquet")).read_bytes()
+    assert rescore(runs, toy_root) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    assert next((runs / "records").glob("*.parquet")).read_bytes() == content
+
+
+def test_columns_of_another_plugin_stay(runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as first:
+        first.setitem(METRICS, "area_iou", AREA)
+        assert rescore(runs, toy_root) == 0
+    values = read(runs, "records")["area_iou"]
+    monkeypatch.setitem(METRICS, "other", Metric(name="other", heading="o", columns=("iou",), formula=lambda iou: iou))
+    assert rescore(runs, toy_root) == 0
+    after = read(runs, "records")
+    assert after["area_iou"].equals(values)
+    assert after["other"].equals(after["miou"].rename("other"))
+    assert [entry["metrics"] for entry in json.loads(after["rescored_json"].iloc[0])] == [["area_iou"], ["other"]]
+
+
+@pytest.mark.parametrize("cause", ["no run", "no model", "no data", "no samples", "broken metric"])
+def test_what_is_missing_is_one_line_and_nothing_is_written(
+    cause: str, runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, "soft", SOFT)
+    prepared = toy_root
+    if cause == "no model":
+        shutil.rmtree(runs / "models")
+    elif cause == "no data":
+        prepared = runs / "nowhere"
+    elif cause == "no samples":
+        shutil.rmtree(runs / "samples")
+    elif cause == "broken metric":
+        monkeypatch.setitem(
+            METRICS, "x", Metric(name="x", heading="X", columns=("depth",), formula=lambda depth: depth)
+        )
+    (path,) = (runs / "records").glob("*.parquet")
+    content = path.read_bytes()
+    name = "nothing" if cause == "no run" else path.stem
+    assert main(["rescore", name, "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("sharedris rescore: ")
+    assert path.read_bytes() == content
+
+
+def test_data_that_was_prepared_otherwise_is_refused(
+    runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.records import samples_path, write_table
+
+    monkeypatch.setitem(PROTOCOLS, "soft", SOFT)
+    (path,) = (runs / "samples").rglob("*.parquet")
+    rows = pq.read_table(path).to_pandas().drop(columns="schema_version")
+    write_table(path, rows.assign(sent_id=rows["sent_id"] + 1), SAMPLE_SCHEMA)
+    assert samples_path(runs, path.parts[-3], f"{path.parts[-2]}/val") == path
+    assert rescore(runs, toy_root) == 2
+    assert "has other samples than the prepared" in capsys.readouterr().err
+
+
+def test_the_record_of_a_run_has_no_history_of_rescoring(runs: Path) -> None:
+    assert RECORD_SCHEMA.names[-1] == "rescored_json"
+    assert read(runs, "records")["rescored_json"].isna().all()
