@@ -202,6 +202,14 @@ COST_SCHEMA = pa.schema(
 )
 
 
+MIGRATIONS: dict[str, str | float | None] = {
+    "plugins_json": None,
+    "skipped_refs_json": None,
+    "rescored_json": None,
+}
+"""Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""
+
+
 def record_path(root: Path, run_id: str) -> Path:
     """Return where the record of a run lies."""
     return Path(root) / "records" / f"{run_id}.parquet"
@@ -305,7 +313,8 @@ def _to_pandas(path: Path, table: pa.Table) -> pd.DataFrame:
 
 def _with_nulls(rows: pd.DataFrame, schema: pa.Schema, names: Sequence[str]) -> pd.DataFrame:
     newer = [schema.field(name) for name in names if name not in rows.columns]
-    return rows.assign(**{field.name: pa.nulls(len(rows), field.type).to_pandas() for field in newer})
+    older = {field.name: pa.array([MIGRATIONS.get(field.name)] * len(rows), field.type) for field in newer}
+    return rows.assign(**{name: values.to_pandas() for name, values in older.items()})
 
 
 def list_runs(root: Path, *, archived: bool = False) -> list[str]:

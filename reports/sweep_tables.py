@@ -169,8 +169,10 @@ def _without(config: RunConfig, swept: list[str]) -> RunConfig | None:
 
     Parts are set as a whole: one field of a part (stages of an FPN) may not be valid without the others.
     """
-    default = default_run(scale=config.model.scale, train_sets=config.data.train_sets)
+    if not swept:
+        return config
     try:
+        default = default_run(scale=config.model.scale, train_sets=config.data.train_sets)
         for part in sorted({path.rpartition(".")[0] for path in swept}):
             names = [path.rpartition(".")[2] for path in swept if path.rpartition(".")[0] == part]
             of_default = operator.attrgetter(part)(default)
@@ -182,7 +184,7 @@ def _without(config: RunConfig, swept: list[str]) -> RunConfig | None:
 
 
 def _is_row(row: Row, base: RunConfig, config: RunConfig) -> bool:
-    if not row.built:
+    if not row.built or row.scale not in (None, config.model.scale):
         return False
     try:
         return canonical(_apply(row, base)) == canonical(config)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import records
+from pipeline import digests, records
 from pipeline.records import HISTORY_SCHEMA, RecordError, read_table, write_table
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "records" / "v1"
@@ -88,18 +88,73 @@ def test_a_column_of_a_newer_version_is_kept(tmp_path: Path) -> None:
     assert read_table(path, HISTORY_SCHEMA)["newer"].tolist() == [5.0, 6.0]
 
 
-@pytest.mark.parametrize("kind", ["records", "samples", "history"])
+SCHEMAS = {
+    "records": records.RECORD_SCHEMA,
+    "samples": records.SAMPLE_SCHEMA,
+    "history": HISTORY_SCHEMA,
+    "costs": records.COST_SCHEMA,
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
 def test_files_of_the_first_version_are_read(kind: str) -> None:
     (path,) = (GOLDEN / kind).rglob("*.parquet")
-    schema = {
-        "records": records.RECORD_SCHEMA,
-        "samples": records.SAMPLE_SCHEMA,
-        "history": HISTORY_SCHEMA,
-    }[kind]
     assert b"sharedris.sha256" not in (pq.read_schema(path).metadata or {}), "written before files had a checksum"
-    rows = read_table(path, schema)
+    rows = read_table(path, SCHEMAS[kind])
     assert len(rows) > 0
-    assert list(rows.columns) == schema.names
+    assert list(rows.columns) == SCHEMAS[kind].names
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_every_column_since_the_first_version_has_a_migration(kind: str) -> None:
+    (path,) = (GOLDEN / kind).rglob("*.parquet")
+    first = pq.read_schema(path)
+    schema = SCHEMAS[kind]
+    assert schema.names[: len(first)] == first.names, "columns keep their order: others read these files too"
+    assert [schema.field(name).type for name in first.names] == first.types
+    added = schema.names[len(first) :]
+    assert set(added) <= set(records.MIGRATIONS), "list the value that the column has in earlier files"
+
+
+def test_a_migration_gives_the_value_of_earlier_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = (GOLDEN / "history").rglob("*.parquet")
+    newer = HISTORY_SCHEMA.append(pa.field("workers_lost", pa.int64()))
+    assert read_table(path, newer)["workers_lost"].isna().all()
+    monkeypatch.setitem(records.MIGRATIONS, "workers_lost", 0)
+    assert set(read_table(path, newer)["workers_lost"]) == {0}
+
+
+def test_a_file_of_one_digest_is_still_verified(tmp_path: Path) -> None:
+    """Version 0.2 wrote one digest of all values."""
+    (path,) = (GOLDEN / "history").rglob("*.parquet")
+    table = pq.read_table(path)
+    whole = {b"sharedris.sha256": digests._whole_digest(table)}
+    pq.write_table(table.replace_schema_metadata(whole), tmp_path / "x.parquet")
+    expected = read_table(path, HISTORY_SCHEMA)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "x.parquet", HISTORY_SCHEMA), expected)
+    pd.testing.assert_frame_equal(
+        records.read_columns(tmp_path / "x.parquet", HISTORY_SCHEMA, ["loss"]),
+        expected[["schema_version", "epoch", "loss"]],
+    )
+    changed = table.set_column(table.column_names.index("loss"), "loss", [[9.0] * len(table)])
+    pq.write_table(changed.replace_schema_metadata(whole), tmp_path / "x.parquet")
+    with pytest.raises(records.DamagedTableError, match="differs from its checksum"):
+        records.read_columns(tmp_path / "x.parquet", HISTORY_SCHEMA, ["seconds"])
+
+
+def test_some_columns_are_verified_and_those_that_are_newer_are_null(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_table(path, history(), HISTORY_SCHEMA)
+    newer = HISTORY_SCHEMA.append(pa.field("newer", pa.float64()))
+    rows = records.read_columns(path, newer, ["loss", "newer"])
+    assert list(rows.columns) == ["schema_version", "epoch", "loss", "newer"]
+    assert rows["newer"].isna().all()
+    table = pq.read_table(path)
+    changed = table.set_column(table.column_names.index("loss"), "loss", [[9.0] * len(table)])
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    assert records.read_columns(path, HISTORY_SCHEMA, ["seconds"])["seconds"].tolist() == [1.0, 2.0]
+    with pytest.raises(records.DamagedTableError, match="differs from its checksum"):
+        records.read_columns(path, HISTORY_SCHEMA, ["loss"])
 
 
 def test_a_flipped_bit_never_reads_as_another_value(tmp_path: Path) -> None:

@@ -181,6 +181,14 @@ def test_no_rows_and_unknown_names_are_one_line_and_exit_2(
     assert what in line
 
 
+def test_a_record_of_another_scale_belongs_to_no_row_and_stops_nothing(tmp_path: Path) -> None:
+    synthetic_runs.write_runs(tmp_path, scale="huge")
+    write_rows(tmp_path, STAGES[:1])
+    assert set(table_of(tmp_path, MINE)["run_id"]) == {"run-0-0-4"}
+    larger = Sweep(name="s", title="t", tables={"x": (Row(label="large", scale="large"), Row(label="any"))})
+    assert set(table_of(tmp_path, larger)["variant"]) == {"any"}, "a row that names a scale takes records of it only"
+
+
 def test_a_sweep_of_the_papers_tables_means_these() -> None:
     assert names_of("fusion", SWEEPS) == ["VII-b", "VIII-b"]
     assert names_of("compared", SWEEPS) == ["IV", "V"]
