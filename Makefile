@@ -60,28 +60,16 @@ toys: | $(READY)
 	@for set in $(TOYS); do $(V)/sharedris prepare refer --root data/refer-toys --set $$set --out data/prepared-toys \
 		--tokenizer-sets toy_unc,toyplus_unc,toyg_umd; done
 
-TABLES_fpn := VII-a
-TABLES_decoder := VIII-a
-TABLES_fusion := VII-b VIII-b
-TABLES_components := III
-TABLES_compared := IV V
-TABLES_backbones := VI
-TABLES_framework := X
-TABLES_datasets := I IX
-TABLES_toys := I IX
-TABLES_ablations := III IV V VII VIII
-TABLES_all := III IV V VI VII VIII X
-
 .PHONY: $(addprefix sweep-,$(SWEEPS))
 $(addprefix sweep-,$(filter-out toys datasets,$(SWEEPS))): sweep-%: $(READY) data
 	@$(V)/python -m sweeps run $* $(WHAT)
-	@$(V)/python -m reports $(TABLES_$*) --runs '$(RUNS)' --data $(DATA) --split val --scale $(MODEL) \
+	@$(V)/python -m reports $* --runs '$(RUNS)' --data $(DATA) --split val --scale $(MODEL) \
 		--protocol $(PROTOCOL) --out '$(RUNS)/report' --mlflow-run "sweep:$* $(MODEL) $(DATA)"
 sweep-toys: PREPARED := data/prepared-toys
 sweep-toys: toys
 sweep-toys sweep-datasets: sweep-%: $(READY)
 	@$(V)/python -m sweeps run $* $(WHAT)
-	@$(V)/python -m reports $(TABLES_$*) --runs '$(RUNS)' --protocol $(PROTOCOL) --out '$(RUNS)/report'
+	@$(V)/python -m reports I IX --runs '$(RUNS)' --protocol $(PROTOCOL) --out '$(RUNS)/report'
 sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
 
 .PHONY: plan

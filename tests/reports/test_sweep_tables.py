@@ -14,7 +14,7 @@ from pipeline.identity import canonical
 from pipeline.recipes import default_run
 from pipeline.records import RECORD_SCHEMA, read_table, record_path, write_table
 from reports.__main__ import main
-from reports.build import build_tables
+from reports.build import build_tables, write_report
 from reports.load import load_runs
 from reports.run_selection import Wanted
 from reports.sweep_tables import names_of, own_tables, records_of
@@ -161,6 +161,11 @@ def test_a_sweep_is_shown_by_name_by_file_and_on_the_page(
     assert {path.name for path in (out / "tables").iterdir()} >= {
         f"mine.{kind}" for kind in ("md", "tex", "csv", "html")
     }
+    report = build_tables(runs, ["mine"], Wanted(), statistics=True, draws=50)
+    page = write_report(report, out, tmp_path / "no images", Wanted()).read_text()
+    assert "Sweep mine: stages: differences" in page
+    figures = {path.stem for path in (out / "figures").iterdir()}
+    assert figures >= {"bars-mine", "pareto-mine", "training-mine"}
     monkeypatch.delitem(SWEEPS, "mine")
     file = tmp_path / "my_sweep.py"
     file.write_text(
