@@ -16,7 +16,7 @@ SYSTEMS = (
     Row(label="DMMI (Swin + BERT)", changes=(system(kind="dmmi", encoder="swin_bert"),)),
     Row(label="DMMI (BEiT-3)", changes=(system(kind="dmmi"),)),
     Row(label="Shared-RIS (Ours)"),
-    Row(label="Shared-RIS (ViT in ViLT's manner, ours)", changes=(system(encoder="vilt"),)),  # not of the paper
+    Row(label="Shared-RIS (ViT in ViLT's manner)", changes=(system(encoder="vilt"),)),  # not of the paper
 )
 
 SWEEP = Sweep(name="backbones", title="table VI: single and dual encoders", tables={"VI": SYSTEMS})

@@ -152,7 +152,7 @@ def test_recipe_runs_strict(folder: Path, toy_root: Path) -> None:
 
 
 def test_recipe_runs_large_objects(folder: Path, toy_root: Path, capsys: pytest.CaptureFixture) -> None:
-    code, (command,) = RECIPES["large_objects.py"]
+    code, (command, rescore) = RECIPES["large_objects.py"]
     (folder / "large_objects.py").write_text(code)
     old = train(folder, toy_root, "--set", "optim.weight_decay=0.1")
     assert "large_miou" not in old
@@ -161,7 +161,12 @@ def test_recipe_runs_large_objects(folder: Path, toy_root: Path, capsys: pytest.
     large = samples[samples["area_ratio"] > 0.05]
     original = rows[rows["protocol"] == "original"].iloc[0]
     assert original["large_miou"] == pytest.approx(large["iou_original"].mean())
-    assert read_table(folder / "runs" / "records" / f"{old['run_id'].iloc[0]}.parquet", record_schema()).shape[0] == 3
+    assert main([*shlex.split(rescore)[1:], "--runs", "runs", "--prepared", str(toy_root)]) == 0
+    (old_id,) = {*old["run_id"]}
+    assert f"{old_id}: added metric large_miou" in capsys.readouterr().out
+    scored = read_table(folder / "runs" / "records" / f"{old_id}.parquet", record_schema())
+    assert scored["large_miou"].notna().all()
+    assert [*scored["miou"]] == [*old["miou"]]
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_rows_that_are_not_built_are_kept() -> None:
     assert missing == {"VI/RISCLIP (CLIP + CLIP)"}  # there is no public code
 
 
-OURS_ONLY = {"Shared-RIS (ViT in ViLT's manner, ours)"}
+OURS_ONLY = {"Shared-RIS (ViT in ViLT's manner)"}
 
 
 def test_variants_are_the_keys_by_which_the_report_joins_its_published_rows() -> None:
