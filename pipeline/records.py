@@ -102,6 +102,7 @@ class RunRecord:
     seconds: float
     plugins_json: str | None  # plugin -> SHA-256 of its files; None without plugins, and before there were any
     skipped_refs_json: str | None  # set -> kind -> refs that `prepare` left out; None where there are none
+    cut_sentences: int | None  # of the split, longer than T tokens; None where none is, and before they were counted
     rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
 
     def __post_init__(self) -> None:
@@ -205,6 +206,7 @@ COST_SCHEMA = pa.schema(
 MIGRATIONS: dict[str, str | float | None] = {
     "plugins_json": None,
     "skipped_refs_json": None,
+    "cut_sentences": None,
     "rescored_json": None,
 }
 """Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""

@@ -167,6 +167,7 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "empty_unions": 0,
         "skipped": 0,
         "skipped_refs_json": None,
+        "cut_sentences": None,
         "rescored_json": None,
         "million_params": 1.2,
         "gmacs": 0.11,
