@@ -64,7 +64,7 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The recipe's length and numerics; defaults are the paper's."""
+    """The recipe's length and numerics; docs/model.md lists the defaults that the paper leaves open."""
 
     epochs: int = 35
     global_batch_size: int = 112  # 14 on each of 8 GPUs

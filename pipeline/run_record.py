@@ -36,6 +36,7 @@ class ScoredSplit:
 
     by_protocol: dict[str, Scores]
     samples_per_second: float
+    cut_sentences: int = 0
 
 
 def build_records(
@@ -69,6 +70,7 @@ def build_records(
             protocol_version=PROTOCOLS[name].version,
             skipped=len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
             skipped_refs_json=json.dumps(job.skipped_refs, sort_keys=True) if job.skipped_refs else None,
+            cut_sentences=of_split.cut_sentences or None,
             samples=scores.samples,
             images=scores.images,
             empty_unions=scores.empty_unions,

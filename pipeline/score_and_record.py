@@ -58,7 +58,11 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
         begun = time.perf_counter()
         rows = _evaluate_one(model, dataset, job, worker, progress)
         rate = len(rows) / (time.perf_counter() - begun)
-        scored[split] = ScoredSplit(by_protocol=score_all_protocols(rows, job.config), samples_per_second=rate)
+        scored[split] = ScoredSplit(
+            by_protocol=score_all_protocols(rows, job.config),
+            samples_per_second=rate,
+            cut_sentences=dataset.cut_sentences() if worker.is_main_process else 0,  # only rank zero writes the record
+        )
         if worker.is_main_process:
             write_table(samples_path(job.runs_root, job.run_id, split), rows, sample_schema())
     if worker.is_main_process:

@@ -93,8 +93,17 @@ def _counts(rows: pd.DataFrame) -> list[str]:
     empty, skipped = int(rows["empty_unions"].max()), int(rows["skipped"].max())
     return [
         f"Samples with an empty union (IoU 1, no pixels added): {empty}; skipped: {skipped}.",
+        *_cut(rows),
         *_left_out(rows),
     ]
+
+
+def _cut(rows: pd.DataFrame) -> list[str]:
+    """Return how many sentences the model did not read to their end; nothing for records that count none."""
+    counts = rows["cut_sentences"].dropna() if "cut_sentences" in rows else pd.Series(dtype="int64")
+    if counts.empty:
+        return []
+    return [f"Sentences longer than T, which the model reads without their end: {int(counts.max())}."]
 
 
 def _left_out(rows: pd.DataFrame) -> list[str]:

@@ -110,6 +110,10 @@ class Tokenizer(abc.ABC):
         texts = tuple(dict.fromkeys(unknown))[:_SHOWN_UNKNOWN]
         return UnknownPieces(unknown=len(unknown), pieces=pieces, texts=texts, in_lower_case=in_lower_case)
 
+    def cuts(self, sentence: str) -> bool:
+        """Return whether `encode` cuts a sentence: it has more than T - 2 pieces, and the model never reads its end."""
+        return len(self._word_ids(_readable(sentence))) > self.text_tokens - 2
+
     def encode(self, sentence: str) -> tuple[np.ndarray, np.ndarray]:
         """Return ids, int64 [T], and padding, bool [T], True where padded; pieces beyond T - 2 are cut."""
         words = self._word_ids(_readable(sentence))[: self.text_tokens - 2]

@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if len(dataset) == 0:
         raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
-    print(f"{args.split}: {dataset.unknown_pieces()}", file=sys.stderr if args.json else sys.stdout)
+    cut = f"{dataset.cut_sentences():,} of {len(dataset):,} sentences cut to T {encoder.text_tokens}"
+    print(f"{args.split}: {dataset.unknown_pieces()}; {cut}", file=sys.stderr if args.json else sys.stdout)
     precision = cast(Precision, args.precision or loaded.precision)
     evaluation = EvaluationConfig(threshold=loaded.threshold)
     with sample_bar(args.split) as on_progress:

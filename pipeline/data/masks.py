@@ -1,7 +1,7 @@
 """Object masks as COCO run-length codes, by pycocotools; input that its C code does not check is checked here.
 
-A mask is the union of its polygons as pycocotools draws them, as in the original REFER class. Shapes: HW is a mask of
-an image of that height and width, uint8, 0 or 1.
+A mask is the union of its polygons as pycocotools draws them. The original REFER class adds the polygons up instead: a
+pixel where two of them overlap is 2 there. Shapes: HW is a mask of an image of that height and width, uint8, 0 or 1.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ def job(monkeypatch: pytest.MonkeyPatch, micro_run: RunConfig) -> Job:
     )
 
 
-def record_of(job: Job, step_seconds: list[float]) -> RunRecord:
+def record_of(job: Job, step_seconds: list[float], **of_split: Any) -> RunRecord:
     state: Any = SimpleNamespace(
         step_seconds=step_seconds, history=HISTORY, step=41, started=86_400.25, left_out={"toyplus_unc": {"refs": 1}}
     )
-    scored = {"toyplus_unc/val": ScoredSplit(by_protocol={"input": SCORES}, samples_per_second=5.0)}
+    scored = {"toyplus_unc/val": ScoredSplit(by_protocol={"input": SCORES}, samples_per_second=5.0, **of_split)}
     records = build_records(job, state, Worker(world_size=2), nn.Linear(30, 10), scored, seconds=9.0)
     assert len(records) == 1
     return records[0]
@@ -87,6 +87,11 @@ def test_refs_that_were_left_out_are_in_every_record(job: Job, skipped: dict[str
     text = record_of(replace(job, skipped_refs=skipped), [1.0]).skipped_refs_json
     assert (text is None) == (not skipped)
     assert json.loads(text or "{}") == skipped
+
+
+@pytest.mark.parametrize(("cut", "expected"), [(0, None), (3, 3)])
+def test_cut_sentences_are_in_the_record_where_there_are_any(job: Job, cut: int, expected: int | None) -> None:
+    assert record_of(job, [1.0], cut_sentences=cut).cut_sentences == expected
 
 
 def test_scores_are_in_the_columns_of_their_names(job: Job) -> None:

@@ -26,3 +26,9 @@ def test_refs_that_were_left_out_are_counted(texts: list[str | None], expected: 
     lines = [f"Left out when the sets were prepared: {expected}."] if expected else []
     assert _counts(rows)[1:] == lines
     assert _counts(rows.drop(columns="skipped_refs_json"))[1:] == []
+
+
+def test_cut_sentences_are_counted() -> None:
+    rows = pd.DataFrame({"empty_unions": 0, "skipped": 0, "cut_sentences": [None, 7, 5]})
+    assert _counts(rows)[1:] == ["Sentences longer than T, which the model reads without their end: 7."]
+    assert _counts(rows.assign(cut_sentences=None))[1:] == []

@@ -122,6 +122,10 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
         """Count the pieces of all expressions that the tokenizer does not know."""
         return self.tokenizer.unknown_pieces(self._expressions.to_pylist())
 
+    def cut_sentences(self) -> int:
+        """Count the expressions of which the model does not read the end, since they have more than T tokens."""
+        return sum(self.tokenizer.cuts(sentence) for sentence in self._expressions.to_pylist())
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that augmentation depends on."""
         self.epoch = epoch

@@ -30,9 +30,14 @@ masks = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_
 
 
 def refer_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """The mask as the original class makes it: the sum of the polygons' maps (what is above 0 is the object)."""
+    """What is above 0 in the map of the original class."""
+    return (refer_sum(segmentation, height, width) > 0).astype(np.uint8)
+
+
+def refer_sum(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """The map as the original class makes it: the sum of the polygons' maps, which is 2 where two overlap."""
     rle = coco_mask.frPyObjects(segmentation, height, width) if isinstance(segmentation, list) else [segmentation]
-    return (np.sum(coco_mask.decode(rle), axis=2) > 0).astype(np.uint8)
+    return np.sum(coco_mask.decode(rle), axis=2)
 
 
 @given(mask_HW=masks)
@@ -77,6 +82,34 @@ def test_real_masks_equal_the_refer_class(name: str, shared_data: Path) -> None:
         height, width = ref.image.height, ref.image.width
         expected_HW = refer_mask(annotations[ref.ann_id]["segmentation"], height, width)
         assert (decode_mask(ref.mask_rle, height=height, width=width) == expected_HW).all()
+
+
+def test_overlapping_polygons_are_joined_and_not_added_up() -> None:
+    squares = [[0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 6, 2, 6, 6, 2, 6]]
+    sums_HW = refer_sum(squares, 8, 8)
+    assert sorted(np.unique(sums_HW)) == [0, 1, 2]
+    mask_HW = decode_mask(encode_segmentation(squares, height=8, width=8), height=8, width=8)
+    assert (mask_HW == (sums_HW > 0)).all()
+    assert mask_HW.sum() > (sums_HW == 1).sum(), "readers that keep the pixels equal to 1 lose the overlap"
+
+
+def test_real_refs_whose_polygons_overlap(shared_data: Path) -> None:
+    """docs/data.md has the numbers."""
+    refs, overlapping = 0, {}
+    for name in ("refcocog_umd", "refcoco_unc"):
+        source = read_refer(shared_data / "mini-refcoco", name)
+        instances = json.loads((source.files[0].parent / "instances.json").read_text())
+        polygons = {entry["id"]: entry["segmentation"] for entry in instances["annotations"]}
+        for ref in source.refs:
+            assert ref.mask_rle is not None
+            refs += 1
+            height, width = ref.image.height, ref.image.width
+            sums_HW = refer_sum(polygons[ref.ann_id], height, width)
+            if sums_HW.max() > 1:
+                mask_HW = decode_mask(ref.mask_rle, height=height, width=width)
+                assert (mask_HW == (sums_HW > 0)).all()
+                overlapping[ref.ref_id] = int((sums_HW > 1).sum())
+    assert (refs, overlapping) == (67, {1000019: 106})
 
 
 def test_crowd_annotations_of_real_data_are_read(shared_data: Path) -> None:

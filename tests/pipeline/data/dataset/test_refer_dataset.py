@@ -328,3 +328,12 @@ def test_swap_sides(sentence: str, mirrored: str) -> None:
     assert swap_sides(sentence) == mirrored
     if sentence.lower().count("right") + sentence.lower().count("left") == 1:
         assert swap_sides(swap_sides(sentence)) == sentence
+
+
+@pytest.mark.parametrize("text_tokens", [4, 7, 12, 40])
+def test_sentences_that_do_not_fit_are_counted(toys: Path, text_tokens: int) -> None:
+    data = ReferDataset(toys, "toyg_umd/val", image_size=32, text_tokens=text_tokens)
+    sentences = [data.info(index).expression for index in range(len(data))]
+    longer = sum(len(data.tokenizer.pieces(sentence)) > text_tokens - 2 for sentence in sentences)
+    assert data.cut_sentences() == longer
+    assert (longer == 0) == (text_tokens == 40)
