@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline.evaluation.named_rules import NAMED_RULES
 from pipeline.files import require_writable
 from sharedris.errors import InputError
 
@@ -27,6 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["fp32", "bf16", "fp16"],
         help="precision on a GPU (default: that of the run)",
     )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="T",
+        help="score at these thresholds too; the run and its id keep their own",
+    )
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        default=[],
+        choices=NAMED_RULES,
+        help="rules to score as well; paper_input thresholds the map, resizes to the model's input and scores there; "
+        "rows of CGFormer and DMMI are scored by their own rule in any case",
+    )
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -41,12 +58,14 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.distributed.process_group import Worker
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.evaluation.metrics import score
+    from pipeline.evaluation.named_rules import extra_rules, own_rules
     from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
     from pipeline.monitoring.progress_bar import sample_bar
     from pipeline.records import write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
+    _check_thresholds(args.threshold)
     if args.out is not None:
         require_writable(args.out.parent, "--out")
     cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
@@ -66,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.split}: {dataset.unknown_pieces()}; {cut}", file=sys.stderr if args.json else sys.stdout)
     precision = cast(Precision, args.precision or loaded.precision)
     evaluation = EvaluationConfig(threshold=loaded.threshold)
+    extra = extra_rules(loaded.config, args.protocol, args.threshold)
     with sample_bar(args.split) as on_progress:
         rows = evaluate_split(
             loaded.model,
@@ -74,16 +94,26 @@ def run(args: argparse.Namespace) -> int:
             precision=precision,
             worker=worker,
             loader_workers=args.loader_workers,
+            extra=tuple(extra.values()),
             on_progress=on_progress,
         )
-    scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in PROTOCOLS.items()}
+    rules = {**PROTOCOLS, **extra}
+    scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in rules.items()}
     if args.out is not None:
-        write_table(args.out, rows, sample_schema())
+        write_table(args.out, rows, sample_schema(extra))
     if args.json:
         print(json.dumps({name: flat(values) for name, values in scores.items()}, indent=1))
         return 0
     _print(args.split, scores)
+    for name in dict.fromkeys([*args.protocol, *(rule.name for rule in own_rules(loaded.config))]):
+        print(f"{name}: {NAMED_RULES[name].rule}")
     return 0
+
+
+def _check_thresholds(thresholds: list[float]) -> None:
+    for threshold in thresholds:
+        if not 0.0 < threshold < 1.0:
+            raise InputError(f"--threshold {threshold} is not a probability", "Give a value between 0 and 1")
 
 
 def _print(split: str, scores: dict[str, Scores]) -> None:
@@ -92,11 +122,12 @@ def _print(split: str, scores: dict[str, Scores]) -> None:
     first, shown = scores["original"], metrics_of("main", "detail")
     print(f"{split}: {first.samples} samples, {first.images} images, {first.empty_unions} with both masks empty")
     widths = {metric.name: max(8, len(metric.heading) + 2) for metric in shown}
-    print(f"{'protocol':<10}" + "".join(f"{metric.heading:>{widths[metric.name]}}" for metric in shown))
+    column = max(10, *(len(name) + 2 for name in scores))
+    print(f"{'protocol':<{column}}" + "".join(f"{metric.heading:>{widths[metric.name]}}" for metric in shown))
     for name, of_protocol in scores.items():
         found = {metric.name: of_protocol.values[metric.name] for metric in shown}
         texts = {metric.name: "-" if (value := found[metric.name]) is None else metric.text(value) for metric in shown}
-        print(f"{name:<10}" + "".join(f"{text:>{widths[metric]}}" for metric, text in texts.items()))
+        print(f"{name:<{column}}" + "".join(f"{text:>{widths[metric]}}" for metric, text in texts.items()))
     trivial = ", ".join(
         f"{metric.heading} {metric.text(value)}"
         for metric in metrics_of("trivial")

@@ -8,7 +8,7 @@ for any number of workers.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipeline.data.dataset.loader import Batch, evaluation_loader
 from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
-from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.precision import autocast
 from sharedris.config import Precision
 from sharedris.errors import InputError
@@ -39,13 +39,15 @@ def evaluate_split(
     precision: Precision,
     worker: Worker,
     loader_workers: int = 0,
+    extra: Sequence[Protocol] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
-    """Return the per-sample rows (columns of SAMPLE_SCHEMA) of a whole split, on every worker alike.
+    """Return the per-sample rows (columns of `sample_schema`) of a whole split, on every worker alike.
 
     Args:
         model: unwrapped (no DDP); put into evaluation mode here and left in it.
         dataset: a ReferDataset.
+        extra: rules that are scored in addition to PROTOCOLS, from the same forward pass.
         on_progress: called with (samples done by this worker, samples of this worker).
     """
     model.eval()
@@ -60,7 +62,7 @@ def evaluate_split(
     own = len(range(worker.rank, len(dataset), worker.world_size))
     rows: list[dict[str, Any]] = []
     with worker.patient_group() as group:
-        for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker):
+        for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker, extra=extra):
             rows.append(row)
             on_progress(len(rows), own)
         gathered = [row for share in worker.gather(rows, group) for row in share]
@@ -75,6 +77,7 @@ def _rows(
     evaluation: EvaluationConfig,
     precision: Precision,
     worker: Worker,
+    extra: Sequence[Protocol],
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per sample; masks are compared and encoded on another thread while the model goes on."""
     waiting: list[Future[dict[str, Any]]] = []
@@ -89,7 +92,7 @@ def _rows(
             for probability_HW, target_HW, sample in zip(
                 probability_BHW, host_batch.mask_BHW, host_batch.samples, strict=True
             ):
-                waiting.append(scorer.submit(score_sample, probability_HW, target_HW, sample, evaluation))
+                waiting.append(scorer.submit(score_sample, probability_HW, target_HW, sample, evaluation, extra))
             while waiting and (waiting[0].done() or len(waiting) > _SCORING_BACKLOG):
                 yield waiting.pop(0).result()
         for pending in waiting:
@@ -108,7 +111,11 @@ def _require_numbers(probability_BHW: Tensor, batch: Batch) -> None:
 
 @torch.inference_mode()
 def score_sample(
-    probability_HW: Tensor, target_input_HW: Tensor, sample: SampleInfo, evaluation: EvaluationConfig
+    probability_HW: Tensor,
+    target_input_HW: Tensor,
+    sample: SampleInfo,
+    evaluation: EvaluationConfig,
+    extra: Sequence[Protocol] = (),
 ) -> dict[str, Any]:
     """Return the row of one sample: integer intersection and union under every protocol, and the predicted mask.
 
@@ -132,7 +139,7 @@ def score_sample(
         "target_area_original": int(target_original.sum()),
         "target_area_input": int(target_input.sum()),
     }
-    for protocol in PROTOCOLS.values():
+    for protocol in (*PROTOCOLS.values(), *extra):
         target = target_original if protocol.scored_at == "original" else target_input
         size = (target.shape[0], target.shape[1])
         mask = protocol.binarize(probability_HW, size, evaluation.threshold).numpy()

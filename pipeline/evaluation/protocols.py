@@ -10,7 +10,7 @@ Shapes: H, W logit map; h, w the size at which the protocol scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -84,8 +84,8 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (PAPER
 """Name -> protocol. Read it when it is needed and keep no copy: plugins add to it."""
 
 
-def sample_schema() -> pa.Schema:
-    """Return the schema of per-sample rows as this process writes them: SAMPLE_SCHEMA, then added protocols."""
-    added = [name for name in PROTOCOLS if f"iou_{name}" not in SAMPLE_SCHEMA.names]
+def sample_schema(extra: Iterable[str] = ()) -> pa.Schema:
+    """Return the schema of per-sample rows as this process writes them: SAMPLE_SCHEMA, added protocols, extra rules."""
+    added = [name for name in (*PROTOCOLS, *extra) if f"iou_{name}" not in SAMPLE_SCHEMA.names]
     kinds = (("intersection", pa.int64()), ("union", pa.int64()), ("iou", pa.float64()))
     return pa.schema([*SAMPLE_SCHEMA, *(pa.field(f"{kind}_{name}", of) for name in added for kind, of in kinds)])
