@@ -102,8 +102,8 @@ class RunRecord:
     seconds: float
     plugins_json: str | None  # plugin -> SHA-256 of its files; None without plugins, and before there were any
     skipped_refs_json: str | None  # set -> kind -> refs that `prepare` left out; None where there are none
-    rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
     cut_sentences: int | None  # of the split, longer than T tokens; None where none is, and before they were counted
+    rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
