@@ -208,7 +208,6 @@ MIGRATIONS: dict[str, str | float | None] = {
     "skipped_refs_json": None,
     "cut_sentences": None,
     "rescored_json": None,
-    "cut_sentences": None,
 }
 """Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""
 

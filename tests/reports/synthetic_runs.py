@@ -169,7 +169,6 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "skipped_refs_json": None,
         "cut_sentences": None,
         "rescored_json": None,
-        "cut_sentences": None,
         "million_params": 1.2,
         "gmacs": 0.11,
         "cost_json": json.dumps({"encoder": {"million_params": 0.9, "gmacs": 0.08}}),
