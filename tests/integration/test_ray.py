@@ -151,7 +151,7 @@ def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
     monkeypatch.setattr(train_run, "FILE_ARRIVES_SECONDS", 2.0)
     (tmp_path / "there").touch()
     threading.Timer(1.0, (tmp_path / "late").touch).start()
-    assert [train_run._arrives(tmp_path / name) for name in ("there", "late", "never")] == [True, True, False]
+    assert [train_run._arrives((tmp_path / name).exists) for name in ("there", "late", "never")] == [True, True, False]
     with pytest.raises(FileNotFoundError, match=r"does not see .*never, which .* \(storage not mounted\?\)"):
         train_run.require_marker_file(job, tmp_path / "never")
     assert failure(job) is None, "the run itself has not failed"

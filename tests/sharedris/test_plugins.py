@@ -132,7 +132,7 @@ BAD = {
     "no name": ("FUSIONS = {'../x': print}", r"bad.py: FUSIONS: '../x' must be letters"),
     "no builder": ("DECODERS = {'x': 3}", r"DECODERS\['x'\] is a int, not a class or a function"),
     "no encoder": ("ENCODERS = {'x': print}", r"ENCODERS\['x'\] is a builtin_function_or_method, not EncoderKind"),
-    "no protocol": ("PROTOCOLS = {'x': print}", r"PROTOCOLS\['x'\] is a builtin_function_or_method, not Protocol"),
+    "no protocol": ("PROTOCOLS = {'x': len}", r"PROTOCOLS\['x'\] is a builtin_function_or_method, not Protocol"),
     "two names": (
         "from sweeps.spec import Sweep\nSWEEPS = {'x': Sweep(name='y', title='', tables={})}",
         r"SWEEPS\['x'\] is named 'y'",
