@@ -126,8 +126,8 @@ METRICS: dict[str, Metric] = {
 }
 """Name -> metric. Read it when it is needed and keep no copy: plugins add to it."""
 
-BASE_METRICS = frozenset(METRICS)
-"""Names of the project's own metrics, which have columns in RECORD_SCHEMA: no plugin is loaded yet."""
+BASE_METRICS = frozenset(METRICS) & frozenset(RECORD_SCHEMA.names)
+"""Names of the metrics that have a column in RECORD_SCHEMA; every other one, of a plugin or not, gets one after them."""
 
 
 def metrics_of(*roles: str) -> list[Metric]:
