@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.cli.guarded import run_guarded
 from pipeline.files import runs_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import PROTOCOLS, RecordError
@@ -54,7 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 where files could not be used, 2 for wrong arguments."""
+    """Run the command line.
+
+    Returns:
+        0 done, 1 where files could not be used, and the codes of `pipeline.cli.guarded`.
+    """
+    return run_guarded(lambda: _run(arguments), name="python -m reports")
+
+
+def _run(arguments: list[str] | None) -> int:
     args = build_parser().parse_args(arguments)
     out = args.out or args.runs / "report"
     try:
