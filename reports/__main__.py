@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import runs_folder
@@ -62,7 +63,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 where files could not be used, 2 for wrong arguments."""
+    """Run the command line.
+
+    Returns:
+        0 done, 1 where files could not be used, and the codes of `pipeline.cli.guarded`.
+    """
+    return run_guarded(lambda: _run(arguments), name="python -m reports")
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         load_plugins(plugins_named_in(sys.argv[1:] if arguments is None else arguments))
         args = build_parser().parse_args(arguments)

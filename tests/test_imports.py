@@ -91,6 +91,7 @@ DOORS = {
     "pycocotools": {"pipeline/data/", "pipeline/records.py"},
 }
 REPORTS_MAY_IMPORT_OF_PIPELINE = {
+    "pipeline.cli.guarded",
     "pipeline.cli.plugin_option",
     "pipeline.config",
     "pipeline.identity",

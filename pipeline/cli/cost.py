@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import time
 from typing import Any
 
-import torch
-
-from pipeline.cost.flops import ComponentCost, example_inputs, measure_cost
-from pipeline.cost.peak_memory import peak_memory_mib
+from pipeline.cost.flops import ComponentCost, measure_cost
+from pipeline.cost.forward_timing import time_forward
 from pipeline.cost.published import CELLS, TABLES, MeasuredCell, total
 from pipeline.cost.readings import READINGS, Reading, measure_cell_under
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.build import build_model
-from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
 from sharedris.scales import SCALES
 
@@ -36,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument(
-        "--measure", type=int, nargs="+", metavar="BATCH", help="run these batch sizes: seconds, peak memory"
+        "--measure",
+        type=int,
+        nargs="+",
+        metavar="BATCH",
+        help="run these batch sizes: seconds, and the peak memory that model and forward pass add to a fresh process",
     )
 
 
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     config: ComparedModelConfig = SCALES[args.model]()
     costs = measure_cost(config)
     cells = [measure_cell_under(reading, cell) for cell in CELLS if args.table in {None, cell.table}]
-    timings = [_measure(config, batch) for batch in args.measure or []]
+    timings = [dataclasses.asdict(time_forward(config, batch)) for batch in args.measure or []]
     if args.json:
         values = _as_json(config, costs, cells, timings)
         print(json.dumps({**values, "reading": args.reading, "reading_rule": reading.rule}, indent=1))
@@ -58,23 +57,6 @@ def run(args: argparse.Namespace) -> int:
         _print_cells(cells)
         _print_timings(timings)
     return 0
-
-
-def _measure(config: ComparedModelConfig, batch: int) -> dict[str, float]:
-    """Return seconds per sample (the best of three) and the peak memory of one forward pass."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build_model(config).eval().to(device)
-    use_cpu_kernels(model)
-    inputs = [tensor.to(device) for tensor in example_inputs(config, batch)]
-    seconds = []
-    with torch.inference_mode():
-        model(*inputs)
-        with peak_memory_mib(device) as memory:
-            for _ in range(3):
-                started = time.perf_counter()
-                model(*inputs).sum().item()  # .item() waits for the device
-                seconds.append(time.perf_counter() - started)
-    return {"batch": batch, "seconds_per_sample": min(seconds) / batch, "peak_memory_mib": memory.mib}
 
 
 def _as_json(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,9 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline import records
 from pipeline.cli import cost as command
 from pipeline.cost.flops import UncountedOperatorError, count_macs, example_inputs, measure_cost, write_costs
+from pipeline.cost.forward_timing import time_forward
+from pipeline.cost.peak_memory import resident_mib
 from pipeline.cost.published import CELLS, CostCell, measure_cell, total
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.build import build_model
+from sharedris.errors import InputError
 from sharedris.layers import explicit_attention
 from sharedris.scales import base, tiny
 
@@ -168,7 +174,26 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(values["cells"]) == 6
     assert (values["image_size"], values["text_tokens"]) == (64, 20)
     assert values["timings"][0]["seconds_per_sample"] > 0
-    assert values["timings"][0]["peak_memory_mib"] > 50
+    assert values["timings"][0]["peak_memory_mib"] > 1
+
+
+def test_measured_memory_is_the_models_and_not_the_commands(micro_model: ComparedModelConfig) -> None:
+    """This process holds 600 MiB that the model has nothing to do with, and reached a gibibyte before."""
+    bytearray(b"x" * 2**29)
+    ballast = np.ones(600 * 2**17)
+    timing = time_forward(micro_model, 1)
+    assert resident_mib() > 600
+    assert 0 < timing.peak_memory_mib < 200
+    assert ballast[-1] == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_forward_pass_that_is_killed_is_one_line(batch: int, micro_model: ComparedModelConfig) -> None:
+    with (
+        patch("pipeline.cost.forward_timing.ProcessPoolExecutor", side_effect=BrokenProcessPool),
+        pytest.raises(InputError, match=f"forward pass of {batch} samples was ended"),
+    ):
+        time_forward(micro_model, batch)
 
 
 def test_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
