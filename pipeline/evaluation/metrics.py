@@ -127,7 +127,7 @@ METRICS: dict[str, Metric] = {
 """Name -> metric. Read it when it is needed and keep no copy: plugins add to it."""
 
 BASE_METRICS = frozenset(METRICS) & frozenset(RECORD_SCHEMA.names)
-"""Names of the metrics that have a column in RECORD_SCHEMA; every other one, of a plugin or not, gets one after them."""
+"""Names of the metrics with a column in RECORD_SCHEMA; every other one, of a plugin or not, gets one after them."""
 
 
 def metrics_of(*roles: str) -> list[Metric]:
