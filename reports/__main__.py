@@ -17,13 +17,14 @@ from pipeline.files import runs_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
+from reports.layout import Table
 from reports.load import load_runs
 from reports.paper import NUMERALS, all_names
 from reports.render import to_text
 from reports.run_diff import compare_runs
 from reports.run_selection import Wanted
 from reports.sweep_tables import names_of, own_tables
-from sharedris.errors import InputError
+from sharedris.errors import InputError, printable
 from sharedris.plugins import load_plugins
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.spec import Sweep
@@ -106,7 +107,7 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     if args.mlflow_run:
         _publish(args, out)
     for problem in report.problems:
-        print(f"problem: {problem}", file=sys.stderr)
+        print(printable(f"problem: {problem}"), file=sys.stderr)
     return 1 if report.problems else 0
 
 
@@ -122,18 +123,23 @@ def _of_file(what: str) -> Sweep | None:
 
 def _print(report: Report) -> None:
     if report.recipe.words:
-        print(f"recipe: {report.recipe.words}", *report.recipe.others, sep="\n  ")
+        print(*map(printable, (f"recipe: {report.recipe.words}", *report.recipe.others)), sep="\n  ")
     for each in report.built:
         for table in (each.table, *report.beside.get(each.table.name, [])):
-            print(to_text(table))
+            print(_shown(table))
         for other in each.choice.others:
-            print(f"  {other}")
+            print(printable(f"  {other}"))
+
+
+def _shown(table: Table) -> str:
+    """Return a table for the terminal, whose labels may come from records."""
+    return "\n".join(map(printable, to_text(table).split("\n")))
 
 
 def _compare(args: argparse.Namespace, out: Path) -> int:
     table = compare_runs(load_runs(args.runs), args.what[1:])
     write_tables([table], out)
-    print(to_text(table))
+    print(_shown(table))
     print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .html")
     return 0
 

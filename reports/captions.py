@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 
+from reports.json_text import object_of, section_of
 from reports.paper import FULL_SPLITS, TableSpec
 from reports.run_selection import RunSelection
 from reports.scores import score_cell
@@ -36,7 +35,7 @@ def measured_on(choice: RunSelection) -> str:
 
 def _sentences(record: pd.Series) -> str:
     """Return how an epoch reads the sentences, where it does not read them all; the recipe covers the field."""
-    data = json.loads(record["config_json"]).get("data", {})
+    data = section_of(record["config_json"], "data")
     return ", one sentence per ref and epoch" if data.get("sentences_per_epoch") == "one_per_ref" else ""
 
 
@@ -112,7 +111,7 @@ def _left_out(rows: pd.DataFrame) -> list[str]:
         return []
     by_set: dict[str, dict[str, int]] = {}
     for text in rows["skipped_refs_json"].dropna():
-        by_set.update(json.loads(text))
+        by_set.update({name: kinds for name, kinds in object_of(text).items() if isinstance(kinds, dict)})
     counts = [
         f"{name}: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
         for name, kinds in sorted(by_set.items())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
@@ -27,7 +28,7 @@ class ReportFigure:
 
     name: str
     title: str
-    markup: str
+    markup: Markup
     file: str
     is_wide: bool = False
 
@@ -59,7 +60,9 @@ class Album:
             self.missing(f"{title}: not drawn, {needs} are missing.")
             return
         svg = save(figure, self._folder, name)
-        markup = themed(svg).replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+        # The SVG is matplotlib's, which escapes its labels; a title may come from a record.
+        start = Markup('<svg role="img" aria-label="{}" ').format(title)
+        markup = Markup(themed(svg).replace("<svg ", start, 1))  # noqa: S704
         self._add(ReportFigure(name=name, title=title, markup=markup, file=f"figures/{name}.svg", is_wide=is_wide))
 
     def pixels(self, figure: Figure | None, name: str, title: str, needs: str) -> None:
@@ -68,9 +71,9 @@ class Album:
             self.missing(f"{title}: not drawn, {needs} are missing.")
             return
         images = save_pixels(figure, self._folder, name)
-        markup = "".join(
-            f'<img class="pixels {theme}" alt="{title}" src="data:image/webp;base64,{base64.b64encode(data).decode()}">'
-            for theme, data in images.items()
+        image = Markup('<img class="pixels {}" alt="{}" src="data:image/webp;base64,{}">')
+        markup = Markup("").join(
+            image.format(theme, title, base64.b64encode(data).decode()) for theme, data in images.items()
         )
         self._add(ReportFigure(name=name, title=title, markup=markup, file=f"figures/{name}.png", is_wide=True))
 

@@ -5,7 +5,6 @@ Everything comes back as a frame together with `problems`, the lines that the re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +25,7 @@ from pipeline.records import (
     record_path,
     samples_path,
 )
+from reports.json_text import section_of
 
 CELL_KEYS = ["variant", "scale", "trained_on", "recipe", "seed", "split", "protocol"]
 """What one number of a table is measured for: two runs that agree in all of it claim the same cell."""
@@ -61,8 +61,11 @@ class Runs:
     def input_size(self, run_id: str) -> int:
         """Return the side of the model's input of a run, in pixels."""
         every = pd.concat([self.records, self.claims]) if len(self.claims) else self.records
-        config = json.loads(every.loc[every["run_id"] == run_id, "config_json"].iloc[0])
-        return int(config["model"]["encoder"]["image_size"])
+        encoder = section_of(every.loc[every["run_id"] == run_id, "config_json"].iloc[0], "model").get("encoder")
+        try:
+            return int(encoder["image_size"])  # type: ignore[index]  # anything but a dictionary is refused below
+        except (TypeError, KeyError, ValueError, OverflowError):
+            raise RecordError(f"{run_id}: its config names no image size", "Move the record away") from None
 
     def history(self, run_id: str) -> pd.DataFrame:
         """Return the per-epoch rows of a run.

@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from pipeline.published.tables import read_published
 from pipeline.recipes import default_run
+from reports.json_text import object_of, section_of
 from reports.load import Runs
 from reports.paper import NUMERALS
 from reports.run_selection import SCALE_ORDER, Wanted
@@ -143,7 +143,7 @@ def _with_other_scale(runs: Runs, keys: pd.Series, main: Runs, ranked: pd.DataFr
 
 def _key_of(config_json: str) -> str:
     """Return the settings of a run that its recipe consists of, as JSON; unreadable text is its own recipe."""
-    config = _parsed(config_json)
+    config = object_of(config_json)
     if not config:
         return json.dumps(config_json)
     config.pop("seed", None)
@@ -159,12 +159,12 @@ def _key_of(config_json: str) -> str:
 
 
 def _without_model(key: str) -> str:
-    return json.dumps({name: value for name, value in _parsed(key).items() if name != "model"}, sort_keys=True)
+    return json.dumps({name: value for name, value in object_of(key).items() if name != "model"}, sort_keys=True)
 
 
 def _is_full(scale: str, key: str) -> bool:
     """Whether every epoch is over the whole training set, and there are enough epochs for the scale."""
-    train = _section(key, "train")
+    train = section_of(key, "train")
     if train.get("max_samples_per_epoch") is not None:
         return False
     try:
@@ -179,7 +179,7 @@ def _in_words(scale: str, rows: pd.DataFrame) -> str:
     """Return scale, epochs and samples per epoch, of all sets that the runs were trained on."""
     one = rows.drop_duplicates("run_id")
     epochs = _range(one["epochs"])
-    batches = [_section(text, "train").get("global_batch_size") for text in one["config_json"]]
+    batches = [section_of(text, "train").get("global_batch_size") for text in one["config_json"]]
     words = f"{scale}, {epochs} epoch{'' if epochs == '1' else 's'}"
     if all(isinstance(batch, int) for batch in batches):
         samples = one["steps"] // one["epochs"].clip(lower=1) * pd.Series(batches, index=one.index)
@@ -190,16 +190,3 @@ def _in_words(scale: str, rows: pd.DataFrame) -> str:
 def _range(values: pd.Series) -> str:
     lowest, highest = int(values.min()), int(values.max())
     return f"{lowest:,}" if lowest == highest else f"{lowest:,} to {highest:,}"
-
-
-def _section(config_json: str, name: str) -> dict[str, Any]:
-    section = _parsed(config_json).get(name)
-    return section if isinstance(section, dict) else {}
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

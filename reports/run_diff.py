@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.evaluation.metrics import Metric, metrics_of
 from pipeline.records import RecordError
+from reports.json_text import object_of
 from reports.labels import variant_label
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
 from reports.load import Runs
@@ -78,7 +79,7 @@ def _settings(of_run: dict[str, pd.DataFrame]) -> list[Row]:
     for rows in of_run.values():
         first = rows.iloc[0]
         facts = {name: _fact(name, first[name]) for name in FACTS}
-        settings.append(facts | {f"config.{k}": v for k, v in flatten(json.loads(first["config_json"])).items()})
+        settings.append(facts | {f"config.{k}": v for k, v in flatten(object_of(first["config_json"])).items()})
     names = list(dict.fromkeys(name for each in settings for name in each))
     differing = [name for name in names if len({each.get(name, "-") for each in settings}) > 1]
     lines = [
