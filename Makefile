@@ -90,7 +90,7 @@ ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 
 .PHONY: test
 test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)
-	@$(V)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+	@$(V)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the slow tests: kills and resumes, numbers of workers, every compared row

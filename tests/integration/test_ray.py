@@ -36,9 +36,6 @@ from sharedris.errors import InputError
 from tests.integration import workers
 from tests.integration.test_resume import PROVENANCE
 
-# All tests that start Ray run one after the other when make test runs two at a time.
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:

@@ -22,9 +22,6 @@ from sharedris.config import to_dict
 from sweeps.plan import SweepPlan
 from tests.integration.micro_sweep import plan_of
 
-# All tests that start Ray run one after the other when make test runs two at a time.
-pytestmark = pytest.mark.xdist_group("ray")
-
 TIMES = ["seconds", "seconds_per_step", "train_samples_per_second", "evaluate_samples_per_second", "started"]
 PLACES = ["peak_memory_mib", "hardware_json"]
 
