@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import replace
 
@@ -30,12 +31,22 @@ class RunError(RuntimeError):
     """A run failed for a reason that a retry would hit again; the message is one line."""
 
 
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_SIGNS_OF_A_FULL_DISK = ("PytorchStreamWriter failed writing file", "inline_container.cc")
+"""Of torch.save, which writes only checkpoints here."""
+
+
 def describe_failure(error: BaseException, job: Job) -> str:
     """Return one line with the cause, the remedy where one is known, and what is left to continue from."""
     if isinstance(error, InputError):
         text = _without_trace(str(error))  # a loader process sends its trace along
     elif is_out_of_memory(error):
         text = _out_of_memory_in_words(error, job)
+    elif is_disk_full(error):
+        named = error.filename if isinstance(error, OSError) else None
+        text = (
+            f"disk full: {named or job.runs_root} could not be written; free space there and run the same command again"
+        )
     elif isinstance(error, OSError):
         text = f"{error.strerror or _without_trace(str(error))} ({error.filename or 'no file named'})"
     else:
@@ -48,6 +59,13 @@ def _without_trace(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
     return named[-1].split(": ", 1)[1] if named else (lines or [""])[0]
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a file system had no room; torch's archive writer hides the system's error behind one of its own."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_SPACE
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_A_FULL_DISK)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -368,3 +368,15 @@ def test_a_damaged_checkpoint_is_logged_and_the_one_before_it_taken(
     assert job.done
     history = pd.read_parquet(job.runs_root / "history" / f"{job.run_id}.parquet")
     assert history["epoch"].tolist() == [1, 2]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("count", [4, 4_000_000])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_full_disk_is_named(count: int, is_zip: bool, micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    """torch.save reports the system's error for small files, and one of its archive writer for large ones."""
+    with pytest.raises((OSError, RuntimeError)) as caught, Path("/dev/full").open("wb") as stream:
+        torch.save({"weights": torch.zeros(count)}, stream, _use_new_zipfile_serialization=is_zip)
+    line = describe_failure(caught.value, job_of(micro_run, execution))
+    assert line.startswith("disk full: ")
+    assert "free space there and run the same command again" in line
