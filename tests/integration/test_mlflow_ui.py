@@ -77,7 +77,7 @@ def tracked(
             child = tracker.child(planned.job, parent, planned.cell.label)
             tracker.close(planned.job, child)
         children.append(child)
-    tracker.finish_parent(parent, complete=True)
+    tracker.end(parent, "done")
     return tracker, children
 
 
@@ -92,8 +92,9 @@ def test_a_remote_server_holds_each_run_once_with_its_config_scores_and_files(
     assert run.data.params["model.fpn.kind"] == "none"
     assert run.data.tags["sharedris.state"] == "done"
     assert 0 <= run.data.metrics["toyplus_unc/val/original/miou"] <= 1
-    files = [entry.path for entry in tracker.client.list_artifacts(children[0])]
-    assert any(path.endswith(".parquet") for path in files)
+    folders = [entry.path for entry in tracker.client.list_artifacts(children[0])]
+    files = [entry.path for folder in folders for entry in tracker.client.list_artifacts(children[0], folder)]
+    assert any(path.endswith(".parquet") for path in files), folders
 
 
 @pytest.mark.slow
