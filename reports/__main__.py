@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import runs_folder
+from pipeline.files import require_writable, runs_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
@@ -77,6 +77,7 @@ def _run(arguments: list[str] | None) -> int:
         load_plugins(plugins_named_in(sys.argv[1:] if arguments is None else arguments))
         args = build_parser().parse_args(arguments)
         out = args.out or args.runs / "report"
+        require_writable(out, "--out")
         if args.what[0] == "compare":
             return _compare(args, out)
         return _tables(args, out)

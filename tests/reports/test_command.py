@@ -108,3 +108,12 @@ def test_reports_need_no_torch_no_ray_and_no_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("what", ["all", "VII-a"])
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.__main__.build_tables", lambda *_, **__: pytest.fail("the work began"))
+    assert main([what, "--runs", str(tmp_path), "--out", "/proc/none/here"]) == 2
+    assert "/proc/none/here cannot be written" in capsys.readouterr().err
