@@ -12,6 +12,7 @@ from pipeline.data.prepared.selection import counts_in_words
 from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.refer import read_refer, read_training_sentences
 from pipeline.data.readers.registry import read_annotations
+from pipeline.files import require_writable
 from sharedris.errors import InputError
 from sharedris.tokenizers import open_tokenizer
 
@@ -57,6 +58,8 @@ def _add_common(parser: argparse.ArgumentParser, *, images: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the set and print its counts."""
     started = time.perf_counter()
+    if "://" not in args.out:
+        require_writable(Path(args.out), "--out")
     images = Path(args.images) if args.images else None
     if args.layout == "custom":
         source = read_annotations(Path(args.annotations), args.set, reader=args.reader, images=images)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.data.prepared.manifest import ordered_splits
 from pipeline.data.synthetic.writer import FLAVOUR_OF, write_synthetic
+from pipeline.files import require_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the set and print what was written."""
     started = time.perf_counter()
+    require_writable(Path(args.out), "--out")
     written = write_synthetic(Path(args.out), args.set, expressions=args.expressions, seed=args.seed)
     parts = ", ".join(f"{part} {written.expressions[part]:,}" for part in ordered_splits(written.expressions))
     seconds = time.perf_counter() - started

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shutil
 import tempfile
 import uuid
@@ -238,7 +240,17 @@ def _publish(folder: Path, place: Place) -> None:
         target = Path(place.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
-        shutil.copytree(folder, fresh)
+        try:
+            shutil.copytree(folder, fresh)
+        except shutil.Error as error:  # one for all files: the first of them says what the system said
+            shutil.rmtree(fresh, ignore_errors=True)
+            reason = str(error.args[0][0][2])
+            if f"[Errno {errno.ENOSPC}]" in reason:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
+            raise InputError(f"{target} cannot be written: {reason}", "Check the folder") from None
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         if target.exists():
             old = fresh.with_suffix(".old")
             target.rename(old)

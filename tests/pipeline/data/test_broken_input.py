@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import prepare as command
+from pipeline.cli.main import main
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
@@ -198,3 +201,28 @@ def test_bad_arguments(words: tuple[str, ...], expected: str, refer_root: ReferR
     with pytest.raises(InputError, match=expected):
         command.run(parse(*words, *out))
     assert not (tmp_path / "prepared").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["prepare", "refer", "--root", "none", "--set", "toy_unc"], ["synthesize", "--set", "toy_unc"]]
+)
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", "/proc/none/here"]) == 2
+    assert "/proc/none/here cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [shutil.Error([("a", "b", "No space left")]), OSError(errno.ENOSPC, "No space left")])
+def test_a_disk_that_fills_leaves_nothing_behind(
+    error: OSError, refer_root: ReferRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(_: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "train.parquet").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr("pipeline.data.prepared.prepare.shutil.copytree", copy)
+    with pytest.raises((InputError, OSError), match="No space left"):
+        prepare_source(read_refer(refer_root.root, "toy_unc"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
