@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import replace
 
 import torch
 
-from pipeline.files import write_json
+from pipeline.files import is_out_of_space, write_json
 from pipeline.job import Job
 from pipeline.monitoring.failure_file import failure_path, read_cause
 from pipeline.monitoring.progress import Progress, read_progress
@@ -31,7 +30,6 @@ class RunError(RuntimeError):
     """A run failed for a reason that a retry would hit again; the message is one line."""
 
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _SIGNS_OF_A_FULL_DISK = ("PytorchStreamWriter failed writing file", "inline_container.cc")
 """Of torch.save, which writes only checkpoints here."""
 
@@ -43,10 +41,9 @@ def describe_failure(error: BaseException, job: Job) -> str:
     elif is_out_of_memory(error):
         text = _out_of_memory_in_words(error, job)
     elif is_disk_full(error):
-        named = error.filename if isinstance(error, OSError) else None
-        text = (
-            f"disk full: {named or job.runs_root} could not be written; free space there and run the same command again"
-        )
+        named, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (None, None)
+        text = f"disk full: {named or job.runs_root} could not be written ({reason or 'torch.save failed'}); "
+        text += "free space there and run the same command again"
     elif isinstance(error, OSError):
         text = f"{error.strerror or _without_trace(str(error))} ({error.filename or 'no file named'})"
     else:
@@ -64,7 +61,7 @@ def _without_trace(text: str) -> str:
 def is_disk_full(error: BaseException) -> bool:
     """Whether a file system had no room; torch's archive writer hides the system's error behind one of its own."""
     if isinstance(error, OSError):
-        return error.errno in _NO_SPACE
+        return is_out_of_space(error)
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_A_FULL_DISK)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -78,6 +79,11 @@ def safe_component(name: str, what: str) -> str:
     if not plain or name in ("", ".", "..") or name.startswith("-") or len(os.fsencode(name)) > _COMPONENT_BYTES:
         raise InputError(f"{name!r} cannot name a {what}", "Use letters, digits, and _ - + . inside the name")
     return name
+
+
+def is_out_of_space(error: OSError) -> bool:
+    """Return whether a file system, a quota or a limit on the size of files had no room."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def require_writable(folder: Path, option: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional
 from sharedris.checkpoint_forms import read_tensors
 from sharedris.encoder import FIRST_POSITION, Encoder
 from sharedris.errors import InputError
+from sharedris.weight_import import ImportReport, refuse, require_whole
 
 PREFIX = "beit3."
 VISUAL_POSITIONS = "encoder.embed_positions.A.weight"
@@ -32,17 +32,6 @@ IGNORED = re.compile(
 token, final norm."""
 
 REMEDY = "Give one of Microsoft's beit3_{base,large}_*.pth, or a file that import-beit3 wrote, and the matching --model"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportReport:
-    """The result for each official name; `missing` and `unexpected` are empty after a successful import."""
-
-    matched: tuple[str, ...]
-    resized: tuple[str, ...]
-    ignored: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
 
 
 def official_names(encoder: Encoder) -> dict[str, tuple[str, ...]]:
@@ -107,9 +96,7 @@ def load_beit3(model: nn.Module, path: Path | str) -> ImportReport:
         raise InputError("BEiT-3's weights do not fit a model with separate encoders", "Leave the file out")
     found = read_official(Path(path))
     report, weights = _match(encoder, found)
-    _refuse(path, "lacks", report.missing)
-    _refuse(path, "has unexpected", report.unexpected)
-    _refuse(path, "has values that are not finite in", [name for name in weights if not weights[name].isfinite().all()])
+    require_whole(report, weights, path, REMEDY)
     _load(encoder, weights, path)
     return report
 
@@ -147,14 +134,8 @@ def _load(encoder: Encoder, weights: dict[str, Tensor], path: Path | str) -> Non
                 wrong.append(f"{official} is {tuple(part.shape)}, not {expected}")
         if not wrong:
             state[name] = torch.cat(parts)
-    _refuse(path, "does not fit this model:", wrong)
+    refuse(path, "does not fit this model:", wrong, REMEDY)
     encoder.load_state_dict(state)
-
-
-def _refuse(path: Path | str, what: str, names: list[str] | tuple[str, ...]) -> None:
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise InputError(f"{path} {what} {', '.join(names[:3])}{more}; nothing was loaded", REMEDY)
 
 
 def resize_positions(table_ND: Tensor, grid: int) -> Tensor:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharedris.beit3 import ImportReport
 from sharedris.checkpoint_forms import read_tensors
 from sharedris.errors import InputError
 from sharedris.vilt_encoder import ViltEncoder
+from sharedris.weight_import import ImportReport, refuse, require_whole
 
 POSITIONS = "pos_embed"
 IGNORED = re.compile(r"(head|norm|fc_norm|pre_logits)\.")
@@ -87,13 +87,11 @@ def load_vit(model: nn.Module, path: Path | str) -> ImportReport:
         missing=tuple(sorted({*names.values()} - weights.keys())),
         unexpected=tuple(sorted(found.keys() - weights.keys() - ignored)),
     )
-    _refuse(path, "lacks", report.missing)
-    _refuse(path, "has unexpected", report.unexpected)
-    _refuse(path, "has values that are not finite in", [name for name in weights if not weights[name].isfinite().all()])
+    require_whole(report, weights, path, REMEDY)
     parameters = dict(encoder.named_parameters())
     shapes = [(timm, tuple(weights[timm].shape), tuple(parameters[name].shape)) for name, timm in names.items()]
     wrong = [f"{timm} is {got}, not {wanted}" for timm, got, wanted in shapes if got != wanted]
-    _refuse(path, "does not fit this model:", wrong)
+    refuse(path, "does not fit this model:", wrong, REMEDY)
     encoder.load_state_dict({name: weights[timm] for name, timm in names.items()}, strict=False)
     return report
 
@@ -122,9 +120,3 @@ def resize_positions(table_VD: Tensor, grid: int) -> Tensor:
     patches_1DGG = table_VD[1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
     patches_1DGG = functional.interpolate(patches_1DGG, size=(grid, grid), mode="bicubic", antialias=True)
     return torch.cat([table_VD[:1], patches_1DGG.permute(0, 2, 3, 1).reshape(grid**2, -1)])
-
-
-def _refuse(path: Path | str, what: str, names: list[str] | tuple[str, ...]) -> None:
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise InputError(f"{path} {what} {', '.join(names[:3])}{more}; nothing was loaded", REMEDY)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import tempfile
@@ -17,11 +16,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.cli.output import patient_output
+from pipeline.files import is_out_of_space
 from pipeline.lifecycle.signals import TerminatedError, termination_raises
 from sharedris.errors import InputError
 
 USER_ERROR, DEFECT, INTERRUPTED, OUTPUT_LOST = 2, 70, 130, 141
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def run_guarded(action: Callable[[], int], *, name: str) -> int:
@@ -57,7 +56,7 @@ def _run(action: Callable[[], int], name: str) -> int:
 
 def _describe(error: Exception) -> tuple[str, int]:
     """Return the line and the exit code of an exception that no part of the project has turned into its own."""
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+    if isinstance(error, OSError) and is_out_of_space(error):
         place = error.filename or "a file"
         return f"disk full: {place} could not be written. Free some space; the same command goes on", USER_ERROR
     kind = type(error).__name__

@@ -1,15 +1,67 @@
-"""What the commands that import an encoder's weights have in common: the printed report, and the file they write."""
+"""What the commands that import an encoder's weights have in common: options, report, and the file they write."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from sharedris.beit3 import ImportReport
+from pipeline.files import require_writable
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.errors import InputError
+from sharedris.scales import SCALES
+from sharedris.weight_import import ImportReport
+
+E = TypeVar("E", bound=nn.Module)
+
+
+def add_import_arguments(parser: argparse.ArgumentParser, checkpoint: str) -> None:
+    """Declare the arguments; `checkpoint` is the help of the file that is read."""
+    parser.add_argument("checkpoint", type=Path, help=checkpoint)
+    parser.add_argument("--model", choices=("base", "large"), default="base", help="default: %(default)s")
+    parser.add_argument("--image-size", type=int, default=480, help="pixels (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="safetensors file to write (default: only check)")
+
+
+def import_resized(
+    args: argparse.Namespace,
+    *,
+    build: Callable[[ComparedModelConfig], E],
+    load: Callable[[E, Path], ImportReport],
+    official: Callable[[E], Mapping[str, Tensor]],
+) -> bool:
+    """Check a checkpoint against an encoder of the wanted size and print what matched; return whether it was written.
+
+    Args:
+        args: what `add_import_arguments` declared.
+        build: makes the encoder, on the meta device.
+        load: reads the checkpoint into it; any missing or unexpected parameter is an error.
+        official: gives its weights under the names of the checkpoint.
+
+    Raises:
+        InputError: for a size that the encoder does not take, an unwritable place, or a file that does not fit.
+    """
+    if args.out:
+        require_writable(args.out.parent, "--out")
+    config = SCALES[args.model]()
+    try:
+        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, image_size=args.image_size))
+    except ValueError as error:
+        raise InputError(f"--image-size {args.image_size}: {error}", "Give a multiple of 16, such as 480") from None
+    with torch.device("meta"):
+        encoder = build(config)
+    encoder.to_empty(device="cpu")
+    print_report(load(encoder, args.checkpoint))
+    if not args.out:
+        return False
+    write_weights(official(encoder), args.out)
+    return True
 
 
 def print_report(report: ImportReport) -> None:

@@ -144,18 +144,14 @@ KINDS = (
 )
 
 
-def targets(root: Path) -> dict[str, Target]:
-    """Return every reader with its file, by the name of the kind of file."""
+def annotation_targets(root: Path) -> dict[str, Target]:
     folder = next(path for path in (root / "refer").iterdir() if (path / "instances.json").exists())
     refs, instances = next(folder.glob("refs*.p")), folder / "instances.json"
-    prepared = root / "prepared" / TOY
-    checkpoint = next((root / "state").glob("*.pt"))
-    record = next((root / "runs" / "records").glob("*.parquet"))
 
     def read_set() -> object:
         return read_refer(root / "refer", TOY)
 
-    found = {
+    return {
         "refs": Target(path=refs, read=read_set, dump=dump_pickle, value=load_plain_pickle(refs)),
         "instances": Target(path=instances, read=read_set, dump=dump_json, value=json.loads(instances.read_text())),
         "json": Target(path=instances, read=lambda: list(iterate_members(instances))),
@@ -167,6 +163,11 @@ def targets(root: Path) -> dict[str, Target]:
         ),
         "csv": Target(path=root / "refs.csv", read=lambda: read_custom(root / "refs.csv", "mine")),
         "mask": Target(path=root / "mask.png", read=lambda: read_custom(root / "refs.jsonl", "mine")),
+    }
+
+
+def model_targets(root: Path) -> dict[str, Target]:
+    return {
         "tokenizer": Target(
             path=root / "tokenizer.model", read=lambda: open_tokenizer(root / "tokenizer.model", 20).encode("red dog")
         ),
@@ -181,8 +182,31 @@ def targets(root: Path) -> dict[str, Target]:
             dump=dump_json,
             value=json.loads((root / "model" / "config.json").read_text()),
         ),
+    }
+
+
+def run_targets(root: Path) -> dict[str, Target]:
+    checkpoint = next((root / "state").glob("*.pt"))
+    record = next((root / "runs" / "records").glob("*.parquet"))
+    return {
         "record": Target(path=record, read=lambda: read_table(record, RECORD_SCHEMA)),
         "runs": Target(path=record, read=lambda: load_runs(root / "runs")),
+        "checkpoint": Target(
+            path=checkpoint,
+            read=lambda: read_any_checkpoint(checkpoint),
+        ),
+        "checkpoint manifest": Target(
+            path=checkpoint.with_suffix(".json"),
+            read=lambda: read_any_checkpoint(checkpoint),
+            dump=dump_json,
+            value=json.loads(checkpoint.with_suffix(".json").read_text()),
+        ),
+    }
+
+
+def prepared_targets(root: Path) -> dict[str, Target]:
+    prepared = root / "prepared" / TOY
+    return {
         "manifest": Target(
             path=prepared / MANIFEST,
             read=lambda: read_everything_prepared(root / "prepared"),
@@ -196,21 +220,20 @@ def targets(root: Path) -> dict[str, Target]:
         "embedded images": Target(
             path=root / "embedded" / TOY / EMBEDDED, read=lambda: read_everything_prepared(root / "embedded")
         ),
-        "checkpoint": Target(
-            path=next((root / "state").glob("*.pt")),
-            read=lambda: read_any_checkpoint(next((root / "state").glob("*.pt"))),
-        ),
-        "checkpoint manifest": Target(
-            path=checkpoint.with_suffix(".json"),
-            read=lambda: read_any_checkpoint(checkpoint),
-            dump=dump_json,
-            value=json.loads(checkpoint.with_suffix(".json").read_text()),
-        ),
     }
-    for suffix in ("jpg", "png", "tif", "webp", "gif", "bmp"):
-        path = root / f"a.{suffix}"
-        found[suffix] = Target(path=path, read=functools.partial(read_image, path))
-    return found
+
+
+def image_targets(root: Path) -> dict[str, Target]:
+    paths = [root / f"a.{suffix}" for suffix in ("jpg", "png", "tif", "webp", "gif", "bmp")]
+    return {path.suffix[1:]: Target(path=path, read=functools.partial(read_image, path)) for path in paths}
+
+
+GROUPS = (annotation_targets, model_targets, run_targets, prepared_targets, image_targets)
+
+
+def targets(root: Path) -> dict[str, Target]:
+    """Return every reader with its file, by the name of the kind of file."""
+    return {kind: target for group in GROUPS for kind, target in group(root).items()}
 
 
 def read_changed(target: Target, valid: bytes, seed: int) -> None:
