@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import frozen
+from tests import frozen, frozen_training
 
 
 def assert_stored(name: str, got: str) -> None:
     """Compare a text with its stored file; show the first lines that differ."""
-    changed = frozen.difference((frozen.GOLDEN / name).read_text(encoding="utf-8"), got)
+    changed = frozen_training.difference((frozen_training.GOLDEN / name).read_text(encoding="utf-8"), got)
     assert not changed, "\n".join([f"{name} differs (if meant: python -m tests.frozen {name})", *changed])
 
 
@@ -52,22 +52,22 @@ def test_prepared_data_is_the_same(prepared: Path) -> None:
     assert_stored("data.json", frozen.prepared_data(prepared))
 
 
-@pytest.mark.parametrize("name", frozen.TRAININGS)
+@pytest.mark.parametrize("name", frozen_training.TRAININGS)
 def test_training_is_the_same(name: str, prepared: Path, tmp_path: Path) -> None:
-    stored, machine = frozen.stored_training(), frozen.machine_key()
-    got = frozen.train(name, prepared, tmp_path)
-    changed = frozen.training_differences(name, stored, got, machine)
+    stored, machine = frozen_training.stored_training(), frozen_training.machine_key()
+    got = frozen_training.train(name, prepared, tmp_path)
+    changed = frozen_training.training_differences(name, stored, got, machine)
     known = "to the bit" if machine in stored["machines"] else "by loss and score, this CPU is not stored"
     assert not changed, "\n".join([f"{name} differs, compared {known}: {machine}", *changed])
 
 
 def test_an_unknown_machine_is_still_compared() -> None:
-    stored = frozen.stored_training()
+    stored = frozen_training.stored_training()
     got = {**copy.deepcopy(stored["trainings"]["default"]), "bits": {}}
-    assert frozen.training_differences("default", stored, got, "unknown") == []
+    assert frozen_training.training_differences("default", stored, got, "unknown") == []
     got["losses"][0] *= 1.01
     got["scores"] = {split: [score + 0.05 for score in pair] for split, pair in got["scores"].items()}
     got["facts"]["steps"] = [9]
-    words = "\n".join(frozen.training_differences("default", stored, got, "unknown"))
+    words = "\n".join(frozen_training.training_differences("default", stored, got, "unknown"))
     for word in ("loss", "oIoU", "+  9"):
         assert word in words
