@@ -1,8 +1,8 @@
 """Checks a model's modules against `sharedris/contracts.py` on two random samples, before anything is trained.
 
-On the meta device: nothing is computed, and neither time nor memory depends on the model's size. A module that needs
-values (it calls `.item()`, or makes tensors on the CPU) is checked on the CPU instead. Random generators are left as
-they were.
+A large module is checked on the meta device: nothing is computed, and neither time nor memory depends on its size. A
+small one is checked on the CPU, which computes it sooner, and so is one that needs values (it calls `.item()`, or makes
+tensors on the CPU). Random generators are left as they were.
 
 Shapes: B batch, V visual tokens, T text tokens, S = V + T, D encoder width, W width, H = W side of the logit map.
 """
@@ -24,6 +24,9 @@ from sharedris.encoder import Streams, visible_keys
 from sharedris.errors import InputError
 from sharedris.loss import pop_auxiliary_loss
 from sharedris.registry import FUSIONS, LOSSES, resolve
+
+_SMALL = 4_000_000
+"""Parameters up to which the CPU computes a module sooner than the meta device dispatches its operators."""
 
 _BATCH = 2
 _REMEDY = "sharedris/contracts.py states what a module must provide"
@@ -66,10 +69,11 @@ def check_loss(config: LossConfig) -> None:
 
 
 def _check_part(part: _Part) -> None:
-    """Check on the meta device; whatever fails there is checked on the CPU, whose error counts."""
+    """Check a large module on the meta device; whatever fails there is checked on the CPU, whose error counts."""
     with contextlib.suppress(Exception):  # of any type: code that reads values fails in many ways on the meta device
-        _check(part, "meta")
-        return
+        if _is_large(part):
+            _check(part, "meta")
+            return
     try:
         _check(part, "cpu")
     except InputError:
@@ -79,6 +83,11 @@ def _check_part(part: _Part) -> None:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{part.name} cannot be built or run: {reason} (contract: {part.contract})", _REMEDY) from None
+
+
+def _is_large(part: _Part) -> bool:
+    with _generators_kept(), torch.device("meta"):
+        return sum(parameter.numel() for parameter in part.build().parameters()) > _SMALL
 
 
 def _check(part: _Part, device: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sharedris import registry
+from sharedris import module_check, registry
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.config import FusionConfig, LossConfig
 from sharedris.decoder import MaskHead, SharedDecoder
@@ -46,6 +46,12 @@ class Unused(PlainFusion):
     def __init__(self, width: int, config: FusionConfig) -> None:
         super().__init__(width, config)
         self.spare = nn.Parameter(torch.zeros(3))
+
+
+@pytest.fixture(autouse=True, params=[0, module_check._SMALL], ids=["meta", "cpu if small"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check on both devices: at their real sizes, the small models of these tests never meet the meta device."""
+    monkeypatch.setattr(module_check, "_SMALL", request.param)
 
 
 class Detached(PlainFusion):
