@@ -33,6 +33,7 @@ ORDER = """
     pipeline.records  pipeline.identity
     pipeline.intact_tables
     pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.check
+    pipeline.evaluation.public_evaluators
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
