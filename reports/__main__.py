@@ -23,7 +23,9 @@ from reports.paper import NUMERALS, all_names
 from reports.render import to_text
 from reports.run_diff import compare_runs
 from reports.run_selection import Wanted
+from reports.styles import STYLES, in_style
 from reports.sweep_tables import names_of, own_tables
+from reports.tables import Built
 from sharedris.errors import InputError, printable
 from sharedris.plugins import load_plugins
 from sweeps.registry import SWEEPS, find_sweep
@@ -52,6 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="", help="split of the set (val)")
     parser.add_argument("--scale", default="", help="scale of the runs (tiny, base, large)")
     parser.add_argument("--recipe", default="", help="recipe of the runs, where there are several")
+    parser.add_argument(
+        "--style",
+        choices=STYLES,
+        default="side-by-side",
+        help="layout of the tables named: the paper's numbers next to ours, the paper's layout with ours added, or "
+        "only ours",
+    )
     parser.add_argument(
         "--mlflow-run",
         default="",
@@ -102,9 +111,9 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
         page = write_report(report, out, args.prepared, wanted, args.masks_of)
         print(f"{page}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
     else:
-        write_tables(report.tables, out)
-        _print(report)
-    print(f"tables as .md, .tex, .csv, .html in {out / 'tables'}")
+        write_tables([table for each in report.built for table in _of_one(report, each, args.style)], out)
+        _print(report, args.style)
+    print(f"tables as .md, .tex, .csv, .json, .html in {out / 'tables'}")
     if args.mlflow_run:
         _publish(args, out)
     for problem in report.problems:
@@ -122,14 +131,19 @@ def _of_file(what: str) -> Sweep | None:
         raise RecordError(error.message, error.remedy) from None
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, style: str) -> None:
     if report.recipe.words:
         print(*map(printable, (f"recipe: {report.recipe.words}", *report.recipe.others)), sep="\n  ")
     for each in report.built:
-        for table in (each.table, *report.beside.get(each.table.name, [])):
+        for table in _of_one(report, each, style):
             print(_shown(table))
         for other in each.choice.others:
             print(printable(f"  {other}"))
+
+
+def _of_one(report: Report, built: Built, style: str) -> list[Table]:
+    """Return a table in a style, and its differences and protocols, which have one layout."""
+    return [in_style(built.table, style), *report.beside.get(built.table.name, [])]
 
 
 def _shown(table: Table) -> str:
@@ -141,7 +155,7 @@ def _compare(args: argparse.Namespace, out: Path) -> int:
     table = compare_runs(load_runs(args.runs), args.what[1:])
     write_tables([table], out)
     print(_shown(table))
-    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .html")
+    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html")
     return 0
 
 

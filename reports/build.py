@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.published.tables import read_published
+from pipeline.published.tables import read_bibliography, read_published
 from pipeline.records import RecordError
 from reports.bootstrap_samples import resample_runs
 from reports.cost_cells import CostBook
 from reports.csv_table import to_csv
 from reports.figures import Album, draw_all
+from reports.json_table import to_json
 from reports.latex import to_document, to_latex
 from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
@@ -137,13 +138,20 @@ def build_one(
 
 
 def write_tables(tables: list[Table], out: Path) -> None:
-    """Write each table as Markdown, LaTeX, HTML and CSV."""
+    """Write each table as Markdown, LaTeX, HTML, CSV and JSON, and the references that the LaTeX ones cite."""
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
-        texts = {"md": to_markdown(table), "tex": to_latex(table), "csv": to_csv(table), "html": render_table(table)}
+        texts = {
+            "md": to_markdown(table),
+            "tex": to_latex(table),
+            "csv": to_csv(table),
+            "json": to_json(table),
+            "html": render_table(table),
+        }
         for suffix, text in texts.items():
             (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
+    (folder / "references.bib").write_text(read_bibliography(), encoding="utf-8")
 
 
 def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, masks_of: list[str] | None = None) -> Path:

@@ -9,16 +9,19 @@ from reports.paper import FULL_SPLITS, TableSpec
 from reports.run_selection import RunSelection
 from reports.scores import score_cell
 
+PAPER_COLUMNS, HERE_COLUMNS = "Columns “paper”:", "Columns “here”:"
+AUTHORS_DATA = "RefCOCO+ val, base scale, as the authors trained it."
+
 
 def ablation_caption(spec: TableSpec, part_name: str, choice: RunSelection) -> str:
     """Return the caption of an ablation: the paper's, then on what each side was measured."""
     part = f": {part_name.partition(') ')[2].lower()}" if part_name else ""
-    paper = "RefCOCO+ val, base scale, as the authors trained it."
-    return f"{spec.caption}{part}. Columns “paper”: {paper} Columns “here”: {measured_on(choice)}"
+    paper = f"{PAPER_COLUMNS} {AUTHORS_DATA} "
+    return f"{spec.caption}{part}. {paper}{HERE_COLUMNS} {measured_on(choice)}"
 
 
 def measured_on(choice: RunSelection) -> str:
-    """Return data set, split, protocol, scale, recipe and seeds of the chosen runs in one sentence."""
+    """Return data set, split, protocol, scale, epochs and seeds of the chosen runs in one sentence."""
     rows = choice.rows
     if rows.empty:
         return f"not run (no record under protocol {choice.protocol} fits)."
@@ -27,10 +30,15 @@ def measured_on(choice: RunSelection) -> str:
     size = f"{count_of(first['samples'], 'expression')}, {count_of(first['images'], 'image')}"
     sentence = (
         f"{choice.split} ({size}), protocol {choice.protocol} v{first['protocol_version']}, scale {choice.scale}, "
-        f"recipe {choice.recipe}, {count_of(first['epochs'], 'epoch')}, trained on {first['trained_on']}, "
+        f"{count_of(first['epochs'], 'epoch')}, trained on {first['trained_on']}, "
         f"{'seeds' if ',' in seeds else 'seed'} {seeds}{_sentences(first)}."
     )
     return sentence if choice.is_published_data or not choice.published_split else f"{sentence} {warning(choice)}"
+
+
+def recipe_note(choice: RunSelection) -> list[str]:
+    """Return the recipe of the chosen runs, which is a hash and therefore stands below a table."""
+    return [f"Recipe of the runs: {choice.recipe}."] if choice.recipe else []
 
 
 def _sentences(record: pd.Series) -> str:

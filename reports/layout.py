@@ -22,6 +22,7 @@ class Cell:
     missing: bool = False  # "not run", "not built": shown, never hidden
     parts: tuple[float | str, ...] = ()  # for `Column.parts`, in their order; empty where there are none
     remark: str = ""  # words that stand in the remarks of a CSV row, where a column holds only numbers
+    citation: str = ""  # "[21]", the paper's reference at the end of `text`; LaTeX cites it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from reports.load import Runs
 from reports.paper import SPLIT_COLUMNS, STAND_INS, TableSpec, read_notes
 from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.scores import absence, score_cell
-from reports.tables import Built, cost_cells, difference_cell, method_label, published_rows
+from reports.tables import Built, cost_cells, difference_cell, method_cell, published_rows
 
 
 def build_methods(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Built:
@@ -62,7 +62,7 @@ def _columns(spec: TableSpec, splits: list[str]) -> list[Column]:
 
 
 def _published_cells(row: pd.Series, spec: TableSpec, splits: list[str]) -> list[Cell]:
-    cells = [text_cell(method_label(row)), *(text_cell(row[label]) for label in spec.labels)]
+    cells = [method_cell(row), *(text_cell(row[label]) for label in spec.labels)]
     if spec.component:
         cells.append(Cell(text=row["GFLOPs"], value=number(row["GFLOPs"])))
     return cells + [Cell(text=row[split], value=number(row[split])) for split in splits]

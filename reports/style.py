@@ -76,6 +76,7 @@ SETTINGS = {
     "lines.linewidth": 1.8,
     "lines.markersize": 6,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # TrueType; the default, type 3, is refused by publishers
     "svg.hashsalt": "shared-ris",
 }
 
@@ -154,9 +155,13 @@ def _darken(figure: Figure) -> None:
         text.set_color(DARK.get(str(to_hex(text.get_color())), DARK[INK]))
 
 
+@styled
 def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write NAME.svg and NAME-dark.svg and return the text of the light one."""
+    """Write NAME.pdf for a paper, NAME.svg and NAME-dark.svg, and return the text of the light SVG."""
     folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(
+        folder / f"{name}.pdf", format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    )
     svg = to_svg(figure)
     header = '<?xml version="1.0" encoding="utf-8"?>\n'
     (folder / f"{name}.svg").write_text(header + svg, encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from pipeline.evaluation.metrics import METRICS, metrics_of
-from reports.captions import measured_on, trivial_answers
+from reports.captions import measured_on, recipe_note, trivial_answers
 from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
 from reports.load import Runs
 from reports.run_selection import RunSelection, Wanted, select_runs
@@ -33,6 +33,7 @@ def build_sweep_table(table: SweepTable, runs: Runs, wanted: Wanted) -> Built:
         notes=(
             "Params and GFLOPs: of the whole model at the scale of the runs, measured by fvcore; what the paper prints "
             "as GFLOPs are multiply-accumulates (GMACs).",
+            *recipe_note(choice),
             *trivial_answers(choice),
         ),
     )

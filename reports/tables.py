@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.evaluation.metrics import Metric, added_metrics
 from pipeline.published.tables import number, read_published
-from reports.captions import ablation_caption, cost_sentence, trivial_answers
+from reports.captions import ablation_caption, cost_sentence, recipe_note, trivial_answers
 from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
 from reports.load import Runs
@@ -89,7 +89,12 @@ def build_ablation(
         caption=ablation_caption(spec, part_name, choice),
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=(*cost_sentence(spec), *trivial_answers(choice), *read_notes(spec.numeral, part_name)),
+        notes=(
+            *recipe_note(choice),
+            *cost_sentence(spec),
+            *trivial_answers(choice),
+            *read_notes(spec.numeral, part_name),
+        ),
     )
     return Built(table=table, choice=choice, published=published, spec=spec)
 
@@ -125,7 +130,7 @@ def _ablation_cells(
     row: pd.Series, spec: TableSpec, metrics: list[str], choice: RunSelection, costs: CostBook
 ) -> Iterator[Cell]:
     if spec.numeral != "III":
-        yield text_cell(method_label(row))
+        yield method_cell(row)
     yield from (text_cell(row[label]) for label in spec.labels)
     if spec.component:
         yield from cost_cells(row, spec, costs)
@@ -141,6 +146,11 @@ def _ablation_cells(
             yield difference_cell(ours.value, published)
     for metric in _added_main():
         yield score_cell(mine, metric.name) if len(mine) else absent
+
+
+def method_cell(row: pd.Series) -> Cell:
+    """Return the label of a row with the reference that it ends with."""
+    return Cell(text=method_label(row), citation=row["citation"])
 
 
 def method_label(row: pd.Series) -> str:

@@ -66,11 +66,12 @@ ORDER = """
     sweeps.run
     sweeps.__main__
 
-    reports.json_text  reports.layout  reports.style  reports.stats  reports.outline  reports.cost_cells
+    reports.json_text  reports.latex_text  reports.layout  reports.style  reports.stats  reports.outline  reports.cost_cells
     reports.load  reports.paper  reports.scores  reports.render  reports.csv_table  reports.image_grid
+    reports.latex_cells  reports.json_table
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
     reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
-    reports.sweep_tables
+    reports.sweep_tables  reports.styles
     reports.tables  reports.report_recipe
     reports.sweep_table  reports.methods  reports.significance
     reports.plots

@@ -2,7 +2,8 @@
 
 Columns before the paper's: `part` (heading inside the table), `method`, `citation`, `marks`, `restored` (marks that the
 text copy lost and that follow from the text), `variant` (ModelConfig.variant, or a key of the same pattern for a module
-that is not ours), `scale`, `trained_on` ("each" data set separately, or all "combined"). `notes.csv` holds footnotes.
+that is not ours), `scale`, `trained_on` ("each" data set separately, or all "combined"). `notes.csv` holds footnotes,
+`citations.csv` the BibTeX keys.
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ def read_published(numeral: str) -> pd.DataFrame:
 def read_footnotes() -> pd.DataFrame:
     """Return the footnotes of all tables: `table`, `part`, `kind` and `note`."""
     return _read("notes").copy()
+
+
+@functools.cache
+def citation_keys() -> dict[str, str]:
+    """Return the paper's reference ("[21]") -> its key in references.bib."""
+    rows = _read("citations")
+    return dict(zip(rows["citation"], rows["key"], strict=True))
+
+
+def read_bibliography() -> str:
+    """Return references.bib: the systems of the tables, the encoder and the data sets, as the paper lists them."""
+    return (FOLDER / "references.bib").read_text(encoding="utf-8")
 
 
 def number(printed: str) -> float | None:
