@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from pipeline.data.prepared.manifest import ordered_splits
-from pipeline.data.synthetic.writer import FLAVOUR_OF, write_synthetic
+from pipeline.data.synthetic.writer import SYNTHETIC_SETS, write_synthetic
 from pipeline.files import require_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--set", required=True, metavar="SET", help=f"one of: {', '.join(FLAVOUR_OF)}")
+    parser.add_argument("--set", required=True, metavar="SET", help=f"one of: {', '.join(SYNTHETIC_SETS)}")
     parser.add_argument(
         "--out", default="data/refer", metavar="ROOT", help="REFER root to write (default: %(default)s)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sharedris.errors import InputError
 
@@ -19,14 +20,22 @@ class Counts:
     expressions: int | None = None
 
 
+Layout = Literal["refer", "grefcoco", "ref-zom", "r-refcoco"]
+"""How the refs of a set name their objects; `pipeline.data.readers.targets` reads each of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SetSpec:
-    """A set in REFER layout: `FOLDER/refs(SPLIT_BY).p` and `FOLDER/instances.json` below a root.
+    """A set in REFER layout: a file of refs and `FOLDER/instances.json` below a root.
 
     Attributes:
         family: sets of one family share image ids, by which leakage between them is found.
         published: counts per split as published, and under "all" for the whole set.
         splits_share_images: true where the published splits divide objects and not images.
+        layout: `refer` has one object per ref; in the others a sentence may name several objects, or none.
+        refs_files: names of the file of refs, of which the first one that is there is read; none stand for
+            `refs(SPLIT_BY).p`.
+        image_folders: below the root, looked at before the usual ones.
     """
 
     name: str
@@ -36,6 +45,14 @@ class SetSpec:
     family: str
     published: dict[str, Counts] = field(default_factory=dict)
     splits_share_images: bool = False
+    layout: Layout = "refer"
+    refs_files: tuple[str, ...] = ()
+    image_folders: tuple[str, ...] = ()
+
+    @property
+    def may_lack_target(self) -> bool:
+        """Whether a sentence of the set may name no object of its image."""
+        return self.layout != "refer"
 
 
 def _counts(images: int | None, refs: int | None, expressions: int | None) -> Counts:
@@ -44,6 +61,8 @@ def _counts(images: int | None, refs: int | None, expressions: int | None) -> Co
 
 _UNC = ("train", "val", "testA", "testB")
 _UMD = ("train", "val", "test")
+_GREFS = ("grefs(unc).json", "grefs(unc).p")
+_ROBUST_IMAGES = ("images/mscoco/train2014",)  # as jianzongwu/robust-ref-seg lays them out
 
 # Refs and images: the table of TensorFlow Datasets' ref_coco, counted from REFER's files, and the data sets' papers.
 # Expressions: counted from the files in later work (RefCOCO's paper gives 142,209, its files have one more).
@@ -112,9 +131,57 @@ _SPECS = (
         published={"train": _counts(24698, 44822, 85474), "val": _counts(4650, 5000, 9536)},
         splits_share_images=True,
     ),
+    # Totals of the paper (arXiv 2306.00968). It gives none per split, and later releases of the file hold other totals.
+    SetSpec(
+        name="grefcoco_unc",
+        folder="grefcoco",
+        split_by="unc",
+        splits=_UNC,
+        family="coco",
+        layout="grefcoco",
+        refs_files=_GREFS,
+        published={"all": _counts(19994, None, 278232)},
+    ),
+    # Images of the paper (arXiv 2308.13853), which counts objects and not refs.
+    SetSpec(
+        name="ref-zom_final",
+        folder="ref-zom",
+        split_by="final",
+        splits=("train", "test"),
+        family="coco",
+        layout="ref-zom",
+        refs_files=("refs(final).p", "Ref-ZOM(final).p", "Ref_ZOM.p"),
+        image_folders=("images/trainval2014", "trainval2014"),
+        published={
+            "all": _counts(55078, None, None),
+            "train": _counts(43749, None, None),
+            "test": _counts(11329, None, None),
+        },
+    ),
+    *(
+        SetSpec(
+            name=f"r{name}_{split_by}",
+            folder=f"r{name}",
+            split_by=split_by,
+            splits=splits,
+            family="coco",
+            layout="r-refcoco",
+            image_folders=_ROBUST_IMAGES,
+        )
+        for name, split_by, splits in (("refcoco", "unc", _UNC), ("refcoco+", "unc", _UNC), ("refcocog", "umd", _UMD))
+    ),
     SetSpec(name="toy_unc", folder="toy", split_by="unc", splits=_UNC, family="toy"),
     SetSpec(name="toyplus_unc", folder="toyplus", split_by="unc", splits=_UNC, family="toy"),
     SetSpec(name="toyg_umd", folder="toyg", split_by="umd", splits=_UMD, family="toy"),
+    SetSpec(
+        name="toyg_none",
+        folder="toyg_none",
+        split_by="unc",
+        splits=_UNC,
+        family="toy",
+        layout="grefcoco",
+        refs_files=_GREFS,
+    ),
 )
 SETS = {spec.name: spec for spec in _SPECS}
 
@@ -130,6 +197,11 @@ def find_set(name: str) -> SetSpec:
     near = [full for full in SETS if full.split("_")[0] == name.split("_", maxsplit=1)[0]]
     remedy = f"Name it in full: {' or '.join(near)}" if near else f"There are: {', '.join(SETS)}"
     raise InputError(f"unknown set {name!r}", remedy)
+
+
+def may_lack_target(name: str) -> bool:
+    """Return whether a sentence of the set may name no object of its image; an own set must have a target."""
+    return name in SETS and SETS[name].may_lack_target
 
 
 def published_expressions(split: str) -> int:

@@ -7,6 +7,7 @@ pixel where two of them overlap is 2 there. Shapes: HW is a mask of an image of 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,19 @@ def _check_filled(counts: bytes, pixels: int) -> None:
 def encode_mask(mask_HW: np.ndarray) -> bytes:
     """Return compressed RLE counts of a mask (any nonzero value is the object)."""
     counts: bytes = coco_mask.encode(np.asfortranarray(mask_HW != 0, dtype=np.uint8))["counts"]
+    return counts
+
+
+def empty_mask(*, height: int, width: int) -> bytes:
+    """Return the counts of a mask without an object."""
+    return encode_mask(np.zeros((height, width), dtype=np.uint8))
+
+
+def merge_masks(parts: Sequence[bytes], *, height: int, width: int) -> bytes:
+    """Return the union of masks of one size, as compressed counts that fill it."""
+    if len(parts) == 1:
+        return parts[0]
+    counts: bytes = coco_mask.merge([{"size": [height, width], "counts": part} for part in parts])["counts"]
     return counts
 
 

@@ -31,12 +31,14 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRef:
-    """One object with its expressions.
+    """One object with its expressions; in some sets several objects, or none.
 
     Attributes:
+        ann_id: of the object, the first of several, -1 for none.
         mask_rle: compressed RLE counts at the image's size, None where the annotation has no usable mask.
         box: x, y, width, height as annotated, None where absent.
         outline: the box of the polygons as annotated, None where the mask is of another form.
+        objects: how many annotated objects the expressions name; 0 has an empty mask.
     """
 
     ref_id: int
@@ -49,6 +51,7 @@ class SourceRef:
     mask_rle: bytes | None
     box: Box | None = None
     outline: Box | None = None
+    objects: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,22 @@ def iterate_members(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         InputError: when the file cannot be read, is not JSON, or is not an object.
     """
+    yield from _walk(path, lambda walker: walker.members())
+
+
+def iterate_elements(path: Path) -> Iterator[Any]:
+    """Yield each element of a file that is one JSON list.
+
+    Raises:
+        InputError: when the file cannot be read, is not JSON, or is not a list.
+    """
+    yield from _walk(path, lambda walker: walker.only_list())
+
+
+def _walk(path: Path, read: Callable[[_Walker], Iterator[Any]]) -> Iterator[Any]:
     try:
         with open_regular(Path(path)) as binary, io.TextIOWrapper(binary, encoding="utf-8") as stream:
-            yield from _Walker(stream).members()
+            yield from read(_Walker(stream))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path") from None
     except (ValueError, RecursionError) as error:  # also for a number of more digits than Python converts
@@ -66,9 +79,14 @@ class _Walker:
         self.ended = False
         self.decode = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
 
+    def only_list(self) -> Iterator[Any]:
+        self.skip_byte_order_mark()
+        yield from self.elements()
+        if self.peek():
+            raise _SyntaxError("text after the end of the list")
+
     def members(self) -> Iterator[tuple[str, Any]]:
-        if self.peek() == "\ufeff":
-            self.at += 1
+        self.skip_byte_order_mark()
         self.take("{")
         keys: set[str] = set()
         while self.peek() != "}":
@@ -115,6 +133,10 @@ class _Walker:
                 continue
             self.at = end
             return value
+
+    def skip_byte_order_mark(self) -> None:
+        if self.peek() == "\ufeff":
+            self.at += 1
 
     def peek(self) -> str:
         while True:

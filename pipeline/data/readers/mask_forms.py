@@ -7,6 +7,7 @@ whole numbers as 1.0, one flat polygon, polygons of [x, y] pairs, and stray part
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,18 @@ def outline_box(segmentation: Any) -> Box | None:
     points = np.concatenate([np.asarray(part, dtype=np.float64) for part in _without_stray_parts(segmentation)[0]])
     (left, top), (right, bottom) = points.reshape(-1, 2).min(axis=0), points.reshape(-1, 2).max(axis=0)
     return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def box_around(boxes: Sequence[Box | None]) -> Box | None:
+    """Return the smallest box around all; None where there is none, or one is not known."""
+    known = [box for box in boxes if box is not None]
+    if not known or len(known) < len(boxes):
+        return None
+    if len(known) == 1:
+        return known[0]  # as annotated: a sum of differences may round
+    left, top = min(box[0] for box in known), min(box[1] for box in known)
+    right, bottom = max(box[0] + box[2] for box in known), max(box[1] + box[3] for box in known)
+    return left, top, right - left, bottom - top
 
 
 def _without_stray_parts(segmentation: list[Any]) -> tuple[list[Any], list[Any]]:

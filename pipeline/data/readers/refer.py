@@ -1,8 +1,11 @@
-"""Read the REFER layout: `FOLDER/refs(SPLIT_BY).p`, `FOLDER/instances.json` and an image folder below one root."""
+"""Read the REFER layout: `FOLDER/refs(SPLIT_BY).p`, `FOLDER/instances.json` and an image folder below one root.
+
+gRefCOCO, Ref-ZOM and R-RefCOCO have the same files with other refs, which `pipeline.data.readers.targets` reads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +13,22 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.catalog import SetSpec, find_set
-from pipeline.data.masks import MaskError
-from pipeline.data.readers.annotations import ImageInfo, Problem, Source, SourceRef, check_file_name, clean_expression
+from pipeline.data.masks import MaskError, empty_mask, merge_masks
+from pipeline.data.readers.annotations import (
+    Box,
+    ImageInfo,
+    Problem,
+    Source,
+    SourceRef,
+    check_file_name,
+    clean_expression,
+)
 from pipeline.data.readers.field_values import finite_numbers, shown, whole_number
 from pipeline.data.readers.image_names import with_names_on_disk
-from pipeline.data.readers.json_stream import iterate_members
-from pipeline.data.readers.mask_forms import encode_any_form, outline_box
+from pipeline.data.readers.json_stream import iterate_elements, iterate_members
+from pipeline.data.readers.mask_forms import box_around, encode_any_form, outline_box
 from pipeline.data.readers.safe_pickle import load_plain_pickle
+from pipeline.data.readers.targets import NO_TARGET, names_a_target, separated, target_ids
 from sharedris.errors import InputError
 from sharedris.pixels import MAX_PIXELS
 
@@ -36,16 +48,16 @@ class _Annotation:
     image_id: int
     category_id: int
     segmentation: Any  # polygons as arrays, or an RLE dictionary
-    box: tuple[float, float, float, float] | None
+    box: Box | None
 
 
-def find_image_folder(root: Path, given: Path | None = None) -> Path:
-    """Return the image folder: the one given, or the first of IMAGE_FOLDERS below the root.
+def find_image_folder(root: Path, given: Path | None = None, own: Sequence[str] = ()) -> Path:
+    """Return the image folder: the one given, or the first of a set's own and of IMAGE_FOLDERS below the root.
 
     Raises:
         InputError: when there is none.
     """
-    candidates = [Path(given)] if given else [Path(root) / folder for folder in IMAGE_FOLDERS]
+    candidates = [Path(given)] if given else [Path(root) / folder for folder in (*own, *IMAGE_FOLDERS)]
     for folder in candidates:
         if folder.is_dir():
             return folder.absolute()
@@ -68,7 +80,7 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
     spec = find_set(set_name)
     refs_path, instances_path = _find_files(Path(root), spec)
     try:
-        image_root = find_image_folder(root, images)
+        image_root = find_image_folder(root, images, spec.image_folders)
     except InputError:
         if need_images:
             raise
@@ -80,8 +92,9 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
         files=(refs_path, instances_path),
         check_command=f"sharedris check {set_name} --root {root}",
     )
-    raw_refs = _checked_refs(load_plain_pickle(refs_path), refs_path, spec, source.problems)
-    infos, annotations = _read_instances(instances_path, {ref["ann_id"] for ref in raw_refs}, source.problems)
+    raw_refs = _checked_refs(_raw_refs(refs_path), refs_path, spec, source.problems)
+    wanted = {ann_id for ref in raw_refs for ann_id in ref["ann_ids"]}
+    infos, annotations = _read_instances(instances_path, wanted, source.problems)
     infos = with_names_on_disk(infos, (ref["image_id"] for ref in raw_refs), image_root)
     source.refs = list(_join(raw_refs, infos, annotations, source))
     return source
@@ -95,7 +108,7 @@ def read_training_sentences(root: Path, set_name: str) -> list[str]:
     """
     spec = find_set(set_name)
     path, _ = _find_files(Path(root), spec)
-    refs = _checked_refs(load_plain_pickle(path), path, spec, [])
+    refs = _checked_refs(_raw_refs(path), path, spec, [])
     texts = [entry["sent"] for ref in refs if ref["split"] == "train" for entry in ref["sentences"]]
     if not any(texts):
         raise InputError(f"{path} has no training sentences", "Name sets that have a train split, or give --tokenizer")
@@ -108,7 +121,9 @@ def _find_files(root: Path, spec: SetSpec) -> tuple[Path, Path]:
             f"{root} is not a folder", "Give the folder that holds refcoco, refcoco+ or refcocog with --root"
         )
     folder = root / spec.folder
-    paths = folder / f"refs({spec.split_by}).p", folder / "instances.json"
+    names = spec.refs_files or (f"refs({spec.split_by}).p",)
+    refs_path = next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
+    paths = refs_path, folder / "instances.json"
     for path in paths:
         if not path.is_file():
             there = (
@@ -118,11 +133,17 @@ def _find_files(root: Path, spec: SetSpec) -> tuple[Path, Path]:
     return paths
 
 
-def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) -> list[dict[str, Any]]:
-    if not isinstance(raw, list | tuple) or not raw:
-        raise InputError(f"{path} does not hold a list of refs", "Get it from its official source")
+def _raw_refs(path: Path) -> Iterable[Any]:
+    if path.suffix == ".json":
+        return iterate_elements(path)
+    raw = load_plain_pickle(path)
+    return raw if isinstance(raw, list | tuple) else ()
+
+
+def _checked_refs(raw: Iterable[Any], path: Path, spec: SetSpec, problems: list[Problem]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
     seen: set[int] = set()
+    position = -1
     for position, raw_ref in enumerate(raw):
         where = f"{path.name}[{position}]"
         try:
@@ -134,7 +155,9 @@ def _checked_refs(raw: Any, path: Path, spec: SetSpec, problems: list[Problem]) 
             problems.append(Problem(kind="duplicate ref_id", where=where, message=f"ref_id {ref['ref_id']} again"))
             continue
         seen.add(ref["ref_id"])
-        kept.append(ref)
+        kept += separated(ref) if spec.layout == "r-refcoco" else [ref]
+    if position < 0:
+        raise InputError(f"{path} does not hold a list of refs", "Get it from its official source")
     return kept
 
 
@@ -142,7 +165,8 @@ def _checked_ref(raw: Any, spec: SetSpec) -> dict[str, Any]:
     """Return the fields that are read of a ref, with their types."""
     if not isinstance(raw, dict):
         raise ValueError("is not a dictionary")
-    ids = {name: whole_number(raw.get(name), name) for name in ("ref_id", "ann_id", "image_id")}
+    ids = {name: whole_number(raw.get(name), name) for name in ("ref_id", "image_id")}
+    ann_ids = target_ids(raw, spec)
     if raw.get("split") not in spec.splits:
         raise ValueError(f"split is {shown(raw.get('split'))}, not one of {', '.join(spec.splits)}")
     sentences = raw.get("sentences")
@@ -151,10 +175,14 @@ def _checked_ref(raw: Any, spec: SetSpec) -> dict[str, Any]:
     if not all(isinstance(sentence, dict) for sentence in sentences):
         raise ValueError("has a sentence that is not a dictionary")
     kept = [
-        {"sent_id": whole_number(each.get("sent_id"), "sent_id"), "sent": clean_expression(each.get("sent"))}
+        {
+            "sent_id": whole_number(each.get("sent_id"), "sent_id"),
+            "sent": clean_expression(each.get("sent")),
+            "exists": spec.layout != "r-refcoco" or names_a_target(each),
+        }
         for each in sentences
     ]
-    return {**ids, "split": raw["split"], "sentences": kept}
+    return {**ids, "ann_ids": ann_ids, "split": raw["split"], "sentences": kept}
 
 
 def _read_instances(
@@ -244,25 +272,40 @@ def _join(
     sent_ids: set[int] = set()
     for ref in raw_refs:
         where = f"ref {ref['ref_id']}"
-        info, annotation = infos.get(ref["image_id"]), annotations.get(ref["ann_id"])
-        if info is None or annotation is None:
-            lost = f"image {ref['image_id']}" if info is None else f"annotation {ref['ann_id']}"
-            problems.append(Problem(kind="missing annotation", where=where, message=f"instances.json lacks {lost}"))
+        info = infos.get(ref["image_id"])
+        ann_ids = _each_once(ref["ann_ids"], where, source)
+        lost = next((ann_id for ann_id in ann_ids if ann_id not in annotations), None)
+        if info is None or lost is not None:
+            what = f"image {ref['image_id']}" if info is None else f"annotation {lost}"
+            problems.append(Problem(kind="missing annotation", where=where, message=f"instances.json lacks {what}"))
             continue
-        if annotation.image_id != info.image_id:
-            text = f"annotation {ref['ann_id']} is of image {annotation.image_id}, the ref of {info.image_id}"
+        objects = [annotations[ann_id] for ann_id in ann_ids]
+        if other := [name for name, each in zip(ann_ids, objects, strict=True) if each.image_id != info.image_id]:
+            text = f"annotation {other[0]} is of image {annotations[other[0]].image_id}, the ref of {info.image_id}"
             problems.append(Problem(kind="mismatched annotation", where=where, message=text))
             continue
         yield SourceRef(
             ref_id=ref["ref_id"],
             image=info,
-            ann_id=ref["ann_id"],
-            category_id=annotation.category_id,
+            ann_id=ann_ids[0] if ann_ids else NO_TARGET,
+            category_id=objects[0].category_id if objects else NO_TARGET,
             split=ref["split"],
             **_sentences(ref, where, sent_ids, problems),
-            box=annotation.box,
-            **_mask(annotation, info, where, source),
+            box=box_around([each.box for each in objects]),
+            objects=len(objects),
+            **_mask(objects, info, where, source),
         )
+
+
+def _each_once(ann_ids: tuple[int, ...], where: str, source: Source) -> tuple[int, ...]:
+    """Return the ids without repetitions, which change no union and are counted."""
+    once = tuple(dict.fromkeys(ann_ids))
+    source.skipped += [
+        Problem(kind="repeated annotation", where=where, message=f"ann_id names annotation {name} again")
+        for position, name in enumerate(ann_ids)
+        if name in ann_ids[:position]
+    ]
+    return once
 
 
 def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[Problem]) -> dict[str, Any]:
@@ -279,12 +322,19 @@ def _sentences(ref: dict[str, Any], where: str, seen: set[int], problems: list[P
     return {"sent_ids": tuple(name for name, _ in kept), "expressions": tuple(text for _, text in kept)}
 
 
-def _mask(annotation: _Annotation, info: ImageInfo, where: str, source: Source) -> dict[str, Any]:
-    listed = _listed(annotation.segmentation)
+def _mask(objects: Sequence[_Annotation], info: ImageInfo, where: str, source: Source) -> dict[str, Any]:
+    """Return the union of the objects' masks and the box of their polygons; an empty mask where there is no object."""
+    height, width = info.height, info.width
+    if not objects:
+        return {"mask_rle": empty_mask(height=height, width=width)}
+    forms = [_listed(each.segmentation) for each in objects]
     try:
-        counts = encode_any_form(listed, height=info.height, width=info.width, where=where, skipped=source.skipped)
+        parts = [
+            encode_any_form(form, height=height, width=width, where=where, skipped=source.skipped) for form in forms
+        ]
     except MaskError as error:
         kind = "no mask" if "empty" in str(error) else "malformed mask"
         source.problems.append(Problem(kind=kind, where=where, message=str(error)))
         return {"mask_rle": None}
-    return {"mask_rle": counts, "outline": outline_box(listed)}
+    outline = box_around([outline_box(form) for form in forms])
+    return {"mask_rle": merge_masks(parts, height=height, width=width), "outline": outline}

@@ -2,7 +2,8 @@
 
 The scenes depend only on the seed, so the three sets of one seed share their images, as RefCOCO and RefCOCO+ do. Their
 sentences differ. `toyg_umd` splits the images differently from the `unc` sets, as RefCOCOg does: combining them for
-training would leak, which exercises the code that prevents it.
+training would leak, which exercises the code that prevents it. `toyg_none` has gRefCOCO's layout: a sentence names one
+object, several or none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.catalog import SetSpec, find_set
+from pipeline.data.readers.targets import NO_TARGET
+from pipeline.data.synthetic.any_number import describe_any_number
 from pipeline.data.synthetic.expressions import describe
 from pipeline.data.synthetic.polygons import trace_outline
 from pipeline.data.synthetic.scenes import SHAPES, Scene, SceneObject, make_scene
@@ -27,6 +30,8 @@ from pipeline.files import atomic_writer
 from sharedris.errors import InputError
 
 FLAVOUR_OF = {"toy_unc": "location", "toyplus_unc": "appearance", "toyg_umd": "relation"}
+ANY_NUMBER = "toyg_none"
+SYNTHETIC_SETS = (*FLAVOUR_OF, ANY_NUMBER)
 LEAST_EXPRESSIONS, MOST_EXPRESSIONS = 40, 100_000
 IMAGE_FOLDER = "images/train2014"
 
@@ -50,9 +55,9 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRef:
-    """One object of a scene with its sentences."""
+    """Objects of a scene, by position, with their sentences; one object but in `toyg_none`."""
 
-    target: int
+    targets: tuple[int, ...]
     sentences: list[str]
 
 
@@ -64,7 +69,7 @@ def split_of(spec: SetSpec, index: int) -> str:
 
 def iterate_scenes(spec: SetSpec, *, expressions: int, seed: int) -> Iterator[tuple[int, Scene, list[SceneRef]]]:
     """Yield (scene number, scene, refs) until train has `expressions` sentences and no split is empty."""
-    flavour = FLAVOUR_OF[spec.name]
+    stream = 1 + SYNTHETIC_SETS.index(spec.name)  # of random numbers, apart from those of the scene
     empty = set(spec.splits)
     left = expressions
     for index in range(_IDS_PER_SEED):
@@ -74,8 +79,8 @@ def iterate_scenes(spec: SetSpec, *, expressions: int, seed: int) -> Iterator[tu
         if left <= 0 and split == "train":
             continue
         scene = make_scene(np.random.default_rng([seed, index]))
-        words = np.random.default_rng([seed, index, 1 + list(FLAVOUR_OF.values()).index(flavour)])
-        refs = scene_refs(scene, flavour, words)
+        words = np.random.default_rng([seed, index, stream])
+        refs = _refs_of(spec, scene, words)
         if split == "train":
             refs = _cut(refs, left)
             left -= sum(len(ref.sentences) for ref in refs)
@@ -84,13 +89,20 @@ def iterate_scenes(spec: SetSpec, *, expressions: int, seed: int) -> Iterator[tu
             yield index, scene, refs
 
 
+def _refs_of(spec: SetSpec, scene: Scene, random: np.random.Generator) -> list[SceneRef]:
+    if spec.name != ANY_NUMBER:
+        return scene_refs(scene, FLAVOUR_OF[spec.name], random)
+    found = describe_any_number(scene.objects, random)
+    return [SceneRef(targets=named.targets, sentences=named.sentences) for named in found]
+
+
 def _cut(refs: list[SceneRef], most: int) -> list[SceneRef]:
     """Return refs with at most that many sentences in all."""
     kept: list[SceneRef] = []
     for ref in refs:
         sentences = ref.sentences[:most]
         most -= len(sentences)
-        kept += [SceneRef(target=ref.target, sentences=sentences)] if sentences else []
+        kept += [SceneRef(targets=ref.targets, sentences=sentences)] if sentences else []
     return kept
 
 
@@ -104,7 +116,7 @@ def scene_refs(scene: Scene, flavour: str, random: np.random.Generator) -> list[
         for sentence in sentences:
             if not is_true_of_one(sentence, scene.objects, target):
                 raise AssertionError(f"the generator wrote a false sentence: {sentence!r} of {scene.objects[target]}")
-        refs.append(SceneRef(target=target, sentences=sentences))
+        refs.append(SceneRef(targets=(target,), sentences=sentences))
         if len(refs) == _REFS_PER_IMAGE:
             break
     return refs
@@ -115,15 +127,15 @@ def write_synthetic(out: Path, set_name: str, *, expressions: int = 4000, seed: 
 
     Args:
         out: the root; the set's folder and `images/train2014` are created below it.
-        set_name: `toy_unc`, `toyplus_unc` or `toyg_umd`.
+        set_name: one of SYNTHETIC_SETS.
         expressions: sentences of the training split; val has about 15 % of that, the tests 10 %.
         seed: determines scenes, sentences and pixels.
 
     Raises:
         InputError: for another set, or a number out of range.
     """
-    if set_name not in FLAVOUR_OF:
-        raise InputError(f"{set_name!r} is not a synthetic set", f"There are: {', '.join(FLAVOUR_OF)}")
+    if set_name not in SYNTHETIC_SETS:
+        raise InputError(f"{set_name!r} is not a synthetic set", f"There are: {', '.join(SYNTHETIC_SETS)}")
     if not LEAST_EXPRESSIONS <= expressions <= MOST_EXPRESSIONS:
         limits = f"{LEAST_EXPRESSIONS} .. {MOST_EXPRESSIONS}"
         raise InputError(f"--expressions {expressions} is out of range", f"Take {limits}")
@@ -169,22 +181,26 @@ class _LayoutWriter:
         for position, entry in enumerate(scene.objects):
             self.annotations.append(_annotation(scene, position, entry, image_id, first + position))
         for ref in refs:
-            self._add_ref(ref, image_id, first + ref.target, scene.objects[ref.target], split_of(self.spec, index))
+            objects = {first + target: scene.objects[target] for target in ref.targets}
+            self._add_ref(ref, image_id, objects, split_of(self.spec, index))
 
-    def _add_ref(self, ref: SceneRef, image_id: int, ann_id: int, entry: SceneObject, split: str) -> None:
+    def _add_ref(self, ref: SceneRef, image_id: int, objects: dict[int, SceneObject], split: str) -> None:
         sent_ids = list(range(self.sentences, self.sentences + len(ref.sentences)))
         self.sentences += len(sent_ids)
         sentences = [
             {"sent_id": name, "sent": text, "raw": text, "tokens": text.split()}
             for name, text in zip(sent_ids, ref.sentences, strict=True)
         ]
+        ann_ids = list(objects) or [NO_TARGET]
+        categories = [SHAPES.index(entry.shape) + 1 for entry in objects.values()] or [NO_TARGET]
+        any_number = self.spec.name == ANY_NUMBER
         self.refs.append(
             {
                 "ref_id": len(self.refs),
-                "ann_id": ann_id,
+                "ann_id": ann_ids if any_number else ann_ids[0],
                 "image_id": image_id,
-                "file_name": f"TOY_train2014_{image_id:012d}_{ann_id}.jpg",
-                "category_id": SHAPES.index(entry.shape) + 1,
+                "file_name": f"TOY_train2014_{image_id:012d}_{ann_ids[0]}.jpg",
+                "category_id": categories if any_number else categories[0],
                 "split": split,
                 "sent_ids": sent_ids,
                 "sentences": sentences,
@@ -201,8 +217,10 @@ class _LayoutWriter:
         }
         with atomic_writer(folder / "instances.json") as file:
             file.write(json.dumps(instances).encode())
-        with atomic_writer(folder / f"refs({self.spec.split_by}).p") as file:
-            file.write(pickle.dumps(self.refs, protocol=2))
+        name = self.spec.refs_files[0] if self.spec.refs_files else f"refs({self.spec.split_by}).p"
+        content = json.dumps(self.refs).encode() if name.endswith(".json") else pickle.dumps(self.refs, protocol=2)
+        with atomic_writer(folder / name) as file:
+            file.write(content)
 
 
 def _annotation(scene: Scene, position: int, entry: SceneObject, image_id: int, ann_id: int) -> dict[str, Any]:

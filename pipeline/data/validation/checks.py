@@ -145,8 +145,7 @@ def _rule_findings(source: Source) -> list[Finding]:
         items = tuple(str(case) for case in rule.violations(source.refs))
         if items:
             level = rule.level_in(source.set_name)
-            reason = "; this set's published splits divide objects, not images" if level == "note" else ""
-            message = f"{len(items):,} {rule.text}{reason}"
+            message = f"{len(items):,} {rule.text}{rule.note if level == 'note' else ''}"
             findings.append(Finding(level=level, kind=rule.kind, message=message, items=items))
     return findings
 

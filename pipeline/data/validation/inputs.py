@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from pipeline.data.catalog import may_lack_target
 from pipeline.data.dataset.combined import held_out_images
+from pipeline.data.masks import mask_area
 from pipeline.data.prepared.embedded_images import EmbeddedImages
 from pipeline.data.prepared.manifest import EMBEDDED, Manifest, load_manifest, prepared_sets
 from pipeline.data.prepared.selection import counts_in_words
@@ -35,9 +38,20 @@ def source_of_prepared(manifest: Manifest) -> Source:
                     sent_ids=tuple(row["sent_ids"]),
                     expressions=tuple(row["expressions"]),
                     mask_rle=row["mask_rle"],
+                    objects=_objects(row, manifest.set),
                 )
             )
     return source
+
+
+def _objects(row: dict[str, Any], set_name: str) -> int:
+    """Return 0 for a ref without a target. As prepared an empty mask is one in sets that may have it, and only there.
+
+    How many objects a mask is of is not prepared: 1 stands for any number.
+    """
+    if not may_lack_target(set_name):
+        return 1
+    return min(1, mask_area(row["mask_rle"], height=row["height"], width=row["width"]))
 
 
 def image_reader(source: Source, manifest: Manifest | None) -> Callable[[str], bytes]:

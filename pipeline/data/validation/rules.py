@@ -14,7 +14,7 @@ from typing import Literal
 
 from pycocotools import mask as coco_mask
 
-from pipeline.data.catalog import SETS, split_sort_key
+from pipeline.data.catalog import SETS, may_lack_target, split_sort_key
 from pipeline.data.readers.annotations import Box, SourceRef
 
 Level = Literal["error", "warning", "note"]
@@ -43,12 +43,14 @@ class Rule(abc.ABC):
         level: what breaking it means.
         text: what the cases are, after their number.
         skippable: whether `--on-bad-ref skip` leaves the refs out where the level is `warning` too.
+        note: what is added to the text in a set where the cases are a note.
     """
 
     kind: str
     level: Level
     text: str
     skippable: bool = False
+    note: str = ""
 
     @abc.abstractmethod
     def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
@@ -85,15 +87,32 @@ class HasExpressions(RefRule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HasTarget(RefRule):
+    """A ref names an object, but in sets that have sentences without a target."""
+
+    kind: str = "no target"
+    level: Level = "error"
+    text: str = "refs without a target"
+    note: str = "; this set has sentences that name no object"
+
+    def problem(self, ref: SourceRef) -> str:
+        return "" if ref.objects else "names no object"
+
+    def level_in(self, set_name: str) -> Level:
+        """Return a note for gRefCOCO, Ref-ZOM, R-RefCOCO and toyg_none; an own set must have a target."""
+        return "note" if may_lack_target(set_name) else self.level
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskNotEmpty(RefRule):
-    """A mask has a pixel inside its image."""
+    """The mask of a ref with a target has a pixel inside its image."""
 
     kind: str = "empty mask"
     level: Level = "error"
     text: str = "masks without a pixel"
 
     def problem(self, ref: SourceRef) -> str:
-        if ref.mask_rle is None or coco_mask.area(_rle(ref)):
+        if ref.mask_rle is None or not ref.objects or coco_mask.area(_rle(ref)):
             return ""
         return "no pixel inside the image"
 
@@ -132,6 +151,53 @@ class MaskFillsBox(RefRule):
         return f"mask spans {extent}, its box is {list(ref.box)}"
 
 
+class _SentenceWithoutTarget(Rule):
+    """A rule about what else is said of an image in the words of a sentence that names nothing there."""
+
+    def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
+        images = {ref.image.image_id for ref in refs if not ref.objects}
+        said: dict[tuple[int, str], list[int]] = {}
+        for position, ref in enumerate(refs):
+            if ref.image.image_id in images:
+                for text in ref.expressions:
+                    said.setdefault((ref.image.image_id, text.lower()), []).append(position)
+        for (_, text), positions in said.items():
+            without = [position for position in positions if not refs[position].objects]
+            if without and self.is_broken(len(without), len(positions)):
+                names = ", ".join(str(refs[position].ref_id) for position in dict.fromkeys(positions))
+                where = f"ref {names} ({refs[without[0]].image.file_name})"
+                yield Violation(where=where, message=f"{text!r}", refs=tuple(dict.fromkeys(without)))
+
+    @abc.abstractmethod
+    def is_broken(self, without: int, uses: int) -> bool:
+        """Return whether the rule is broken by a sentence that names nothing in `without` of its uses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceNamesOrNot(_SentenceWithoutTarget):
+    """A sentence either has a target in an image or has none."""
+
+    kind: str = "contradicting sentences"
+    level: Level = "warning"
+    text: str = "sentences with a target in one ref and without one in another of the same image"
+    skippable: bool = True
+
+    def is_broken(self, without: int, uses: int) -> bool:
+        return without < uses
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceWithoutTargetOnce(_SentenceWithoutTarget):
+    """A sentence without a target stands once for an image: a copy counts twice in every score."""
+
+    kind: str = "doubled sentences"
+    level: Level = "warning"
+    text: str = "sentences without a target that occur more than once for one image"
+
+    def is_broken(self, without: int, uses: int) -> bool:
+        return without > 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageInOneSplit(Rule):
     """An image is in one split only. Skipping keeps it in the last of its splits, so that train gives way to val."""
@@ -140,6 +206,7 @@ class ImageInOneSplit(Rule):
     level: Level = "error"
     text: str = "images in two splits"
     skippable: bool = True
+    note: str = "; this set's published splits divide objects, not images"
 
     def violations(self, refs: Sequence[SourceRef]) -> Iterator[Violation]:
         positions: dict[str, dict[str, list[int]]] = {}
@@ -165,9 +232,12 @@ class ImageInOneSplit(Rule):
 
 RULES: tuple[Rule, ...] = (
     HasExpressions(),
+    HasTarget(),
     MaskNotEmpty(),
     ObjectInsideImage(),
     MaskFillsBox(),
+    SentenceNamesOrNot(),
+    SentenceWithoutTargetOnce(),
     ImageInOneSplit(),
 )
 """All rules, in the order in which they are applied: a ref that one leaves out is not seen by the next ones."""

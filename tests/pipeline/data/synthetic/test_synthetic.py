@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,13 @@ from pipeline.data.catalog import find_set
 from pipeline.data.masks import decode_mask
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.scenes import COLORS, SHAPES, SceneObject, make_scene, outline
-from pipeline.data.synthetic.sentence_checker import UnreadableSentenceError, is_true_of_one, true_of
+from pipeline.data.synthetic.sentence_checker import (
+    UnreadableSentenceError,
+    is_true_of_one,
+    names_exactly,
+    names_nothing,
+    true_of,
+)
 from pipeline.data.synthetic.writer import FLAVOUR_OF, iterate_scenes, split_of, write_synthetic
 from sharedris.errors import InputError
 
@@ -81,9 +88,63 @@ def test_every_sentence_is_true_of_its_object_alone(set_name: str) -> None:
         for ref in refs:
             assert len(set(ref.sentences)) == len(ref.sentences)
             for sentence in ref.sentences:
-                assert is_true_of_one(sentence, scene.objects, ref.target), sentence
+                assert is_true_of_one(sentence, scene.objects, *ref.targets), sentence
                 sentences += 1
     assert sentences >= 400
+
+
+def test_any_number_of_objects_is_named_exactly() -> None:
+    """None, one or several: true of exactly those, and of nothing on any reading where there is none."""
+    kinds: Counter[int] = Counter()
+    for _, scene, refs in iterate_scenes(find_set("toyg_none"), expressions=300, seed=11):
+        for ref in refs:
+            kinds[min(len(ref.targets), 2)] += len(ref.sentences)
+            for sentence in ref.sentences:
+                assert names_exactly(sentence, scene.objects, ref.targets), sentence
+                assert names_nothing(sentence, scene.objects) == (not ref.targets), sentence
+    assert min(kinds[count] for count in (0, 1, 2)) > 60
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected", "nothing"),
+    [
+        ("all circles", {0, 1, 3}, False),
+        ("the two blue circles", {1, 3}, False),
+        ("the three blue circles", set(), False),  # there are two: read generously, these
+        ("all circles above the square", {0, 1}, False),
+        ("all circles that are not red", {1, 3}, False),
+        ("all red circles", set(), False),  # one: read generously, that one
+        ("all green stars", set(), True),
+        ("the red circle and the square", {0, 2}, False),
+        ("the red circle and the star", set(), False),
+        ("the blue square", set(), True),
+        ("the red circle right of the square", set(), True),
+        ("the red circle left of the blue circle", set(), False),  # two landmarks: left of either is left of one
+        ("the small square closest to the green star", set(), True),
+        ("the leftmost square", set(), False),
+    ],
+)
+def test_judge_reads_plurals_and_nothing(sentence: str, expected: set[int], nothing: bool) -> None:
+    strict, loose = true_of(sentence, SCENE)
+    if sentence != "all circles above the square":  # the fourth is level with it: loosely none, strictly none
+        assert strict == loose
+    assert strict == expected
+    assert names_nothing(sentence, SCENE) == nothing
+
+
+def test_a_new_object_makes_sentences_about_nothing_false() -> None:
+    broken = total = 0
+    for _, scene, refs in iterate_scenes(find_set("toyg_none"), expressions=120, seed=5):
+        sentences = [text for ref in refs if not ref.targets for text in ref.sentences if " of the " not in text]
+        for text in sentences:
+            words = [word.rstrip("s") for word in text.split()]
+            shape = next((name for name in SHAPES if name in words), "star")
+            color = next((name for name in COLORS if name in words), "red")
+            size = "large" if "large" in words else "small"
+            total += 1
+            broken += not names_nothing(text, [*scene.objects, thing(shape, color, size, 40, 40)])
+    assert total > 30
+    assert broken > 0.8 * total
 
 
 def test_a_changed_scene_makes_sentences_false() -> None:
@@ -91,15 +152,16 @@ def test_a_changed_scene_makes_sentences_false() -> None:
     broken = total = 0
     for _, scene, refs in iterate_scenes(find_set("toyplus_unc"), expressions=200, seed=5):
         for ref in refs:
-            target = scene.objects[ref.target]
+            (position,) = ref.targets
+            target = scene.objects[position]
             other = next(color for color in COLORS if color != target.color)
             shape = next(shape for shape in SHAPES if shape != target.shape)
             changed = dataclasses.replace(
                 target, color=other, shape=shape, size="small" if target.size == "large" else "large", radius=11.0
             )
-            facts = [changed if i == ref.target else entry for i, entry in enumerate(scene.objects)]
+            facts = [changed if i == position else entry for i, entry in enumerate(scene.objects)]
             total += len(ref.sentences)
-            broken += sum(not is_true_of_one(sentence, facts, ref.target) for sentence in ref.sentences)
+            broken += sum(not is_true_of_one(sentence, facts, position) for sentence in ref.sentences)
     assert broken > 0.9 * total
 
 

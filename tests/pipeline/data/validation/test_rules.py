@@ -78,6 +78,29 @@ def test_an_image_stays_in_the_last_of_its_splits() -> None:
     assert rule("images in two splits").level_in("refcocog_google") == "note"
 
 
+NOTHING = replace(GOOD, ref_id=3, mask_rle=EMPTY, box=None, outline=None, objects=0, expressions=("The Cat",))
+
+
+def test_a_ref_without_a_target_is_an_error_but_where_the_set_has_them() -> None:
+    (case,) = rule("no target").violations([GOOD, NOTHING])
+    assert (case.refs, case.message) == ((1,), "names no object")
+    assert [each.kind for each in RULES if list(each.violations([GOOD, NOTHING]))] == ["no target"]
+    assert rule("no target").level_in("mine") == rule("no target").level_in("refcoco_unc") == "error"
+    assert rule("no target").level_in("grefcoco_unc") == "note"
+
+
+def test_sentences_without_a_target_contradict_and_repeat() -> None:
+    again = replace(NOTHING, ref_id=4, expressions=("the cat", "a dog"))
+    cat = replace(GOOD, ref_id=5, expressions=("the cat",))
+    elsewhere = replace(again, image=OTHER.image)
+    (case,) = rule("contradicting sentences").violations([cat, NOTHING, elsewhere])
+    assert (case.where, case.message, case.refs) == ("ref 5, 3 (a.png)", "'the cat'", (1,))
+    (case,) = rule("doubled sentences").violations([NOTHING, GOOD, again, elsewhere])
+    assert (case.where, case.refs) == ("ref 3, 4 (a.png)", (0, 2))
+    for kind in ("contradicting sentences", "doubled sentences"):  # two objects may share a sentence: no rule yet
+        assert not list(rule(kind).violations([cat, replace(cat, ref_id=6), OTHER]))
+
+
 def test_every_rule_is_in_the_table_of_the_page() -> None:
     text = DATA_MD.read_text(encoding="utf-8")
     assert [each.kind for each in RULES if f"| {each.kind} |" not in text] == []
