@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import atomic_writer, require_writable, runs_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
+from reports.explorer import build_explorer
+from reports.ground_truth import load_truth
 from reports.layout import Table
 from reports.load import load_runs
 from reports.paper import NUMERALS, all_names
 from reports.render import to_text
 from reports.run_diff import compare_runs
-from reports.run_selection import Wanted
+from reports.run_selection import Wanted, select_runs
 from reports.styles import STYLES, in_style
 from reports.sweep_tables import names_of, own_tables
 from reports.tables import Built
@@ -39,12 +42,19 @@ def build_parser() -> argparse.ArgumentParser:
         "what",
         nargs="+",
         help=f"`all` (the whole report), tables of the paper ({', '.join(all_names())}, also VII and VIII), "
-        "sweeps by name or file (python -m sweeps list), or `compare RUN RUN ..`",
+        "sweeps by name or file (python -m sweeps list), `compare RUN RUN ..`, or `explore` (one file to look at "
+        "samples and masks)",
     )
     parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="folder with records/, samples/, costs/")
     parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="prepared sets, for the pictures")
     parser.add_argument("--masks-of", nargs="+", metavar="RUN", help="runs whose masks the galleries show")
+    parser.add_argument(
+        "--images",
+        choices=("thumbnails", "paths", "none"),
+        default="thumbnails",
+        help="of `explore`: small copies in the file, paths relative to it, or none",
+    )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="original", help="how masks are scored")
     parser.add_argument(
         "--data",
@@ -89,6 +99,8 @@ def _run(arguments: list[str] | None) -> int:
         require_writable(out, "--out")
         if args.what[0] == "compare":
             return _compare(args, out)
+        if args.what == ["explore"]:
+            return _explore(args, out)
         return _tables(args, out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -157,6 +169,41 @@ def _compare(args: argparse.Namespace, out: Path) -> int:
     print(_shown(table))
     print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html")
     return 0
+
+
+class _Progress:
+    """Prints how far a long piece of work is, every 5 seconds."""
+
+    def __init__(self) -> None:
+        self._started = self._printed = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._printed >= 5 or (done == total and self._printed != self._started):
+            self._printed = now
+            left = (now - self._started) * (total - done) / done
+            print(f"{done} of {total} samples, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def _explore(args: argparse.Namespace, out: Path) -> int:
+    runs = load_runs(args.runs)
+    wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
+    variants = [str(variant) for variant in runs.records["variant"].unique()]
+    choice = select_runs(runs.records, runs.claims, variants, wanted, any_sets=True)
+    truth = load_truth(args.prepared, choice.split)
+    explorer = build_explorer(
+        runs, choice, truth, names=args.masks_of, images=args.images, out=out, progress=_Progress()
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_writer(out / "samples.html") as stream:
+        stream.write(explorer.html.encode())
+    size = (out / "samples.html").stat().st_size / 1e6
+    print(
+        f"{out / 'samples.html'}: {explorer.samples} samples of {choice.split}, {explorer.runs} run(s), {size:.1f} MB"
+    )
+    for problem in (*runs.problems, *explorer.problems):
+        print(printable(f"problem: {problem}"), file=sys.stderr)
+    return 1 if runs.problems or explorer.problems else 0
 
 
 def _publish(args: argparse.Namespace, out: Path) -> None:

@@ -63,7 +63,8 @@ def named_runs(runs: Runs, choice: RunSelection, names: list[str]) -> tuple[dict
 def read_predictions(runs: Runs, choice: RunSelection, names: list[str] | None = None) -> Predictions:
     """Read the masks of the named runs, or of the choice's own (`default_runs`)."""
     labels, problems = named_runs(runs, choice, names) if names else (default_runs(choice), [])
-    columns = ["image_id", "file_name", "ref_id", "expression", "height", "width", f"iou_{choice.protocol}", "mask_rle"]
+    score = f"iou_{choice.protocol}"
+    columns = ["image_id", "file_name", "ref_id", "expression", "height", "width", "area_ratio", score, "mask_rle"]
     shared, iou, mask = pd.DataFrame(), {}, {}
     for run_id in labels:
         try:
@@ -75,7 +76,7 @@ def read_predictions(runs: Runs, choice: RunSelection, names: list[str] | None =
             problems.append(f"gallery without {run_id}: it was evaluated on other samples")
             continue
         shared = rows if shared.empty else shared
-        iou[run_id], mask[run_id] = rows[f"iou_{choice.protocol}"].to_numpy(), rows["mask_rle"].to_numpy()
+        iou[run_id], mask[run_id] = rows[score].to_numpy(), rows["mask_rle"].to_numpy()
     proposed = choice.rows.loc[choice.rows["variant"] == PROPOSED, "run_id"]
     main = next((run_id for run_id in iou if run_id in set(proposed)), next(reversed(iou), ""))
     return Predictions(

@@ -104,8 +104,8 @@ def render_page(page: Page) -> str:
             picture_groups=groups,
             runs=page.runs,
             problems=page.problems,
-            css=_static("page.css"),
-            script=_static("page.js"),
+            css=static("page.css"),
+            script=static("page.js"),
         )
     )
 
@@ -119,8 +119,9 @@ def render_table(table: Table) -> str:
         '<main><section class="card"><h3>{{ table.title }}</h3><p class="caption">{{ table.caption }}</p>\n'
         "{{ draw(table, groups) }}</section></main>\n</html>\n"
     )
-    return template.render(table=table, groups=column_groups(table), css=_static("page.css"))
+    return template.render(table=table, groups=column_groups(table), css=static("page.css"))
 
 
-def _static(name: str) -> Markup:
+def static(name: str) -> Markup:
+    """Return a style sheet or a script of ours as it is."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704

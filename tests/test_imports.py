@@ -66,7 +66,8 @@ ORDER = """
     sweeps.run
     sweeps.__main__
 
-    reports.json_text  reports.latex_text  reports.layout  reports.style  reports.stats  reports.outline  reports.cost_cells
+    reports.json_text  reports.latex_text  reports.layout  reports.style  reports.stats  reports.outline
+    reports.small_masks  reports.cost_cells
     reports.load  reports.paper  reports.scores  reports.render  reports.csv_table  reports.image_grid
     reports.latex_cells  reports.json_table
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
@@ -78,6 +79,7 @@ ORDER = """
     reports.breakdown  reports.publish
     reports.figures
     reports.page
+    reports.explorer
     reports.build
     reports.__main__
 """

@@ -50,7 +50,7 @@ def check_command(line: str) -> None:
         assert sweep.endswith(".py") or "--plugin" in words or find_sweep(sweep)  # a plugin's sweep may have any name
     else:
         what = reports_parser().parse_args(words[3:]).what
-        for table in [] if what[0] in {"all", "compare"} or "--plugin" in words else what:
+        for table in [] if what[0] in {"all", "compare", "explore"} or "--plugin" in words else what:
             names_of(table, SWEEPS)
 
 
