@@ -103,6 +103,10 @@ class RunRecord:
     plugins_json: str | None  # plugin -> SHA-256 of its files; None without plugins, and before there were any
     skipped_refs_json: str | None  # set -> kind -> refs that `prepare` left out; None where there are none
     cut_sentences: int | None  # of the split, longer than T tokens; None where none is, and before they were counted
+    n_acc: float | None = None  # this and the next three: None where no sample of the split is without a target
+    t_acc: float | None = None
+    giou: float | None = None
+    ciou: float | None = None
     rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
 
     def __post_init__(self) -> None:
@@ -208,6 +212,10 @@ MIGRATIONS: dict[str, str | float | None] = {
     "skipped_refs_json": None,
     "cut_sentences": None,
     "rescored_json": None,
+    "n_acc": None,
+    "t_acc": None,
+    "giou": None,
+    "ciou": None,
 }
 """Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import Metric, metrics_of
+from pipeline.evaluation.metrics import Metric, shown_metrics
 from reports.labels import variant_label
 from reports.load import Runs
 
@@ -35,17 +35,17 @@ def run_cards(runs: Runs) -> list[RunCard]:
 
 
 def _card(run_id: str, rows: pd.DataFrame, is_claimed: bool) -> RunCard:
-    first = rows.iloc[0]
+    first, metrics = rows.iloc[0], shown_metrics(rows, "main", "detail")
     label = f"{variant_label(first['variant'])}, {first['scale']}, {first['trained_on']}, seed {first['seed']}"
     return RunCard(
         id=run_id,
         label=f"{label} (two records claim its cell)" if is_claimed else label,
         facts=tuple((name, value) for name, value in _facts(first).items() if value),
-        scores=tuple(_scores(row) for row in rows.sort_values(["split", "protocol"]).to_dict("records")),
+        scores=tuple(_scores(row, metrics) for row in rows.sort_values(["split", "protocol"]).to_dict("records")),
         config=_pretty(first["config_json"]),
         headings=(
             *("split", "protocol", "samples"),
-            *(metric.heading for metric in metrics_of("main", "detail")),
+            *(metric.heading for metric in metrics),
             *("empty", "skipped"),
         ),
     )
@@ -71,12 +71,12 @@ def _facts(first: pd.Series) -> dict[str, str]:
     }
 
 
-def _scores(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+def _scores(row: Mapping[Hashable, Any], metrics: list[Metric]) -> tuple[str, ...]:
     return (
         row["split"],
         f"{row['protocol']} v{row['protocol_version']}",
         f"{row['samples']:,}",
-        *(_score(row, metric) for metric in metrics_of("main", "detail")),
+        *(_score(row, metric) for metric in metrics),
         str(row["empty_unions"]),
         str(row["skipped"]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import Metric, metrics_of
+from pipeline.evaluation.metrics import Metric, shown_metrics
 from pipeline.records import RecordError
 from reports.json_text import object_of
 from reports.labels import variant_label
@@ -100,10 +100,11 @@ def _fact(name: str, value: Any) -> str:
 
 def _scores(of_run: dict[str, pd.DataFrame], split: str, protocol: str) -> list[Row]:
     lines = []
-    for metric in metrics_of("main", "detail"):
+    of_split = [rows[(rows["split"] == split) & (rows["protocol"] == protocol)] for rows in of_run.values()]
+    for metric in shown_metrics(pd.concat(of_split), "main", "detail"):
         cells = [text_cell(metric.heading)]
-        for run_id, rows in of_run.items():
-            mine = rows[(rows["split"] == split) & (rows["protocol"] == protocol)][metric.name].dropna()
+        for run_id, rows in zip(of_run, of_split, strict=True):
+            mine = rows[metric.name].dropna()
             value = round(metric.factor * float(mine.iloc[0]), metric.decimals) if len(mine) else None
             cells.append(
                 missing_cell("not evaluated")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import METRICS, metrics_of
+from pipeline.evaluation.metrics import Metric, shown_metrics
 from reports.captions import measured_on, recipe_note, trivial_answers
 from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
 from reports.load import Runs
@@ -22,8 +22,9 @@ def build_sweep_table(table: SweepTable, runs: Runs, wanted: Wanted) -> Built:
     choice = select_runs(
         records_of(table, runs.records), records_of(table, runs.claims), list(lines["variant"]), wanted, any_sets=True
     )
-    columns = _columns()
-    rows = [Row(cells=tuple(_cells(line, choice))) for _, line in lines.iterrows()]
+    metrics = shown_metrics(choice.rows, "main", "detail")
+    columns = _columns(metrics)
+    rows = [Row(cells=tuple(_cells(line, choice, metrics))) for _, line in lines.iterrows()]
     built = Table(
         name=table.name,
         title=f"Sweep {table.spec.short}",
@@ -40,21 +41,22 @@ def build_sweep_table(table: SweepTable, runs: Runs, wanted: Wanted) -> Built:
     return Built(table=built, choice=choice, published=lines, spec=table.spec)
 
 
-def _columns() -> tuple[Column, ...]:
+def _columns(metrics: list[Metric]) -> tuple[Column, ...]:
     scores = (
         Column(
             heading=metric.heading,
+            group=metric.group,
             better=metric.better,
             unit=metric.unit,
             parts=(f"{metric.heading} deviation",),
         )
-        for metric in metrics_of("main", "detail")
+        for metric in metrics
     )
     costs = (Column(heading=heading, unit=unit) for heading, unit, _ in COSTS)
     return (Column(heading="Row", numeric=False), Column(heading="seeds"), *costs, *scores)
 
 
-def _cells(line: pd.Series, choice: RunSelection) -> list[Cell]:
+def _cells(line: pd.Series, choice: RunSelection, metrics: list[Metric]) -> list[Cell]:
     mine = choice.rows[choice.rows["variant"] == line["variant"]]
     seeds = mine["seed"].nunique()
     cells = [text_cell(line["method"]), Cell(text=str(seeds), value=float(seeds))]
@@ -63,8 +65,4 @@ def _cells(line: pd.Series, choice: RunSelection) -> list[Cell]:
         cells.append(text_cell("") if pd.isna(value) else Cell(text=f"{value:.2f}{unit}", value=float(value)))
     claimed = line["variant"] in set(choice.claims["variant"])
     missing = absence(built=bool(line["built"]), claimed=claimed)
-    return cells + [
-        score_cell(mine, metric) if len(mine) else missing
-        for metric in METRICS
-        if METRICS[metric].role in ("main", "detail")
-    ]
+    return cells + [score_cell(mine, metric.name) if len(mine) else missing for metric in metrics]

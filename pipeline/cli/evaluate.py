@@ -119,7 +119,8 @@ def _check_thresholds(thresholds: list[float]) -> None:
 def _print(split: str, scores: dict[str, Scores]) -> None:
     from pipeline.evaluation.metrics import metrics_of
 
-    first, shown = scores["original"], metrics_of("main", "detail")
+    first = scores["original"]
+    shown = [each for each in metrics_of("main", "detail") if not each.no_target or first.values[each.name] is not None]
     print(f"{split}: {first.samples} samples, {first.images} images, {first.empty_unions} with both masks empty")
     widths = {metric.name: max(8, len(metric.heading) + 2) for metric in shown}
     column = max(10, *(len(name) + 2 for name in scores))

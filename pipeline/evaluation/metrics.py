@@ -4,6 +4,11 @@ oIoU = sum of intersections / sum of unions; mIoU = mean of per-sample IoU; P@X 
 both masks are empty IoU is 1 and no pixels are added; such samples are counted. All sums are of integers, so the
 scores do not depend on which worker computed which sample.
 
+Splits with samples without a target have four more scores, by ReLA's rules (henghuiding/ReLA, refer_evaluation.py):
+N-acc = share of the samples without a target whose mask is empty; T-acc = share of the others whose mask is not;
+gIoU = mean of per-sample IoU, where a sample without a target counts 1 if its mask is empty and 0 if not;
+cIoU = sum of intersections / sum of unions. Every other split has null for all four.
+
 A metric in METRICS is a column of records, a metric in MLflow, a column of tables with its intervals, and a score of
 `sharedris runs`. A plugin adds its own under the same rules (docs/extending.md). Nothing here imports torch.
 
@@ -49,6 +54,8 @@ class Metric:
         role: `main` scores are tested and stand in every table and in `sharedris runs`, `detail` scores stand in the
             tables of a user's sweeps and on the page, `trivial` ones are of answers that read no image.
         nothing: the score where the second sum is 0.
+        group: heading above those of the metrics that are read together.
+        no_target: a score of splits with samples without a target only; null for every other split.
     """
 
     name: str
@@ -60,6 +67,8 @@ class Metric:
     decimals: int = 2
     role: Literal["main", "detail", "trivial"] = "main"
     nothing: float = 1.0
+    group: str = ""
+    no_target: bool = False
 
     @property
     def factor(self) -> float:
@@ -86,6 +95,67 @@ def _precision_above(level: float) -> Metric:
     )
 
 
+def _has_no_target(target_area: np.ndarray) -> np.ndarray:
+    """Return which samples have no target [N]: by the original mask, since a small object may vanish at input size."""
+    return target_area == 0
+
+
+def _left_empty(union: np.ndarray, target_original: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    without = _has_no_target(target_original)
+    return without & (union == 0), without
+
+
+def _answered(
+    intersection: np.ndarray, union: np.ndarray, target: np.ndarray, target_original: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    mask_area = union + intersection - target
+    with_target = ~_has_no_target(target_original)
+    return with_target & (mask_area > 0), with_target
+
+
+def _generalized_iou(intersection: np.ndarray, union: np.ndarray, target_original: np.ndarray) -> np.ndarray:
+    """Return per-sample IoU [N]; a target that vanished at input size and is not found counts 0, as in ReLA's code."""
+    found = intersection / np.maximum(union, 1)
+    return np.where(_has_no_target(target_original), union == 0, found)
+
+
+_OF_NO_TARGET = (
+    Metric(
+        name="n_acc",
+        heading="N-acc",
+        columns=("union", "target_area_original"),
+        formula=_left_empty,
+        role="detail",
+        group="Accuracy",
+        no_target=True,
+    ),
+    Metric(
+        name="t_acc",
+        heading="T-acc",
+        columns=("intersection", "union", "target_area", "target_area_original"),
+        formula=_answered,
+        role="detail",
+        group="Accuracy",
+        no_target=True,
+    ),
+    Metric(
+        name="giou",
+        heading="gIoU",
+        columns=("intersection", "union", "target_area_original"),
+        formula=_generalized_iou,
+        role="detail",
+        no_target=True,
+    ),
+    Metric(
+        name="ciou",
+        heading="cIoU",
+        columns=("intersection", "union"),
+        formula=lambda above, below: (above, below),
+        role="detail",
+        no_target=True,
+    ),
+)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -94,6 +164,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(name="miou", heading="mIoU", columns=("iou",), formula=lambda iou: iou),
         *(_precision_above(level) for level in PRECISION_THRESHOLDS),
+        *_OF_NO_TARGET,
         Metric(
             name="all_background_oiou",
             heading="all background oIoU",
@@ -133,6 +204,20 @@ BASE_METRICS = frozenset(METRICS) & frozenset(RECORD_SCHEMA.names)
 def metrics_of(*roles: str) -> list[Metric]:
     """Return the metrics of these roles, in the order of METRICS."""
     return [metric for metric in METRICS.values() if metric.role in roles]
+
+
+def shown_metrics(rows: pd.DataFrame, *roles: str) -> list[Metric]:
+    """Return the metrics of these roles that a table of records shows: those of no target only where a split has any.
+
+    Args:
+        rows: of records; a metric without a column there has no score.
+        roles: of `Metric`.
+    """
+    return [
+        metric
+        for metric in metrics_of(*roles)
+        if not metric.no_target or (metric.name in rows and bool(rows[metric.name].notna().any()))
+    ]
 
 
 def added_metrics() -> list[Metric]:
@@ -236,6 +321,8 @@ def values_of(
 
 def _value(metric: Metric, samples: pd.DataFrame, protocol: Protocol, input_size: int) -> float | None:
     """Return one score. A plugin's metric that fails has no score: scoring runs after hours of training."""
+    if metric.no_target and not _has_no_target(samples["target_area_original"].to_numpy()).any():
+        return None
     try:
         value = ratio(*sums_of(metric, samples, protocol, input_size), metric.nothing)
         if not math.isfinite(value):

@@ -84,7 +84,7 @@ def test_a_protocol_is_scored_by_the_model_and_keeps_the_old_rows(
     (row,) = new_record[new_record["protocol"] == "soft"].to_dict("records")
     assert row["protocol_version"] == 3
     expected = score(new_samples, SOFT, input_size=32)
-    assert {name: row[name] for name in expected.values} == expected.values
+    assert {name: None if pd.isna(row[name]) else row[name] for name in expected.values} == expected.values
     assert row["oiou"] != record.set_index("protocol")["oiou"]["original"]
     content = next((runs / "records").glob("*.parquet")).read_bytes()
     assert rescore(runs, toy_root) == 0
