@@ -19,7 +19,7 @@ V := .venv/bin
 READY := .venv/.ready
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
-SWEEPS := fpn decoder fusion components compared backbones framework datasets toys ablations all
+SWEEPS := fpn decoder fusion components compared backbones framework datasets toys no_target ablations all
 WHAT = --data $(DATA) --model $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs '$(RUNS)' --prepared $(PREPARED) \
        $(if $(EPOCHS),--epochs $(EPOCHS)) $(OPTIONS)
 

@@ -16,7 +16,8 @@ from sharedris.decoder import DecoderLayer, MaskHead, SharedDecoder
 from sharedris.encoder import Encoder, ImageTextEncoder
 from sharedris.fpn import SharedFpn
 from sharedris.model import SharedRis
-from sharedris.registry import DECODERS, ENCODERS, FPNS, FUSIONS, SYSTEMS, resolve
+from sharedris.no_target import AlwaysTarget
+from sharedris.registry import DECODERS, ENCODERS, FPNS, FUSIONS, NO_TARGETS, SYSTEMS, resolve
 
 DecoderAndHead = tuple[nn.Module, nn.Module]
 
@@ -81,7 +82,19 @@ def build_encoder(config: ComparedModelConfig) -> ImageTextEncoder:
 def build_shared_ris(config: ComparedModelConfig) -> SharedRis:
     """Return our framework, with the encoder, the FPN and the decoder that the config names."""
     decoder, head = build_decoder(config)  # first: the order decides which random numbers each part draws
-    return SharedRis(config=config, encoder=build_encoder(config), fpn=build_fpn(config), decoder=decoder, head=head)
+    encoder, fpn = build_encoder(config), build_fpn(config)
+    no_target = build_no_target(config)  # last: with it the other parts start from the same weights as without
+    return SharedRis(config=config, encoder=encoder, fpn=fpn, decoder=decoder, head=head, no_target=no_target)
+
+
+def build_always_target(config: ComparedModelConfig) -> nn.Module:
+    """Return the module of a model that does nothing about sentences without a target."""
+    return AlwaysTarget()
+
+
+def build_no_target(config: ComparedModelConfig) -> nn.Module:
+    """Return what the config does about sentences without a target."""
+    return cast(nn.Module, resolve(NO_TARGETS[config.no_target.kind])(config))
 
 
 def build_vitdet(config: ComparedModelConfig) -> SharedRis:

@@ -19,7 +19,7 @@ from sharedris.config_values import (
     require_positive,
 )
 from sharedris.errors import require_field
-from sharedris.registry import LOSSES, decoder_kinds, fpn_kinds, require_known
+from sharedris.registry import LOSSES, NO_TARGETS, decoder_kinds, fpn_kinds, require_known
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Option = int | float | str | bool
@@ -140,6 +140,18 @@ class HeadConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoTargetConfig:
+    """What is done about sentences that name nothing in the image; not of the paper."""
+
+    kind: str = "none"  # a name of `registry.NO_TARGETS`
+    weight: float = 1.0  # of the head's binary cross-entropy
+
+    def __post_init__(self) -> None:
+        require_known(self.kind, NO_TARGETS, "no_target.kind")
+        require_not_negative("no_target", weight=self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """Equation 12: weights of binary cross-entropy and Dice, and the size at which they are computed."""
 
@@ -165,6 +177,7 @@ class ModelConfig:
     fpn: FpnConfig = field(default_factory=FpnConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    no_target: NoTargetConfig = field(default_factory=NoTargetConfig)
 
     def __post_init__(self) -> None:
         require_component(self.scale, "model.scale")
@@ -202,7 +215,8 @@ class ModelConfig:
     def variant(self) -> str:
         """Name of what the ablations change, the key by which reports join records to rows of the paper's tables."""
         stages = ",".join(str(stage) for stage in self.fpn.stages)
-        return f"{self.encoder_name}|fpn={self.fpn.kind}({stages})|decoder={self.decoder.kind}({self.decoder.layers})"
+        parts = f"{self.encoder_name}|fpn={self.fpn.kind}({stages})|decoder={self.decoder.kind}({self.decoder.layers})"
+        return parts if self.no_target.kind == "none" else f"{parts}|no_target={self.no_target.kind}"
 
 
 def to_dict(config: Any) -> dict[str, Any]:

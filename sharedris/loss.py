@@ -64,7 +64,12 @@ def segmentation_loss(logits_BHW: Tensor, mask_BHW: Tensor, config: LossConfig) 
 
 
 def _dice_loss(probability_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
-    """Return the mean over samples of 1 - 2 |P M| / (|P| + |M|)."""
+    """Return the mean over samples of 1 - (2 |P M| + e) / (|P| + |M| + e), with e = DICE_SMOOTHING.
+
+    An empty mask M leaves |P| / (|P| + e): 0 for an empty prediction, and rising with each pixel of it. So it is never
+    0 / 0, and its gradient, e / (|P| + e)^2 per pixel, empties the prediction, most strongly where it is nearly empty.
+    Where that vanishes, binary cross-entropy still has the gradient P / (H W) at each pixel's logit.
+    """
     overlap_B = (probability_BHW * mask_BHW).sum(dim=(1, 2))
     size_B = probability_BHW.sum(dim=(1, 2)) + mask_BHW.sum(dim=(1, 2))
     return (1 - (2 * overlap_B + DICE_SMOOTHING) / (size_B + DICE_SMOOTHING)).mean()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sharedris.config import ModelConfig
 from sharedris.encoder import ImageTextEncoder, visible_keys
 from sharedris.loss import pop_auxiliary_loss
+from sharedris.no_target import AlwaysTarget
 
 
 class SharedRis(nn.Module):
@@ -24,6 +25,7 @@ class SharedRis(nn.Module):
         fpn: nn.Module,
         decoder: nn.Module,
         head: nn.Module,
+        no_target: nn.Module | None = None,
     ):
         super().__init__()
         self.config = config
@@ -31,6 +33,7 @@ class SharedRis(nn.Module):
         self.fpn = fpn
         self.decoder = decoder
         self.head = head
+        self.no_target = AlwaysTarget() if no_target is None else no_target
 
     def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None = None) -> Tensor:
         """Return mask logits, float (B, H, W) with H = W = `config.logits_size`.
@@ -46,14 +49,17 @@ class SharedRis(nn.Module):
         visible_B11S = visible_keys(padding_BT, visual_tokens)
         tokens_BSW = self.decoder(self.fpn(outputs, visible_B11S), visible_B11S, visual_tokens)
         logits_BHW: Tensor = self.head(tokens_BSW, visual_tokens)
-        return logits_BHW.float()
+        judged_BHW: Tensor = self.no_target(logits_BHW.float(), tokens_BSW, visible_B11S)
+        return judged_BHW
 
     def pop_auxiliary_loss(self, mask_BHW: Tensor) -> Tensor | None:
-        """Return the loss that a compared decoder adds to equation 12 for the last forward pass in training.
+        """Return the loss that a compared decoder and a no-target head add to equation 12 for the last forward pass.
 
-        None for our decoder. Call once per forward pass.
+        None for our decoder without such a head. Call once per forward pass in training.
         """
-        return pop_auxiliary_loss(self.decoder, mask_BHW)
+        losses = [pop_auxiliary_loss(part, mask_BHW) for part in (self.decoder, self.no_target)]
+        found = [loss for loss in losses if loss is not None]
+        return sum(found[1:], found[0]) if found else None
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Recompute each encoder layer in the backward pass instead of keeping what it computed."""

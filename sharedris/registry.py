@@ -77,6 +77,12 @@ SYSTEMS: dict[str, Builder] = {
 }
 """Frameworks by `system.kind` (tables VI and X): (ComparedModelConfig) -> the complete model."""
 
+NO_TARGETS: dict[str, Builder] = {
+    "none": "sharedris.build:build_always_target",
+    "head": "sharedris.no_target:NoTargetHead",
+}
+"""What is done about sentences without a target, by `no_target.kind`: (ComparedModelConfig) -> module."""
+
 LOSSES: dict[str, Builder] = {}
 """Terms that `train.loss.terms` adds to equation 12: (logits_BHW, mask_BHW) -> scalar."""
 

@@ -7,11 +7,11 @@ import traceback
 from pathlib import Path
 
 from sharedris.errors import InputError
-from sweeps import backbones, compared, components, datasets, decoder, fpn, framework, fusion
+from sweeps import backbones, compared, components, datasets, decoder, fpn, framework, fusion, no_target
 from sweeps.spec import Row, Sweep
 
 _ABLATIONS = (fpn.SWEEP, decoder.SWEEP, fusion.SWEEP, components.SWEEP, compared.SWEEP)
-_OTHERS = (backbones.SWEEP, framework.SWEEP, datasets.SWEEP, datasets.TOY_SWEEP)
+_OTHERS = (backbones.SWEEP, framework.SWEEP, datasets.SWEEP, datasets.TOY_SWEEP, no_target.SWEEP)
 
 
 def _together(name: str, title: str, groups: tuple[Sweep, ...]) -> Sweep:

@@ -71,6 +71,11 @@ def system(**fields: Any) -> Change:
     return Change(part="model.system", fields=fields)
 
 
+def no_target(**fields: Any) -> Change:
+    """Change what is done about sentences that name nothing in the image (not of the paper)."""
+    return Change(part="model.no_target", fields=fields)
+
+
 NO_FPN = fpn(kind="none", stages=())
 NO_FUSION = decoder(kind="none", layers=0)
 

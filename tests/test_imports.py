@@ -18,6 +18,7 @@ ORDER = """
     sharedris.encoder  sharedris.fusion
     sharedris.projection  sharedris.vilt_encoder
     sharedris.fpn  sharedris.decoder  sharedris.beit3
+    sharedris.no_target
     sharedris.model  sharedris.contracts  sharedris.vit_weights
     sharedris.attention_maps
     sharedris.baselines.config
@@ -57,7 +58,7 @@ ORDER = """
 
     sweeps.spec
     sweeps.fpn  sweeps.decoder  sweeps.fusion  sweeps.components  sweeps.compared
-    sweeps.backbones  sweeps.framework  sweeps.datasets  sweeps.search
+    sweeps.backbones  sweeps.framework  sweeps.datasets  sweeps.no_target  sweeps.search
     sweeps.registry  sweeps.plan
     sweeps.status  sweeps.costs
     sweeps.live_table  sweeps.cost_estimate

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pipeline import records
 from sharedris.baselines.config import ComparedDecoderConfig, ComparedFpnConfig, ComparedModelConfig
 from sharedris.build import build_model
+from sharedris.config import NoTargetConfig
 from sharedris.encoder import Streams
 from sharedris.errors import InputError
 from sharedris.layers import explicit_attention
@@ -32,13 +33,13 @@ from sharedris.model import SharedRis
 from sharedris.registry import FUSIONS
 
 COMPONENTS = ("embedding", "encoder", "fpn", "decoder", "head")
-"""The parts that add up to a model; "encoder" is its layers, without the embedding."""
+"""The parts that add up to a model; "encoder" is its layers, without the embedding. A no-target head is of "head"."""
 
 FREE_OPERATORS = (
     *("add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "exp", "sum", "mean", "max"),
     *("sigmoid", "softmax", "relu", "relu_", "gelu", "tanh", "clamp", "where", "masked_fill", "bitwise_not"),
     *("embedding", "index", "gather", "pad", "clone", "repeat", "expand_as", "unflatten", "ones_like", "zeros_like"),
-    *("linspace", "linalg_vector_norm", "clamp_min", "argmax", "one_hot", "roll", "lift_fresh"),
+    *("linspace", "linalg_vector_norm", "clamp_min", "argmax", "one_hot", "roll", "lift_fresh", "gt"),
     *("max_pool2d", "adaptive_max_pool2d", "pixel_unshuffle"),
 )
 """Uncounted and harmless: elementwise work, reductions and copies, which the paper's numbers leave out as well."""
@@ -65,6 +66,8 @@ def measure_cost(config: ComparedModelConfig) -> list[ComponentCost]:
     """
     if config.system.kind != "shared_ris":
         return list(_measure_system(config))
+    judge = _no_target_cost(config)
+    config = dataclasses.replace(config, no_target=NoTargetConfig())
     no_fpn, no_decoder = ComparedFpnConfig(kind="none", stages=()), ComparedDecoderConfig(kind="none", layers=0)
     bare = dataclasses.replace(config, fpn=no_fpn, decoder=no_decoder)
     # Every decoder around a fusion module has the same head, so that it is traced once.
@@ -74,8 +77,24 @@ def measure_cost(config: ComparedModelConfig) -> list[ComponentCost]:
         *_measure_encoder(bare),
         _measure_part("fpn", dataclasses.replace(config, decoder=no_decoder)),
         _measure_part("decoder", dataclasses.replace(config, fpn=no_fpn)),
-        _measure_part("head", head),
+        _sum_of(_measure_part("head", head), judge),
     ]
+
+
+def _no_target_cost(config: ComparedModelConfig) -> ComponentCost:
+    """Return what the config's no-target module adds; nothing without one."""
+    if config.no_target.kind == "none":
+        return ComponentCost(component="head", million_params=0.0, gmacs=0.0)
+    side, tokens = config.logits_size, config.encoder.grid**2 + 1 + config.encoder.text_tokens
+    module = _model_of_zeros(config).get_submodule("no_target")
+    inputs = (torch.zeros(1, side, side), torch.zeros(1, tokens, config.width))
+    return _cost("head", module, count_macs(_NoTargetTrace(module), inputs)["part"])
+
+
+def _sum_of(cost: ComponentCost, added: ComponentCost) -> ComponentCost:
+    return dataclasses.replace(
+        cost, million_params=cost.million_params + added.million_params, gmacs=cost.gmacs + added.gmacs
+    )
 
 
 def measure_planned_cost(config: ComparedModelConfig) -> list[ComponentCost]:
@@ -119,6 +138,18 @@ class _PartTrace(nn.Module):
             return self.part([Streams(visual_BVD, text_BTD)] * self.outputs, None)
         tokens_BSW = torch.cat([visual_BVD, text_BTD], dim=1)
         return self.part(tokens_BSW, *([None] if self.name == "decoder" else []), visual_tokens)
+
+
+class _NoTargetTrace(nn.Module):
+    """The no-target module with plain tensors in and out."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, logits_BHW: Tensor, tokens_BSW: Tensor) -> Tensor:
+        judged_BHW: Tensor = self.part(logits_BHW, tokens_BSW, None)
+        return judged_BHW
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sharedris.config import DecoderConfig, FpnConfig, ModelConfig
 from sharedris.config_values import require_positive
 from sharedris.errors import require_field
-from sharedris.registry import ENCODERS, SYSTEMS, require_known
+from sharedris.registry import ENCODERS, FUSIONS, SYSTEMS, require_known
 
 PyramidWidths = tuple[int, int, int, int]
 DEFAULT_ENCODER = "beit3"
@@ -205,6 +205,12 @@ class ComparedModelConfig(ModelConfig):
         ):
             require_field(isinstance(part, wanted), name, f"must be a {wanted.__name__}, not {type(part).__name__}")
         super().__post_init__()
+        joins = self.system.kind == "shared_ris" and self.decoder.kind in ("none", *FUSIONS)
+        require_field(
+            joins or self.no_target.kind == "none",
+            "no_target.kind",
+            "reads the tokens of our decoder: it goes with system.kind shared_ris and a decoder around a fusion module",
+        )
         staged = self.system.kind in DUAL_SYSTEMS and self.system.encoder != DUAL_ENCODER
         for stage in self.system.stages if staged else ():
             require_field(stage <= self.encoder.layers, "system.stages", f"there is no layer {stage}")
