@@ -43,6 +43,7 @@ ORDER = """
     pipeline.data.prepared
     pipeline.data.dataset
     pipeline.data.validation
+    pipeline.data.export
     pipeline.job  pipeline.preflight  pipeline.plugin_changes
     pipeline.distributed
     pipeline.lifecycle

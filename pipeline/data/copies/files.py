@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.copies.records import FIELDS, CopyRecord, group_of_file, records_of_row, split_name, split_of_file
+from pipeline.data.copies.records import FIELDS, CopyRecord, records_of_row
 from pipeline.data.readers.json_stream import iterate_records, unique_keys
 from pipeline.data.readers.parquet_rows import parquet_columns, parquet_rows
 from pipeline.data.readers.safe_pickle import load_plain_pickle
+from pipeline.data.readers.split_names import group_of_file, split_name, split_of_file
 from sharedris.errors import InputError
 from sharedris.regular_file import read_regular
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.data.readers.field_values import joined_surrogates, shown, whole_number
+from pipeline.data.readers.split_names import split_name
 
 SENTENCE_FIELDS = (
     "sentences",
@@ -39,21 +39,6 @@ FIELDS = (*SENTENCE_FIELDS, *IMAGE_ID_FIELDS, *IMAGE_NAME_FIELDS, *ID_FIELDS, *N
 MAX_SENTENCE = 10_000
 """Letters; the longest sentence of the published sets has about 300."""
 
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testa": "testA",
-    "testb": "testB",
-}
-_SPLIT_IN_NAME = re.compile(
-    rf"(?<![a-z0-9])({'|'.join(sorted(_SPLIT_NAMES, key=len, reverse=True))})(?![a-z0-9])", re.I
-)
-_SHARD = re.compile(r"-\d{4,5}-of-\d{4,5}(-[0-9a-f]{16})?")
 _TWELVE_DIGITS = re.compile(r"(?<!\d)(\d{12})(?!\d)")
 
 
@@ -76,25 +61,6 @@ class CopyRecord:
     ann_id: int | None = None
     image_id: int | None = None
     trouble: tuple[str, ...] = field(default=())
-
-
-def split_name(text: Any) -> str:
-    """Return the catalog's spelling of a split, the text itself for a custom name, or nothing."""
-    return _SPLIT_NAMES.get(text.strip().lower(), text.strip()[:32]) if isinstance(text, str) else ""
-
-
-def split_of_file(name: str) -> str:
-    """Return the split that a file's name states (`val-00000-of-00004.parquet`, `refcoco_testA.json`), or nothing."""
-    found = _SPLIT_IN_NAME.findall(_SHARD.sub("", PurePosixPath(name).stem).replace("_", "-"))
-    return split_name(found[-1]) if found else ""
-
-
-def group_of_file(name: str) -> str:
-    """Return a file's name without split and shard: files of one group are one copy."""
-    path = PurePosixPath(name)
-    stem = _SHARD.sub("", path.stem).replace("_", "-")
-    stem = _SPLIT_IN_NAME.sub("*", stem)
-    return str(path.with_name(f"{stem}{path.suffix}")) if "*" in stem or stem != path.stem else name
 
 
 def records_of_row(row: Mapping[str, Any], *, where: str, split: str) -> Iterator[CopyRecord]:
