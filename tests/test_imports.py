@@ -39,10 +39,12 @@ ORDER = """
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
     pipeline.data.readers  pipeline.data.synthetic
+    pipeline.data.copies
     pipeline.data.validation.rules
     pipeline.data.prepared
     pipeline.data.dataset
     pipeline.data.validation
+    pipeline.data.export
     pipeline.job  pipeline.preflight  pipeline.plugin_changes
     pipeline.distributed
     pipeline.lifecycle

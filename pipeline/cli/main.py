@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("synthesize", "write a synthetic referring data set in the REFER layout"),
     "prepare": ("prepare", "turn annotations and images into the prepared format"),
     "check": ("check", "check a prepared or original set before training on it"),
+    "export-data": ("export_data", "write a prepared set as parquet of Hugging Face's datasets or as COCO's JSON"),
+    "identify": ("identify", "name the published set and split that a file is, and what was changed in it"),
     "train": ("train", "train, evaluate and record one run"),
     "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
     "rescore": ("rescore", "add scores of newer metrics and protocols to records, without training"),

@@ -10,6 +10,7 @@ from pipeline.data.prepared.manifest import Manifest
 from pipeline.data.prepared.prepare import Prepared, counts_text, prepare_source
 from pipeline.data.prepared.selection import counts_in_words
 from pipeline.data.readers.annotations import Source
+from pipeline.data.readers.hf import read_hf
 from pipeline.data.readers.refer import read_refer, read_training_sentences
 from pipeline.data.readers.registry import read_annotations
 from pipeline.files import require_writable
@@ -38,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     custom.add_argument("--reader", default="lines", help="reader of FILE; a plugin adds more (default: %(default)s)")
     custom.add_argument("--set", required=True, metavar="SET", help="a name of your choice")
     _add_common(custom, images="that of the annotation file")
+    parquet = layouts.add_parser("hf", help="parquet of Hugging Face's datasets, with embedded images or without")
+    parquet.add_argument("folder", metavar="FOLDER", help="a folder with parquet files, or one of them")
+    parquet.add_argument("--set", required=True, metavar="SET", help="a known set in full, or a name of your choice")
+    _add_common(parquet, images="FOLDER, for rows without embedded images")
 
 
 def _add_common(parser: argparse.ArgumentParser, *, images: str) -> None:
@@ -63,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     images = Path(args.images) if args.images else None
     if args.layout == "custom":
         source = read_annotations(Path(args.annotations), args.set, reader=args.reader, images=images)
+    elif args.layout == "hf":
+        source = read_hf(Path(args.folder), args.set, images=images, need_images=not args.no_images)
     else:
         source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
     shared = sorted(set((getattr(args, "tokenizer_sets", None) or "").split(",")) - {""})
@@ -74,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         tokenizer=Path(args.tokenizer) if args.tokenizer else None,
         sentences=[text for name in shared for text in read_training_sentences(Path(args.root), name)],
         read_images=not args.no_images,
-        embed_images=args.embed_images,
+        embed_images=args.embed_images or source.temporary_images is not None,
         lower_case=args.lower_case,
         on_bad_ref=args.on_bad_ref,
     )

@@ -7,6 +7,7 @@ seed of the file that failed: `FUZZ_SEED=123 pytest tests/fuzz -k NAME` tries on
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import pickle
@@ -20,15 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from pipeline.config import RunConfig
+from pipeline.data.copies.identify import identify
+from pipeline.data.copies.index import ReferenceIndex, index_refer, load_index, save_index
+from pipeline.data.copies.report import identity_text
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.manifest import EMBEDDED, MANIFEST
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.custom import read_custom
+from pipeline.data.readers.hf import read_hf
 from pipeline.data.readers.json_stream import iterate_members
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.readers.safe_pickle import load_plain_pickle
@@ -112,6 +119,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: R
     mask = {"image": "a.png", "split": "val", "expression": "dog", "mask": "mask.png", "ref_id": 9, "category_id": 1}
     (root / "refs.jsonl").write_bytes(dump_lines([polygon, rle, mask]))
     (root / "refs.csv").write_text('image,split,expression,polygons\na.jpg,train,"red, dog","[[1,1,9,1,9,9]]"\n' * 2)
+    (root / "val.parquet").write_bytes(parquet_of_refs((root / "a.jpg").read_bytes()))
+    (root / "val.json").write_bytes(dump_json(REFS_OF_A_COPY))
+    save_index(index_refer(root / "refer"), root / "index.parquet")
     (root / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "##s"]))
     shutil.copy(next(toy_root.glob("*/tokenizer.model")), root / "tokenizer.model")
     torch.manual_seed(0)
@@ -120,6 +130,36 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: R
     torch.save({"model": {"a": torch.ones(3)}, "epoch": 3}, root / "weights.pth")
     checkpoints.save(root / "state", {"content_hash": "x", "t": torch.ones(3)}, epoch=1, step=2)
     return root
+
+
+REFS_OF_A_COPY = [
+    {"ref_id": 1, "image_id": 2, "split": "val", "sentences": [{"sent": "red dog", "raw": "Red dog!", "sent_id": 3}]},
+    {"ann_id": 5, "file_name": "COCO_train2014_000000000009_5.jpg", "answer": ["left dog", "dog"]},
+    {"samples": [{"id": 3, "sentences": ["cat"], "image_id": 9}], "image_id": 9},
+]
+
+
+def parquet_of_refs(image: bytes) -> bytes:
+    """Two refs with their image, of 24 x 18 pixels."""
+    rows = [
+        {
+            "image": {"bytes": image, "path": "a.jpg"},
+            "ref_id": number,
+            "sentences": ["red dog", "dog"],
+            "mask": {"size": [18, 24], "counts": "54I0`<"} if number else None,
+            "segmentation": [1.0, 1.0, 9.0, 1.0, 9.0, 9.0],
+            "raw_image_info": json.dumps({"height": 18, "width": 24}),
+        }
+        for number in range(2)
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+def read_copy(path: Path) -> object:
+    index = ReferenceIndex([])
+    return identity_text(identify(path, None)), identity_text(identify(path, index))
 
 
 def read_everything_prepared(root: Path) -> None:
@@ -140,6 +180,7 @@ KINDS = (
     *("refs", "instances", "json", "jsonl", "csv", "mask", "tokenizer", "vocabulary", "weights", "model weights"),
     *("model config", "record", "runs", "manifest", "split", "checkpoint", "checkpoint manifest"),
     *("old split", "embedded images"),
+    *("parquet", "copy in parquet", "copy in JSON", "index of sets"),
     *("jpg", "png", "tif", "webp", "gif", "bmp"),
 )
 
@@ -163,6 +204,16 @@ def annotation_targets(root: Path) -> dict[str, Target]:
         ),
         "csv": Target(path=root / "refs.csv", read=lambda: read_custom(root / "refs.csv", "mine")),
         "mask": Target(path=root / "mask.png", read=lambda: read_custom(root / "refs.jsonl", "mine")),
+    }
+
+
+def copy_targets(root: Path) -> dict[str, Target]:
+    copy, parquet, index = root / "val.json", root / "val.parquet", root / "index.parquet"
+    return {
+        "parquet": Target(path=parquet, read=lambda: read_hf(parquet, "mine")),
+        "copy in parquet": Target(path=parquet, read=lambda: read_copy(parquet)),
+        "copy in JSON": Target(path=copy, read=lambda: read_copy(copy), dump=dump_json, value=REFS_OF_A_COPY),
+        "index of sets": Target(path=index, read=lambda: load_index(index)),
     }
 
 
@@ -228,7 +279,7 @@ def image_targets(root: Path) -> dict[str, Target]:
     return {path.suffix[1:]: Target(path=path, read=functools.partial(read_image, path)) for path in paths}
 
 
-GROUPS = (annotation_targets, model_targets, run_targets, prepared_targets, image_targets)
+GROUPS = (annotation_targets, copy_targets, model_targets, run_targets, prepared_targets, image_targets)
 
 
 def targets(root: Path) -> dict[str, Target]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ntpath
 import re
+import shutil
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -66,6 +69,14 @@ class Problem:
         return printable(f"{self.where}: {self.message}")
 
 
+class TemporaryImages:
+    """A folder that is removed with the last object that refers to this one."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sharedris-images-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+
 @dataclass(kw_only=True)
 class Source:
     """A set as read, before anything is written.
@@ -73,6 +84,8 @@ class Source:
     Attributes:
         problems: errors of single refs.
         skipped: what was left out of refs that are usable without it.
+        temporary_images: keeps unpacked images for as long as this object or a copy of it lives; a prepared set has to
+            embed them.
     """
 
     set_name: str
@@ -83,6 +96,7 @@ class Source:
     refs: list[SourceRef] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)
+    temporary_images: TemporaryImages | None = None
 
 
 def raise_problems(problems: Iterable[Problem], *, set_name: str, check_hint: str) -> None:

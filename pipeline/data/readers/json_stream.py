@@ -37,6 +37,15 @@ def iterate_elements(path: Path) -> Iterator[Any]:
     yield from _walk(path, lambda walker: walker.only_list())
 
 
+def iterate_records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield ("", element) for each element of a file that is one list, else as `iterate_members`.
+
+    Raises:
+        InputError: when the file cannot be read, is not JSON, or is neither a list nor an object.
+    """
+    yield from _walk(path, lambda walker: walker.records())
+
+
 def _walk(path: Path, read: Callable[[_Walker], Iterator[Any]]) -> Iterator[Any]:
     try:
         with open_regular(Path(path)) as binary, io.TextIOWrapper(binary, encoding="utf-8") as stream:
@@ -84,6 +93,10 @@ class _Walker:
         yield from self.elements()
         if self.peek():
             raise _SyntaxError("text after the end of the list")
+
+    def records(self) -> Iterator[tuple[str, Any]]:
+        self.skip_byte_order_mark()
+        yield from (("", element) for element in self.only_list()) if self.peek() == "[" else self.members()
 
     def members(self) -> Iterator[tuple[str, Any]]:
         self.skip_byte_order_mark()

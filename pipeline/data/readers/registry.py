@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.custom import read_custom
+from pipeline.data.readers.hf import read_hf
 from sharedris.errors import InputError
 from sharedris.registry import suggestion
 
-READERS: dict[str, Callable[..., Source]] = {"lines": read_custom}
-"""(annotation file, set name, images=folder or None) -> Source. `lines` reads JSON Lines and CSV."""
+READERS: dict[str, Callable[..., Source]] = {"lines": read_custom, "hf": read_hf}
+"""(annotation file, set name, images=folder or None) -> Source. `lines` reads JSON Lines and CSV, `hf` parquet."""
 
 
 def read_annotations(path: Path, set_name: str, *, reader: str, images: Path | None) -> Source:

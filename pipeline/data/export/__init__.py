@@ -1,0 +1,1 @@
+"""Prepared sets in the formats of other tools."""
