@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import atomic_writer, require_writable, runs_folder
+from pipeline.files import atomic_writer, require_writable, runs_folder, staged_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
@@ -119,11 +119,14 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     report = build_tables(
         args.runs, names, wanted, statistics=whole or any(name in own_tables(sweeps) for name in names), sweeps=sweeps
     )
+    with staged_folder(out) as place:
+        if whole:
+            write_report(report, place, args.prepared, wanted, args.masks_of)
+        else:
+            write_tables([table for each in report.built for table in _of_one(report, each, args.style)], place)
     if whole:
-        page = write_report(report, out, args.prepared, wanted, args.masks_of)
-        print(f"{page}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
+        print(f"{out / 'index.html'}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
     else:
-        write_tables([table for each in report.built for table in _of_one(report, each, args.style)], out)
         _print(report, args.style)
     print(f"tables as .md, .tex, .csv, .json, .html in {out / 'tables'}")
     if args.mlflow_run:
@@ -165,7 +168,8 @@ def _shown(table: Table) -> str:
 
 def _compare(args: argparse.Namespace, out: Path) -> int:
     table = compare_runs(load_runs(args.runs), args.what[1:])
-    write_tables([table], out)
+    with staged_folder(out) as place:
+        write_tables([table], place)
     print(_shown(table))
     print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html")
     return 0

@@ -108,6 +108,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.protocols",
     "pipeline.files",
+    "pipeline.monitoring.mlflow_store",
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",
     "pipeline.records",
