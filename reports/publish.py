@@ -10,8 +10,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pipeline.monitoring.mlflow_store import one_line_errors
-from pipeline.monitoring.mlflow_uri import without_password
+from pipeline.monitoring.mlflow_store import one_line_errors, remove_stray_folder
+from pipeline.monitoring.mlflow_uri import sqlite_file, without_password
 from pipeline.records import RecordError
 
 FOLDER = "report"
@@ -30,8 +30,8 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
     Raises:
         RecordError: when there is no such run.
     """
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.exists():
+    store = sqlite_file(uri)
+    if store is not None and not store.exists():
         raise RecordError(f"no MLflow store at {store}", "Run a sweep first, or name the address with --mlflow-uri")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -42,6 +42,7 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
         for path in files:
             below = path.relative_to(out).parent
             client.log_artifact(run_id, str(path), artifact_path=str(Path(FOLDER) / below) if below.name else FOLDER)
+    remove_stray_folder(uri)
     return run_id, len(files)
 
 

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
+    sharedris.safetensors_file
     sharedris.registry  sharedris.regular_file  sharedris.finite_weights  sharedris.weight_import
     sharedris.config_values  sharedris.pixels  sharedris.image_input
     sharedris.plugins

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from pipeline.files import is_out_of_space, safe_component
 from pipeline.monitoring.mlflow_reachable import require_database, short_timeouts
-from pipeline.monitoring.mlflow_uri import DATABASE, sqlite_uri, tracking_uri, without_password
+from pipeline.monitoring.mlflow_uri import DATABASE, sqlite_file, sqlite_uri, tracking_uri, without_password
 from sharedris.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def open_experiment(runs_root: Path, name: str) -> Experiment:
         client = MlflowClient(tracking_uri(runs_root))
         found = client.get_experiment_by_name(name)
         identity = found.experiment_id if found else client.create_experiment(name, location)
-    _remove_stray_folder(runs_root)
+    remove_stray_folder(tracking_uri(runs_root))
     return Experiment(client=client, identity=identity)
 
 
@@ -130,10 +130,10 @@ def try_logging(action: Callable[[], None]) -> bool:
     return True
 
 
-def _remove_stray_folder(runs_root: Path) -> None:
+def remove_stray_folder(uri: str) -> None:
     """Remove the folders that MLflow makes for a sqlite address whose quoted letters it takes literally."""
-    literal = Path(tracking_uri(runs_root).removeprefix("sqlite:///")).parent
-    if "%" in str(literal) and literal != Path(runs_root).resolve():
+    file, literal = sqlite_file(uri), Path(uri.removeprefix("sqlite:///")).parent
+    if file is not None and literal != file.parent:
         with contextlib.suppress(OSError):  # it ends at the first folder that is not empty
             os.removedirs(literal)
 

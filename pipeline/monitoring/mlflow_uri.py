@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 DATABASE = "mlflow.db"
 _PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^@]*@")
@@ -27,6 +27,12 @@ def tracking_uri(runs_root: Path) -> str:
 def sqlite_uri(path: Path) -> str:
     """Return the address of a sqlite file; its path may hold any letters, of which two have a meaning there."""
     return f"sqlite:///{str(path.resolve()).replace('%', quote('%')).replace('?', quote('?'))}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a sqlite store's address, None for other stores."""
+    path = uri.removeprefix("sqlite:///")
+    return None if path == uri else Path(unquote(path.partition("?")[0]))
 
 
 def without_password(text: str) -> str:
