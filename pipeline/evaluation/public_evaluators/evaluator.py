@@ -55,7 +55,7 @@ class PublicEvaluator:
             are there.
         grouped_by: what the code adds up by; "" for single samples.
         formula: (counts) -> score by the name that the code prints, in the unit that it prints.
-        ratios: names of the scores that the code prints as a ratio 0 .. 1, or a count.
+        unit: of the scores, in words.
         faults: known ones, reproduced.
         mask_rule: how the code makes a mask of a map of logits; None where that depends on its network.
     """
@@ -71,7 +71,7 @@ class PublicEvaluator:
     no_target: Literal["needed", "counted", "apart"]
     grouped_by: Literal["", "image_ids", "ref_ids"] = ""
     formula: Callable[[MaskCounts], dict[str, float]]
-    ratios: tuple[str, ...] = ()
+    unit: str = "percent"
     faults: tuple[Fault, ...] = ()
     mask_rule: Protocol | None = None
 
