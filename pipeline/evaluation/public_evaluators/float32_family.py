@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.evaluation.public_evaluators.counts import MaskCounts, in_groups
 from pipeline.evaluation.public_evaluators.evaluator import Fault, PublicEvaluator, Source
+from pipeline.evaluation.public_evaluators.mask_rules import LAVT_MASKS
 
 _BATCH = 8
 """Expressions per batch, as MaskRIS's main sets it. Sums are rounded once per batch."""
@@ -70,6 +71,7 @@ MASKRIS = PublicEvaluator(
     scored_at="input",
     no_target="counted",
     formula=_maskris,
+    mask_rule=LAVT_MASKS,
     faults=(
         Fault(
             what="sums of pixels in float32, which are rounded above 2^24 pixels",

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.evaluation.public_evaluators.counts import MaskCounts, in_groups
 from pipeline.evaluation.public_evaluators.evaluator import Fault, PublicEvaluator, Source
+from pipeline.evaluation.public_evaluators.mask_rules import GSVA_MASKS, SAM_MASKS
 
 _GSVA = "LeapLabTHU/GSVA"
 _GSVA_COMMIT = "618dc7957cd239442d1ecd45c8d575cf91b9ca8e"
@@ -88,6 +89,7 @@ EVF_SAM = PublicEvaluator(
     no_target="counted",
     grouped_by="image_ids",
     formula=_evf_sam,
+    mask_rule=SAM_MASKS,
     unit="0 to 1",
     faults=(_FLOAT32,),
 )
@@ -103,6 +105,7 @@ GSVA = PublicEvaluator(
     no_target="counted",
     grouped_by="image_ids",
     formula=_gsva,
+    mask_rule=SAM_MASKS,
     unit="0 to 1",
     faults=(_FLOAT32,),
 )
@@ -118,5 +121,6 @@ GSVA_GRES = PublicEvaluator(
     scored_at="original",
     no_target="needed",
     formula=_gsva_gres,
+    mask_rule=GSVA_MASKS,
     unit="0 to 1",
 )

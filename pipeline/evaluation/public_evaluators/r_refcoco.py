@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.evaluation.public_evaluators.counts import MaskCounts, in_groups
 from pipeline.evaluation.public_evaluators.evaluator import Fault, PublicEvaluator, Source
+from pipeline.evaluation.public_evaluators.mask_rules import LAVT_MASKS, R_REFCOCO_MASKS
 
 _LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _ZERO = np.float32(0)
@@ -81,7 +82,13 @@ R_REFCOCO = PublicEvaluator(
     no_target="needed",
     grouped_by="ref_ids",
     formula=_r_refcoco,
+    mask_rule=R_REFCOCO_MASKS,
+    input_rule=LAVT_MASKS,
     faults=(
+        Fault(
+            what="a ref without an expression that has a target, or without one that has none, makes means NaN",
+            scores=("mIoU", "r"),
+        ),
         Fault(
             what="P@X compares the sum of the IoUs of a ref's expressions so far, not the IoU of each",
             scores=_PRECISION,

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.evaluation.public_evaluators.counts import MaskCounts
 from pipeline.evaluation.public_evaluators.evaluator import Fault, PublicEvaluator, Source
+from pipeline.evaluation.public_evaluators.mask_rules import RELA_MASKS
 
 _LEVELS = (0.7, 0.8, 0.9)
 
@@ -50,6 +51,7 @@ RELA = PublicEvaluator(
     scored_at="input",
     no_target="apart",
     formula=_rela,
+    mask_rule=RELA_MASKS,
     unit="percent; accuracies 0 to 1",
     faults=(Fault(what="both accuracies are 0 where every sample has a target", scores=("T_acc", "N_acc")),),
 )
