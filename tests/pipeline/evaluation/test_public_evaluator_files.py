@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -11,8 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from pipeline.evaluation.metrics import metrics_of, values_of
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.public_evaluators.counts import MaskCounts
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
 from tests.golden.public_evaluators.masks import SETS, counts_of_masks, digest, make_masks
@@ -77,3 +81,22 @@ def test_the_file_is_of_the_code_that_the_registry_names(name: str) -> None:
 
 def test_every_file_has_an_evaluator() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == set(PUBLIC_EVALUATORS)
+
+
+def test_metrics_of_samples_without_a_target_are_relas_where_the_mask_is_the_answer() -> None:
+    """METRICS holds the same rules as sums per sample, so that they have intervals; this ties the two."""
+    counts = masks("mixed")[1]
+    rows = pd.DataFrame(
+        {
+            "index": range(len(counts)),
+            "intersection_original": counts.intersection,
+            "union_original": counts.union,
+            "target_area_original": counts.target_area,
+        }
+    )
+    without_head = dataclasses.replace(counts, predicted_no_target=None)
+    theirs = PUBLIC_EVALUATORS["rela"].scores(without_head)
+    ours = values_of(metrics_of("detail"), rows, PROTOCOLS["original"], input_size=0)
+    pairs = {"giou": ("gIoU", 100.0), "ciou": ("cIoU", 100.0), "n_acc": ("N_acc", 1.0), "t_acc": ("T_acc", 1.0)}
+    for name, (of_rela, factor) in pairs.items():
+        assert factor * (ours[name] or 0.0) == pytest.approx(theirs[of_rela], rel=1e-12), name
