@@ -107,6 +107,7 @@ class RunRecord:
     t_acc: float | None = None
     giou: float | None = None
     ciou: float | None = None
+    public_scores_json: str | None = None  # evaluator -> scores, of rows of other papers by their own code's rule
     rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
 
     def __post_init__(self) -> None:
@@ -216,6 +217,7 @@ MIGRATIONS: dict[str, str | float | None] = {
     "t_acc": None,
     "giou": None,
     "ciou": None,
+    "public_scores_json": None,
 }
 """Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""
 

@@ -168,6 +168,7 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "skipped": 0,
         "skipped_refs_json": None,
         "cut_sentences": None,
+        "public_scores_json": None,
         "rescored_json": None,
         **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou")),
         "million_params": 1.2,
