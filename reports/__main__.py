@@ -22,9 +22,10 @@ from reports.explorer import build_explorer
 from reports.ground_truth import load_truth
 from reports.layout import Table
 from reports.load import load_runs
+from reports.paired_test import paired_test
 from reports.paper import NUMERALS, all_names
 from reports.render import to_text
-from reports.run_diff import compare_runs
+from reports.run_diff import compare_runs, run_ids_of
 from reports.run_selection import Wanted, select_runs
 from reports.styles import STYLES, in_style
 from reports.sweep_tables import names_of, own_tables
@@ -167,12 +168,17 @@ def _shown(table: Table) -> str:
 
 
 def _compare(args: argparse.Namespace, out: Path) -> int:
-    table = compare_runs(load_runs(args.runs), args.what[1:])
+    runs = load_runs(args.runs)
+    table = compare_runs(runs, args.what[1:])
+    paired, problems = paired_test(runs, run_ids_of(runs, args.what[1:]))
     with staged_folder(out) as place:
-        write_tables([table], place)
+        write_tables([table, paired], place)
     print(_shown(table))
-    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html")
-    return 0
+    print(_shown(paired))
+    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html, and compare-paired")
+    for problem in problems:
+        print(printable(f"problem: {problem}"), file=sys.stderr)
+    return 1 if problems else 0
 
 
 class _Progress:

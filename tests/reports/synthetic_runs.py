@@ -171,6 +171,8 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "public_scores_json": None,
         "rescored_json": None,
         **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou")),
+        "system": None,
+        "predictions_json": None,
         "million_params": 1.2,
         "gmacs": 0.11,
         "cost_json": json.dumps({"encoder": {"million_params": 0.9, "gmacs": 0.08}}),
