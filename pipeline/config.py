@@ -14,7 +14,13 @@ from typing import Any, Literal
 from pipeline.identity import canonical, digest
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.config import LossConfig, Precision
-from sharedris.config_values import checked_value, require_component, require_not_negative, require_positive
+from sharedris.config_values import (
+    checked_value,
+    require_component,
+    require_distinct,
+    require_not_negative,
+    require_positive,
+)
 from sharedris.errors import require_field
 
 CONFIG_VERSION = 2
@@ -42,6 +48,8 @@ class DataConfig:
             for part in split.split("/"):
                 require_component(part, "data.evaluate_splits")
             require_field(split.count("/") == 1, "data.evaluate_splits", f"{split!r} is not SET/SPLIT in full")
+        require_distinct(self.train_sets, "data.train_sets")
+        require_distinct(self.evaluate_splits, "data.evaluate_splits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +134,9 @@ class RunConfig:
         return f"{self.model.scale}-{sets}-s{self.seed}-{self.content_hash(data_fingerprint)[:12]}"
 
 
+_LARGEST = 2**31
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """Where and on what a run happens; none of it changes the result beyond floating-point order.
@@ -150,6 +161,9 @@ class ExecutionConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        numbers = {name: value for name, value in vars(self).items() if type(value) is int}
+        for name, value in numbers.items():
+            require_field(value < _LARGEST, name, f"must be below {_LARGEST:,}")
         require_field(self.workers >= 1, "workers", "must be 1 or more")
         require_field(
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sharedris.config_values import (
     checked_value,
     require_component,
+    require_distinct,
     require_not_negative,
     require_positive,
 )
@@ -22,6 +23,7 @@ from sharedris.errors import require_field
 from sharedris.registry import LOSSES, NO_TARGETS, decoder_kinds, fpn_kinds, require_known
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_MOST_LAYERS = 1000
 Option = int | float | str | bool
 
 
@@ -52,6 +54,7 @@ class EncoderConfig:
             vocabulary_size=self.vocabulary_size,
             layer_norm_eps=self.layer_norm_eps,
         )
+        require_field(self.layers <= _MOST_LAYERS, "encoder.layers", f"{self.layers} is above {_MOST_LAYERS}")
         require_field(self.width % self.heads == 0, "encoder.heads", f"{self.heads} does not divide width {self.width}")
         require_field(
             self.image_size >= self.patch_size and self.image_size % self.patch_size == 0,
@@ -85,6 +88,7 @@ class FusionConfig:
             "fusion", heads=self.heads, mlp_width=self.mlp_width, bi_width=self.bi_width, bi_heads=self.bi_heads
         )
         require_field(self.bi_width % self.bi_heads == 0, "fusion.bi_heads", "must divide bi_width")
+        require_distinct((name for name, _ in self.options), "fusion.options")
 
     def option(self, name: str, default: Option) -> Any:
         """Return the value of an own module's option, or the default."""

@@ -12,12 +12,14 @@ import functools
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from sharedris.errors import require_field
 
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _MOST_CHARACTERS = 100
+_INT64 = 2**63
 
 
 def checked_value(annotation: Any, value: Any, field: str) -> Any:
@@ -29,10 +31,11 @@ def checked_value(annotation: Any, value: Any, field: str) -> Any:
         field: dotted name, for the message.
 
     Raises:
-        ValueError: when the value is not of that type, or a number is not finite; the message names the field.
+        ValueError: when the value is not of that type, or a number is not finite or beyond 64 bits; the message names
+            the field.
     """
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        require_field(isinstance(value, annotation), field, f"must be a {annotation.__name__}, not {value!r}")
+        require_field(isinstance(value, annotation), field, f"must be a {annotation.__name__}, not {_shown(value)}")
         return value
     try:
         text = json.dumps(value, allow_nan=False)
@@ -45,17 +48,19 @@ def checked_value(annotation: Any, value: Any, field: str) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{field}: {_shown(value)} is refused: {first['msg']}") from None
-    return _with_tuples(value, valid)
+    return _with_tuples(value, valid, field)
 
 
-def _with_tuples(value: Any, valid: Any) -> Any:
+def _with_tuples(value: Any, valid: Any, field: str) -> Any:
     """Return the given value with tuples where the valid one has them.
 
     An int stays an int in a float field: the run's id is a hash over the text of its config, and runs of the version
     before this check keep their ids.
     """
     if isinstance(valid, tuple):
-        return tuple(_with_tuples(*pair) for pair in zip(value, valid, strict=True))
+        return tuple(_with_tuples(*pair, field) for pair in zip(value, valid, strict=True))
+    fits = not isinstance(valid, int) or abs(valid) < _INT64
+    require_field(fits, field, f"{_shown(value)} does not fit the 64 bits of a record")
     return value
 
 
@@ -67,7 +72,10 @@ def _adapter(annotation: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python converts
+        text = "a number of thousands of digits"
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}... ({len(text)} characters)"
 
 
@@ -90,7 +98,7 @@ def require_positive(field: str, **values: float) -> None:
         ValueError: naming the field.
     """
     for name, value in values.items():
-        require_field(value > 0, f"{field}.{name}", f"must be above 0, not {value!r}")
+        require_field(value > 0, f"{field}.{name}", f"must be above 0, not {_shown(value)}")
 
 
 def require_not_negative(field: str, **values: float) -> None:
@@ -100,4 +108,16 @@ def require_not_negative(field: str, **values: float) -> None:
         ValueError: naming the field.
     """
     for name, value in values.items():
-        require_field(0 <= value < math.inf, f"{field}.{name}", f"must be 0 or more, not {value!r}")
+        require_field(0 <= value < math.inf, f"{field}.{name}", f"must be 0 or more, not {_shown(value)}")
+
+
+def require_distinct(values: Iterable[str], field: str) -> None:
+    """Check that no name stands twice.
+
+    Raises:
+        ValueError: naming the field and the name.
+    """
+    seen: set[str] = set()
+    for name in values:
+        require_field(name not in seen, field, f"{_shown(name)} stands there twice")
+        seen.add(name)

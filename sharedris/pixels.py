@@ -2,7 +2,7 @@
 
 Pixels are uint8 RGB, upright as a viewer shows them (EXIF and XMP orientation applied). Grey of 16 bits is scaled by
 1/257, floats of 0 .. 1 by 255. A transparent pixel is laid over white. CMYK is converted as Pillow does. Other floats
-and 32-bit integers have no fixed range and are refused.
+and 32-bit integers have no fixed range and are refused, and so are files of several pictures.
 Shapes: H, W the size of the upright image; C 3 colors.
 """
 
@@ -191,6 +191,8 @@ def _open(content: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise _RefusedError(f"it has too many pixels (more than {MAX_PIXELS:,})", "Scale it down first") from None
     _require_bounded(image.height, image.width)
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a phone's photo with a depth map behind
+        raise _RefusedError("it holds several pictures (an animation or pages)", "Save the one that is meant")
     return image
 
 

@@ -63,28 +63,34 @@ def train_tokenizer(sentences: Iterable[str], path: Path, vocabulary_size: int, 
         lower_case: read all sentences in lower case, here and whenever the tokenizer is used.
 
     Raises:
-        InputError: when no sentence is left to train on.
+        InputError: when no sentence is left to train on, or sentencepiece refuses them: too long, or of more letters
+            than `vocabulary_size`.
     """
     corpus = [unicodedata.normalize("NFKC", sentence).strip() for sentence in sentences]
     corpus = [sentence for sentence in corpus if sentence]
     if not corpus:
         raise InputError("no sentences to train a tokenizer on", "Check that the training split has expressions")
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus),
-        model_writer=model,
-        vocab_size=vocabulary_size - OFFSET - MASK_TOKENS,
-        hard_vocab_limit=False,
-        model_type="bpe",  # unigram splits a small corpus into letters: 96 % of toyg_umd would not fit into T
-        character_coverage=1.0,
-        num_threads=1,  # the order of threads would change the model
-        unk_id=0,
-        bos_id=1,
-        eos_id=2,
-        pad_id=-1,
-        minloglevel=2,
-        normalization_rule_name="nmt_nfkc_cf" if lower_case else "nmt_nfkc",
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(corpus),
+            model_writer=model,
+            vocab_size=vocabulary_size - OFFSET - MASK_TOKENS,
+            hard_vocab_limit=False,
+            model_type="bpe",  # unigram splits a small corpus into letters: 96 % of toyg_umd would not fit into T
+            character_coverage=1.0,
+            num_threads=1,  # the order of threads would change the model
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            minloglevel=2,
+            normalization_rule_name="nmt_nfkc_cf" if lower_case else "nmt_nfkc",
+        )
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        remedy = "Give --tokenizer, or shorter sentences of fewer different letters"
+        raise InputError(f"no tokenizer can be trained on these sentences (sentencepiece: {reason})", remedy) from None
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
+from pipeline.data.readers.field_values import shown
 from pipeline.files import runs_folder
 from pipeline.recipes import DEFAULT_SET, default_run
 from sharedris.baselines.config import DEFAULT_ENCODER, DUAL_ENCODER
@@ -100,13 +101,15 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_LONGEST_FIELD = 100
+
+
 def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
     """Return the run that the options describe.
 
     Raises:
         InputError: for a value that the config refuses; names the field.
     """
-    config = default_run(scale=args.model, train_sets=tuple(args.data.split(",")), seed=seed)
     changes: dict[str, object] = {
         "train.epochs": args.epochs,
         "train.global_batch_size": args.global_batch_size,
@@ -114,6 +117,7 @@ def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
         "data.evaluate_splits": tuple(args.evaluate.split(",")) if args.evaluate else None,
     }
     try:
+        config = default_run(scale=args.model, train_sets=tuple(args.data.split(",")), seed=seed)
         for path, value in changes.items():
             if value is not None:
                 config = replace_at(config, path, value)
@@ -146,8 +150,8 @@ def _check_names(config: RunConfig, prepared_root: str) -> None:
 
 def _assign(config: RunConfig, assignment: str) -> RunConfig:
     path, equals, text = assignment.partition("=")
-    if not equals:
-        raise InputError(f"--set {assignment} is not FIELD=VALUE", "For example --set optim.learning_rate=2e-4")
+    if not equals or len(path) > _LONGEST_FIELD:
+        raise InputError(f"--set {shown(assignment)} is not FIELD=VALUE", "For example --set optim.learning_rate=2e-4")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):  # no JSON, or a number or nesting that Python refuses: then it is text

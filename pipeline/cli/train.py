@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
 def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None) -> int:
     from pipeline.cost.estimate import describe_plan
 
+    if worker_gflops is not None and not 0 < worker_gflops < math.inf:
+        raise InputError(f"--gflops {worker_gflops} is not a rate above 0", "Give a number, such as 30000")
     try:
         job = resolve_job(config, execution)
         state = f"{job.run_id} ({'done' if job.done else 'not done'})"

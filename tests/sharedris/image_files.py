@@ -63,6 +63,7 @@ def files_that_are_read() -> dict[str, bytes]:
         "rgb.bmp": encoded(rgb, "BMP"),
         "rgb.gif": encoded(rgb, "GIF"),
         "rgb.ppm": encoded(rgb, "PPM"),
+        "phone.mpo": encoded(rgb, "MPO", save_all=True, append_images=[rgb.convert("L").convert("RGB")]),
         "rgb.jp2": encoded(rgb, "JPEG2000"),
         **{f"turned-{way}.jpg": turned(rgb, "JPEG", way) for way in range(1, 9)},
         **{f"turned-6.{kind.lower()}": turned(rgb, kind, 6) for kind in ("PNG", "WEBP", "TIFF")},
@@ -72,7 +73,13 @@ def files_that_are_read() -> dict[str, bytes]:
 def files_that_are_refused() -> dict[str, tuple[bytes, str]]:
     """Return files and what is said of them."""
     floats = (noise()[:, :, 0] / 100).astype(np.float32)
+    first, second = Image.fromarray(noise()), Image.fromarray(noise()[::-1].copy())
+    several = {"save_all": True, "append_images": [second]}
     return {
+        **{
+            f"animation.{kind.lower()}": (encoded(first, kind, **several), "it holds several pictures")
+            for kind in ("GIF", "PNG", "WEBP", "TIFF")
+        },
         "integers.tif": (encoded(Image.fromarray(noise()[:, :, 0].astype(np.int32)), "TIFF"), "32-bit integer"),
         "negative.tif": (encoded(Image.fromarray(np.full((4, 4), -7, np.int32)), "TIFF"), "32-bit integer"),
         "large-floats.tif": (encoded(Image.fromarray(floats), "TIFF"), "only 0 .. 1 is read"),

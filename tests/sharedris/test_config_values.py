@@ -100,6 +100,7 @@ def test_a_config_that_holds_no_fields_is_refused(values: Any) -> None:
         "train.loss.bce=-1",
         "model.scale=../../x",
         "model.encoder.heads=0",
+        "model.encoder.layers=100000",
         "model.encoder.patch_size=0",
         "model.fpn.stages=6",
         'model.fpn={"stages": ["6", "12"]}',
@@ -110,6 +111,10 @@ def test_a_config_that_holds_no_fields_is_refused(values: Any) -> None:
         "evaluation.batch_size=0",
         "seed=-1",
         "seed=" + "9" * 6000,
+        f"train.epochs={2**63}",
+        f"model.fpn.stages=[{2**70}]",
+        'data.train_sets=["toyplus_unc", "toyplus_unc"]',
+        'model.fpn={"fusion": {"options": [["a", 1], ["a", 2]]}}',
         "data.train_sets=toyplus_unc",
         "data.evaluate_splits=[3]",
     ],
@@ -117,13 +122,40 @@ def test_a_config_that_holds_no_fields_is_refused(values: Any) -> None:
 def test_the_command_line_refuses_what_the_annotation_does_not_allow(
     assignment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    field = assignment.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1]
+    refused_on_the_command_line(["--set", assignment], capsys, "fusion" if "options" in assignment else field)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--seed", str(2**63)], "seed"),
+        (["--seed", "-1"], "seed"),
+        (["--epochs", str(2**70)], "train.epochs"),
+        (["--micro-batch-size", str(2**31)], "micro_batch_size"),
+        (["--workers", str(2**70)], "workers"),
+        (["--data", "../x"], "data.train_sets"),
+        (["--data", "toyplus_unc,toyplus_unc"], "data.train_sets"),
+        (["--evaluate", "toyplus_unc/val,toyplus_unc/val"], "data.evaluate_splits"),
+        (["--gflops", "nan"], "--gflops"),
+        (["--gflops", "-5"], "--gflops"),
+        (["--set", "[" * 5000 + "=1"], "--set"),
+    ],
+)
+def test_options_are_checked_as_their_fields_are(
+    options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused_on_the_command_line(options, capsys, named)
+
+
+def refused_on_the_command_line(options: list[str], capsys: pytest.CaptureFixture[str], named: str) -> None:
     from pipeline.cli.main import main
 
-    assert main(["train", "--plan", "--set", assignment]) == 2
+    assert main(["train", "--plan", *options]) == 2
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
     assert len(lines) == 1, printed.err
-    assert assignment.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in lines[0], "the field is named"
+    assert named in lines[0], "the field is named"
     assert "Traceback" not in printed.err
     assert printed.out == ""
     assert len(lines[0]) < 600

@@ -108,3 +108,12 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: bytes | None) -> None:
 def test_nothing_to_train_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no sentences"):
         train_tokenizer(["", "  "], tmp_path / "tokenizer.model", 1024)
+
+
+@pytest.mark.parametrize(
+    "sentences", [["red " * 2000], ["".join(map(chr, range(0x4E00 + 50 * n, 0x4E32 + 50 * n))) for n in range(30)]]
+)
+def test_sentences_that_sentencepiece_refuses(sentences: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no tokenizer can be trained .* Give --tokenizer"):
+        train_tokenizer(sentences, tmp_path / "t.model", 1024)
+    assert not list(tmp_path.iterdir())

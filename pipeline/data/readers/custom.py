@@ -173,7 +173,7 @@ class _Reader:
         )
 
     def _ref_id(self, row: dict[str, Any]) -> int:
-        ref_id = _number(row["ref_id"], "ref_id") if "ref_id" in row else self.next_ref_id
+        ref_id = _number(row.get("ref_id", self.next_ref_id), "ref_id" if "ref_id" in row else "the next free ref_id")
         if ref_id in self.ref_ids:
             raise _RowError("duplicate ref_id", f"ref_id {ref_id} again")
         self.ref_ids.add(ref_id)

@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 _INT64 = 2**63
+_EXACT_FLOATS = 2**53
+"""A larger float stands for several whole numbers: an id may have become another one in the tool that wrote it."""
 _WHOLE = re.compile(r"\s*([-+]?\d{1,19})(?:\.0+)?\s*")  # pandas writes 1.0 where a column of numbers has a gap
 _SHOWN_CHARACTERS = 60
 
@@ -29,7 +31,7 @@ def whole_number(value: Any, field: str) -> int:
     number: Any = value
     if isinstance(value, str) and (match := _WHOLE.fullmatch(value)):
         number = int(match[1])
-    elif isinstance(value, float) and value.is_integer():
+    elif isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_FLOATS:
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"{field} is {shown(value)}, not a whole number")

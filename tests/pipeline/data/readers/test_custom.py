@@ -172,3 +172,9 @@ def test_not_utf8_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_bytes(b"\xff\xfe{")
     with pytest.raises(InputError, match="is not UTF-8"):
         read_custom(tmp_path / "x.jsonl", "mine")
+
+
+def test_a_line_after_the_largest_id_has_to_name_its_own(folder: Path) -> None:
+    source = read_custom(write(folder, row(ref_id=2**63 - 1), row()), "mine")
+    (problem,) = source.problems
+    assert problem.message.startswith("the next free ref_id is 9223372036854775808, which does not fit")

@@ -19,6 +19,7 @@ from pipeline.data.readers.field_values import finite_numbers, shown, whole_numb
         (" 7 ", 7),
         ("7.0", 7),
         ("-7.00", -7),
+        (2.0**53, 2**53),
         (2**63 - 1, 2**63 - 1),
         (str(-(2**63)), -(2**63)),
     ],
@@ -31,6 +32,7 @@ def test_whole_numbers_are_read(value: Any, expected: int) -> None:
     "value",
     [
         7.5,
+        2.0**53 + 2,
         "7.5",
         "seven",
         "",
