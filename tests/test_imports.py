@@ -80,6 +80,7 @@ ORDER = """
     reports.tables  reports.report_recipe
     reports.sweep_table  reports.methods  reports.significance
     reports.plots
+    reports.unflagged
     reports.breakdown  reports.publish
     reports.figures
     reports.page
@@ -106,6 +107,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.recipes",
     "pipeline.data.catalog",
     "pipeline.data.masks",
+    "pipeline.data.readers.quality_flags",
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.protocols",
     "pipeline.files",

@@ -183,6 +183,8 @@ class _Reader:
         if name not in self.infos:
             height, width = self._size(row, name, content)
             self.infos[name] = ImageInfo(image_id=self._image_id(row, name), file_name=name, height=height, width=width)
+        elif "image_id" in row and (other := self.infos[name].image_id) != self._image_id(row, name):
+            raise _RowError("malformed ref", f"image_id is {shown(row['image_id'])}, {name} had {other} before")
         return self.infos[name]
 
     def _on_disk(self, name: str) -> bool:
