@@ -102,14 +102,9 @@ def _cell(run_ids: tuple[str, ...], records: pd.DataFrame, scored: dict[str, _Sc
         return missing_cell("not scored", f"{', '.join(lost)}: no samples to score")
     mine = records[records["run_id"].isin(run_ids)]
     found = [scored[run_id] for run_id in mine["run_id"]]
-    left = mine.assign(
-        **{metric.name: [one.values[metric.name] for one in found], "samples": [_left(one) for one in found]}
-    )
+    left = mine.assign(samples=[one.samples - one.flagged for one in found])
+    left[metric.name] = [one.values[metric.name] for one in found]
     return score_cell(left, metric.name)
-
-
-def _left(scored: _Scored) -> int:
-    return scored.samples - scored.flagged
 
 
 def _ranked(columns: list[Column], rows: list[Row], added: int) -> tuple[Row, ...]:
