@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
+from pipeline.data.readers.quality_flags import read_flags
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import atomic_writer, require_writable, runs_folder, staged_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
@@ -73,6 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
         "only ours",
     )
     parser.add_argument(
+        "--flags",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="expressions that reviewers found wrong (Ref-L4's reviewed annotations, JSON Lines): adds the scores "
+        "without them to the tables",
+    )
+    parser.add_argument(
         "--mlflow-run",
         default="",
         help="log the report to this MLflow run, or to the parent run "
@@ -118,7 +127,12 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     )
     wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
     report = build_tables(
-        args.runs, names, wanted, statistics=whole or any(name in own_tables(sweeps) for name in names), sweeps=sweeps
+        args.runs,
+        names,
+        wanted,
+        statistics=whole or any(name in own_tables(sweeps) for name in names),
+        sweeps=sweeps,
+        flags=read_flags(args.flags) if args.flags else None,
     )
     with staged_folder(out) as place:
         if whole:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.data.readers.quality_flags import QualityFlags
 from pipeline.files import write_file
 from pipeline.published.tables import read_bibliography, read_published
 from pipeline.records import RecordError
@@ -32,6 +33,7 @@ from reports.stats import DRAWS
 from reports.sweep_table import build_sweep_table
 from reports.sweep_tables import own_tables
 from reports.tables import Built, build_ablation
+from reports.unflagged import with_unflagged
 from sweeps.registry import SWEEPS
 from sweeps.spec import Sweep
 
@@ -67,6 +69,7 @@ def build_tables(
     draws: int = DRAWS,
     runs: Runs | None = None,
     sweeps: Mapping[str, Sweep] | None = None,
+    flags: QualityFlags | None = None,
 ) -> Report:
     """Build the tables named, with their differences and protocols where `statistics` is true.
 
@@ -78,6 +81,7 @@ def build_tables(
         draws: of the bootstrap.
         runs: already loaded from the root, for several reports on it.
         sweeps: by name; those of the registry by default.
+        flags: adds columns on the expressions that are not flagged.
     """
     runs, sweeps = runs or load_runs(root), SWEEPS if sweeps is None else sweeps
     costs, cost_problems = load_costs(root)
@@ -85,6 +89,10 @@ def build_tables(
     recipe = choose_recipe(runs, wanted)
     built = [build_one(name, _runs_for(name, runs, recipe), book, wanted, sweeps) for name in names]
     report = Report(runs=runs, costs=book, built=built, recipe=recipe, problems=[*runs.problems, *cost_problems])
+    if flags is not None:
+        found = [with_unflagged(each, runs, flags) for each in built]
+        report.built = [each for each, _ in found]
+        report.problems += [problem for _, problems in found for problem in problems]
     if statistics:
         _add_statistics(report, draws)
     report.problems = list(dict.fromkeys(report.problems))

@@ -83,6 +83,7 @@ ORDER = """
     reports.sweep_table  reports.methods  reports.significance
     reports.paired_test
     reports.plots
+    reports.unflagged
     reports.breakdown  reports.publish
     reports.figures
     reports.page
@@ -109,6 +110,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.recipes",
     "pipeline.data.catalog",
     "pipeline.data.masks",
+    "pipeline.data.readers.quality_flags",
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.protocols",
     "pipeline.files",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.data.readers.annotations import Source
+from pipeline.data.readers.corrections import corrected_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.readers.registry import read_annotations
 from pipeline.data.storage import open_place
@@ -20,6 +21,7 @@ from pipeline.data.validation.inputs import (
     source_of_prepared,
 )
 from pipeline.data.validation.report import report_json, report_text
+from sharedris.errors import InputError
 from sharedris.tokenizer import Tokenizer
 from sharedris.tokenizers import open_tokenizer
 
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", metavar="ROOT", help="check the REFER layout below this folder instead of prepared data"
     )
+    parser.add_argument("--corrections", metavar="FOLDER", help="with --root: parquet of refcoco-m, as for prepare")
     parser.add_argument("--annotations", metavar="FILE", help="check a .jsonl or .csv file instead of prepared data")
     parser.add_argument("--reader", default="lines", help="reader of --annotations (default: %(default)s)")
     parser.add_argument("--images", metavar="FOLDER", help="image folder of --root or --annotations")
@@ -69,7 +72,10 @@ def _read(args: argparse.Namespace) -> tuple[Source, Manifest | None, str]:
         source = read_annotations(Path(args.annotations), args.set, reader=args.reader, images=images)
         return source, None, args.annotations
     if args.root:
-        return read_refer(Path(args.root), args.set, images=images, need_images=False), None, args.root
+        source = read_refer(Path(args.root), args.set, images=images, need_images=False)
+        return corrected_source(source, Path(args.corrections)) if args.corrections else source, None, args.root
+    if args.corrections:
+        raise InputError("--corrections is for a set in REFER layout", "Give --root ROOT")
     manifest = load_manifest(args.prepared, args.set)
     return source_of_prepared(manifest), manifest, str(manifest.place)
 

@@ -10,6 +10,7 @@ from pipeline.data.prepared.manifest import Manifest
 from pipeline.data.prepared.prepare import Prepared, counts_text, prepare_source
 from pipeline.data.prepared.selection import counts_in_words
 from pipeline.data.readers.annotations import Source
+from pipeline.data.readers.corrections import corrected_source
 from pipeline.data.readers.hf import read_hf
 from pipeline.data.readers.refer import read_refer, read_training_sentences
 from pipeline.data.readers.registry import read_annotations
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer-sets",
         metavar="SET,SET",
         help="train the tokenizer on these sets' sentences, to combine them later",
+    )
+    refer.add_argument(
+        "--corrections",
+        metavar="FOLDER",
+        help="parquet of refcoco-m, whose masks replace those of the set: prepares SET+refcocom",
     )
     _add_common(refer, images="the usual ones below ROOT")
     custom = layouts.add_parser("custom", help="custom data: JSON Lines or CSV (docs/data.md)")
@@ -72,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         source = read_hf(Path(args.folder), args.set, images=images, need_images=not args.no_images)
     else:
         source = read_refer(Path(args.root), args.set, images=images, need_images=not args.no_images)
+        if args.corrections:
+            source = corrected_source(source, Path(args.corrections))
     shared = sorted(set((getattr(args, "tokenizer_sets", None) or "").split(",")) - {""})
     if shared and args.tokenizer:
         raise InputError("--tokenizer and --tokenizer-sets exclude each other", "Give one of them")

@@ -37,6 +37,7 @@ from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.custom import read_custom
 from pipeline.data.readers.hf import read_hf
 from pipeline.data.readers.json_stream import iterate_members
+from pipeline.data.readers.quality_flags import read_flags
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.readers.safe_pickle import load_plain_pickle
 from pipeline.failures import RunError
@@ -121,6 +122,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: R
     (root / "refs.csv").write_text('image,split,expression,polygons\na.jpg,train,"red, dog","[[1,1,9,1,9,9]]"\n' * 2)
     (root / "val.parquet").write_bytes(parquet_of_refs((root / "a.jpg").read_bytes()))
     (root / "val.json").write_bytes(dump_json(REFS_OF_A_COPY))
+    (root / "flags.json").write_bytes(dump_json(FLAGS))
     save_index(index_refer(root / "refer"), root / "index.parquet")
     (root / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "##s"]))
     shutil.copy(next(toy_root.glob("*/tokenizer.model")), root / "tokenizer.model")
@@ -137,6 +139,12 @@ REFS_OF_A_COPY = [
     {"ann_id": 5, "file_name": "COCO_train2014_000000000009_5.jpg", "answer": ["left dog", "dog"]},
     {"samples": [{"id": 3, "sentences": ["cat"], "image_id": 9}], "image_id": 9},
 ]
+
+
+FLAGS = {
+    "images": [{"id": 0, "original_id": 9, "caption": "red dog"}],
+    "annotation": [{"image_id": 0, "caption_quality": 0}, {"sent_id": 3, "caption_quality": 1}],
+}
 
 
 def parquet_of_refs(image: bytes) -> bytes:
@@ -180,7 +188,7 @@ KINDS = (
     *("refs", "instances", "json", "jsonl", "csv", "mask", "tokenizer", "vocabulary", "weights", "model weights"),
     *("model config", "record", "runs", "manifest", "split", "checkpoint", "checkpoint manifest"),
     *("old split", "embedded images"),
-    *("parquet", "copy in parquet", "copy in JSON", "index of sets"),
+    *("parquet", "copy in parquet", "copy in JSON", "index of sets", "flags"),
     *("jpg", "png", "tif", "webp", "gif", "bmp"),
 )
 
@@ -209,11 +217,13 @@ def annotation_targets(root: Path) -> dict[str, Target]:
 
 def copy_targets(root: Path) -> dict[str, Target]:
     copy, parquet, index = root / "val.json", root / "val.parquet", root / "index.parquet"
+    flags = root / "flags.json"
     return {
         "parquet": Target(path=parquet, read=lambda: read_hf(parquet, "mine")),
         "copy in parquet": Target(path=parquet, read=lambda: read_copy(parquet)),
         "copy in JSON": Target(path=copy, read=lambda: read_copy(copy), dump=dump_json, value=REFS_OF_A_COPY),
         "index of sets": Target(path=index, read=lambda: load_index(index)),
+        "flags": Target(path=flags, read=lambda: read_flags([flags]), dump=dump_json, value=FLAGS),
     }
 
 

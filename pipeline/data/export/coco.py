@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.data.export.rows import ExportedImages, exported_refs
 from pipeline.data.prepared.manifest import Manifest
+from pipeline.files import write_file
 
 
 def write_coco(manifest: Manifest, folder: Path) -> list[Path]:
@@ -24,27 +25,20 @@ def write_coco(manifest: Manifest, folder: Path) -> list[Path]:
     """
     images = ExportedImages(manifest)
     written: list[Path] = []
-    (folder / "annotations").mkdir(parents=True)
     for part in manifest.splits:
         infos: dict[str, dict[str, Any]] = {}
         annotations: list[dict[str, Any]] = []
         for ref in exported_refs(manifest, part):
             if ref["file_name"] not in infos:
-                _write_image(
-                    folder / "images" / ref["file_name"], images.content(ref["file_name"], ref["image_digest"])
-                )
+                write_file(folder / "images" / ref["file_name"], images.content(ref["file_name"], ref["image_digest"]))
                 infos[ref["file_name"]] = _image(ref)
             annotations.append(_annotation(ref))
         written.append(folder / "annotations" / f"instances_{part}.json")
-        written[-1].write_text(json.dumps(_instances(manifest, part, list(infos.values()), annotations)))
+        values = _instances(manifest, part, list(infos.values()), annotations)
+        write_file(written[-1], json.dumps(values).encode())
     tokenizer = folder / "tokenizer.model"
-    tokenizer.write_bytes(manifest.tokenizer_path.read_bytes())
+    write_file(tokenizer, manifest.tokenizer_path.read_bytes())
     return [*written, tokenizer]
-
-
-def _write_image(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def _image(ref: dict[str, Any]) -> dict[str, Any]:

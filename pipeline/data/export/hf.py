@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.export.rows import ExportedImages, exported_refs
 from pipeline.data.prepared.manifest import Manifest
+from pipeline.files import write_file
 
 ROWS_IN_GROUP = 100
 SHARD_BYTES = 500_000_000
@@ -88,8 +89,8 @@ def write_hf(manifest: Manifest, folder: Path) -> list[Path]:
         sizes[part] = rows, sum(path.stat().st_size for path in final)
         written += final
     card, tokenizer = folder / "README.md", folder / "tokenizer.model"
-    card.write_text(_card(manifest, sizes), encoding="utf-8")
-    tokenizer.write_bytes(manifest.tokenizer_path.read_bytes())
+    write_file(card, _card(manifest, sizes).encode())
+    write_file(tokenizer, manifest.tokenizer_path.read_bytes())
     return [card, tokenizer, *written]
 
 

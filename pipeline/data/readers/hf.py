@@ -30,6 +30,7 @@ from pipeline.data.readers.images import content_digest, read_image_file
 from pipeline.data.readers.mask_forms import encode_any_form, outline_box
 from pipeline.data.readers.parquet_rows import parquet_columns, parquet_rows
 from pipeline.data.readers.split_names import split_name, split_of_file
+from pipeline.files import write_file
 from sharedris.errors import InputError
 from sharedris.pixels import MAX_FILE_BYTES, ImageError, image_size
 from sharedris.regular_file import UnreadableFileError
@@ -183,6 +184,8 @@ class _Reader:
         if name not in self.infos:
             height, width = self._size(row, name, content)
             self.infos[name] = ImageInfo(image_id=self._image_id(row, name), file_name=name, height=height, width=width)
+        elif "image_id" in row and (other := self.infos[name].image_id) != self._image_id(row, name):
+            raise _RowError("malformed ref", f"image_id is {shown(row['image_id'])}, {name} had {other} before")
         return self.infos[name]
 
     def _on_disk(self, name: str) -> bool:
@@ -199,8 +202,7 @@ class _Reader:
         path = self.source.image_root / name
         if self.source.temporary_images is not None and name not in self.infos:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                write_file(path, content)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 raise _RowError("unreadable image", f"{name} is the name of a file and of a folder") from None
 
