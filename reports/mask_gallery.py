@@ -128,7 +128,8 @@ def _draw_sample(line: np.ndarray, predictions: Predictions, position: int, trut
     show_pixels(line[0], shown, "" if known else "image file not found")
     show_sentence(line[0], sample["expression"], len(line))
     try:
-        show_pixels(line[1], tint(shown, truth.mask(int(sample["ref_id"])), TRUTH_COLOUR))
+        target_HW = truth.mask(int(sample["ref_id"]))
+        show_pixels(line[1], tint(shown, target_HW, TRUTH_COLOUR), "" if target_HW.any() else "no target")
     except (KeyError, ValueError):
         show_pixels(line[1], shown, "no ground truth")
     for axes, run_id in zip(line[2:], predictions.labels, strict=True):
