@@ -95,7 +95,9 @@ def select(predictions: Predictions, selection: str, count: int = ROWS) -> list[
     if iou.empty:
         return []
     main = iou[predictions.main]
-    value = {"worst": main, "best": -main, "disagreement": iou.min(axis=1) - iou.max(axis=1)}[selection]
+    # An empty mask without a target is as good as can be, and shows nothing: it comes after the others.
+    best = (-main).where(predictions.shared["area_ratio"] > 0, 0.0)
+    value = {"worst": main, "best": best, "disagreement": iou.min(axis=1) - iou.max(axis=1)}[selection]
     order = np.argsort(value.to_numpy(), kind="stable")
     first = predictions.shared["image_id"].iloc[order].drop_duplicates().index[:count]
     return [int(position) for position in first]
