@@ -75,6 +75,8 @@ def test_kinds_of_expressions(expression: str, kind: str) -> None:
         ("beit3|fpn=none()|decoder=none(0)", "no FPN, no fusion"),
         ("beit3|fpn=self_attention(3,6,9,12)|decoder=self_attention(3)", "3 decoder layers"),
         ("swin+bert|whole=dmmi", "dmmi (swin+bert)"),
+        (f"{synthetic_runs.FULL}|no_target=head", "no-target head"),
+        (f"{synthetic_runs.NO_FPN}|no_target=head", "no FPN, no-target head"),
     ],
 )
 def test_labels(variant: str, label: str) -> None:
