@@ -99,9 +99,10 @@ def read_variants(runs: Runs, choice: RunSelection) -> tuple[dict[str, pd.DataFr
 
 def by_size(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
     """Draw IoU by the object's share of the image (figure 6 of the paper)."""
-    names = [f"{low}–{high}" for low, high in itertools.pairwise(SIZE_EDGES_PERCENT)]
+    names = ["no target", *(f"{low}–{high}" for low, high in itertools.pairwise(SIZE_EDGES_PERCENT))]
     edges = np.array(SIZE_EDGES_PERCENT[1:-1])
-    binner = {v: np.digitize(100 * frame["area_ratio"].to_numpy(), edges) for v, frame in frames.items()}
+    areas = {v: 100 * frame["area_ratio"].to_numpy() for v, frame in frames.items()}
+    binner = {v: np.where(area == 0, 0, 1 + np.digitize(area, edges)) for v, area in areas.items()}
     return _draw(frames, binner, names, choice, "object size (% of the image)", "IoU by object size")
 
 

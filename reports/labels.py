@@ -16,11 +16,11 @@ def variant_label(variant: str) -> str:
         return "Shared-RIS"
     if "|" not in variant:  # the label of a row of a sweep
         return variant
-    found = re.fullmatch(r"(.+?)\|fpn=(\w+)\(([\d,]*)\)\|decoder=(\w+)\((\d+)\)", variant)
+    found = re.fullmatch(r"(.+?)\|fpn=(\w+)\(([\d,]*)\)\|decoder=(\w+)\((\d+)\)(?:\|no_target=(\w+))?", variant)
     if found is None:
         encoder, _, rest = variant.partition("|")
         return f"{rest.removeprefix('whole=')} ({encoder})"
-    encoder, fpn, stages, decoder, layers = found.groups()
+    encoder, fpn, stages, decoder, layers, no_target = found.groups()
     parts = [] if encoder == "beit3" else [encoder]
     if fpn == "none":
         parts.append("no FPN")
@@ -34,6 +34,8 @@ def variant_label(variant: str) -> str:
         parts.append(f"decoder {_words(decoder)}")
     elif layers != "1":
         parts.append(f"{layers} decoder layers")
+    if no_target:
+        parts.append(f"no-target {no_target}")
     return ", ".join(parts) or "Shared-RIS"
 
 

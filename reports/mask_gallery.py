@@ -100,7 +100,9 @@ def select(predictions: Predictions, selection: str, count: int = ROWS) -> list[
     if iou.empty:
         return []
     main = iou[predictions.main]
-    value = {"worst": main, "best": -main, "disagreement": iou.min(axis=1) - iou.max(axis=1)}[selection]
+    # An empty mask without a target is as good as can be, and shows nothing: it comes after the others.
+    best = (-main).where(predictions.shared["area_ratio"] > 0, 0.0)
+    value = {"worst": main, "best": best, "disagreement": iou.min(axis=1) - iou.max(axis=1)}[selection]
     order = np.argsort(value.to_numpy(), kind="stable")
     first = predictions.shared["image_id"].iloc[order].drop_duplicates().index[:count]
     return [int(position) for position in first]
@@ -133,7 +135,8 @@ def _draw_sample(line: np.ndarray, predictions: Predictions, position: int, trut
     show_pixels(line[0], shown, "" if known else "image file not found")
     show_sentence(line[0], sample["expression"], len(line))
     try:
-        show_pixels(line[1], tint(shown, truth.mask(int(sample["ref_id"])), TRUTH_COLOUR))
+        target_HW = truth.mask(int(sample["ref_id"]))
+        show_pixels(line[1], tint(shown, target_HW, TRUTH_COLOUR), "" if target_HW.any() else "no target")
     except (KeyError, ValueError):
         show_pixels(line[1], shown, "no ground truth")
     for axes, run_id in zip(line[2:], predictions.labels, strict=True):

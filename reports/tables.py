@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import Metric, added_metrics
+from pipeline.evaluation.metrics import Metric, added_metrics, shown_metrics
 from pipeline.published.tables import number, read_published
 from reports.captions import ablation_caption, cost_sentence, recipe_note, scores_by_their_code, trivial_answers
 from reports.cost_cells import CostBook
@@ -69,14 +69,15 @@ def build_ablation(
         runs.records, runs.claims, list(published["variant"]), wanted, published_split=spec.published_split
     )
     metrics = [heading for heading in published.columns if heading in METRIC_COLUMNS]
-    columns = _ablation_columns(spec, metrics, with_difference=choice.is_published_data)
+    unpublished = _unpublished_metrics(choice)
+    columns = _ablation_columns(spec, metrics, unpublished, with_difference=choice.is_published_data)
     rows: list[Row] = []
     for part, of_part in published.groupby("part", sort=False):
         if part and published["part"].nunique() > 1:
             rows.append(Row(kind="section", cells=(text_cell(str(part)),)))
         lines = [
             Row(
-                cells=tuple(_ablation_cells(row, spec, metrics, choice, costs)),
+                cells=tuple(_ablation_cells(row, spec, metrics, unpublished, choice, costs)),
                 kind="ours" if row["marks"] == OURS else "row",
             )
             for _, row in of_part.iterrows()
@@ -100,7 +101,9 @@ def build_ablation(
     return Built(table=table, choice=choice, published=published, spec=spec)
 
 
-def _ablation_columns(spec: TableSpec, metrics: list[str], *, with_difference: bool) -> list[Column]:
+def _ablation_columns(
+    spec: TableSpec, metrics: list[str], unpublished: list[Metric], *, with_difference: bool
+) -> list[Column]:
     columns = [Column(heading=heading, numeric=False) for heading in _label_headings(spec)]
     if spec.component:
         for group, unit in (("Params", "M"), ("GFLOPs", "")):
@@ -110,17 +113,17 @@ def _ablation_columns(spec: TableSpec, metrics: list[str], *, with_difference: b
         columns.append(Column(heading="here", group=group, better="max", unit="%", parts=("here deviation",)))
         if with_difference:
             columns.append(Column(heading="diff.", group=group, unit="percent points"))
-    for metric in _added_main():
-        parts = ("here deviation",)
-        columns.append(
-            Column(heading="here", group=metric.heading, better=metric.better, unit=metric.unit, parts=parts)
-        )
+    for metric in unpublished:
+        heading, group = ("here", metric.heading) if not metric.group else (metric.heading, metric.group)
+        parts = (f"{heading} deviation",)
+        columns.append(Column(heading=heading, group=group, better=metric.better, unit=metric.unit, parts=parts))
     return columns
 
 
-def _added_main() -> list[Metric]:
-    """Return the metrics that plugins added and every table shows, which the paper prints none of."""
-    return [metric for metric in added_metrics() if metric.role == "main"]
+def _unpublished_metrics(choice: RunSelection) -> list[Metric]:
+    """Return the metrics that the paper prints none of: main ones of plugins, those of samples without a target."""
+    of_no_target = [metric for metric in shown_metrics(choice.rows, "main", "detail") if metric.no_target]
+    return [*(metric for metric in added_metrics() if metric.role == "main"), *of_no_target]
 
 
 def _label_headings(spec: TableSpec) -> tuple[str, ...]:
@@ -128,7 +131,12 @@ def _label_headings(spec: TableSpec) -> tuple[str, ...]:
 
 
 def _ablation_cells(
-    row: pd.Series, spec: TableSpec, metrics: list[str], choice: RunSelection, costs: CostBook
+    row: pd.Series,
+    spec: TableSpec,
+    metrics: list[str],
+    unpublished: list[Metric],
+    choice: RunSelection,
+    costs: CostBook,
 ) -> Iterator[Cell]:
     if spec.numeral != "III":
         yield method_cell(row)
@@ -145,7 +153,7 @@ def _ablation_cells(
         yield ours
         if choice.is_published_data:
             yield difference_cell(ours.value, published)
-    for metric in _added_main():
+    for metric in unpublished:
         yield score_cell(mine, metric.name) if len(mine) else absent
 
 

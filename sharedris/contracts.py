@@ -57,6 +57,17 @@ class Head(Protocol):
         ...
 
 
+class NoTarget(Protocol):
+    """Decides about sentences that name nothing in the image; NO_TARGETS: (ComparedModelConfig) -> NoTarget.
+
+    Optional: a method `pop_auxiliary_loss`.
+    """
+
+    def forward(self, logits_BHW: Tensor, tokens_BSW: Tensor, visible_B11S: Tensor | None) -> Tensor:
+        """Return the mask's logits, (B, H, W), from those of the head and the decoder's tokens."""
+        ...
+
+
 class Encoder(Protocol):
     """Reads image and sentence; ENCODERS: EncoderKind(build=(ComparedModelConfig) -> ImageTextEncoder).
 

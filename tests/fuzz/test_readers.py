@@ -124,6 +124,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_root: Path, micro_run: R
     (root / "val.json").write_bytes(dump_json(REFS_OF_A_COPY))
     (root / "flags.json").write_bytes(dump_json(FLAGS))
     save_index(index_refer(root / "refer"), root / "index.parquet")
+    write_any_number(root / "any")
     (root / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "##s"]))
     shutil.copy(next(toy_root.glob("*/tokenizer.model")), root / "tokenizer.model")
     torch.manual_seed(0)
@@ -170,6 +171,40 @@ def read_copy(path: Path) -> object:
     return identity_text(identify(path, None)), identity_text(identify(path, index))
 
 
+def write_any_number(root: Path) -> None:
+    """Write one ref of each kind in the layouts whose sentences may name several objects or none."""
+    polygon = [[1, 1, 9, 1, 9, 9]]
+    annotations = [{"id": i, "image_id": 1, "bbox": [1, 1, 8, 8], "segmentation": polygon} for i in (5, 6)]
+    instances = {"images": [{"id": 1, "file_name": "a.jpg", "height": 18, "width": 24}], "annotations": annotations}
+    common = {"image_id": 1, "split": "train"}
+    some = {**common, "ref_id": 0, "ann_id": [5, 6], "sentences": [{"sent_id": 0, "sent": "both dogs"}]}
+    none = {**common, "ref_id": 1, "ann_id": [-1], "sentences": [{"sent_id": 1, "sent": "a cat"}]}
+    zero = {**none, "ann_id": [], "source": "zero"}
+    mixed = [{"sent_id": 0, "sent": "dog", "exist": True}, {"sent_id": 1, "sent": "cat", "exist": False}]
+    files = {
+        "grefcoco/grefs(unc).json": dump_json([some, none]),
+        "ref-zom/refs(final).p": dump_pickle([{**some, "source": "many"}, zero]),
+        "rrefcoco/refs(unc).p": dump_pickle([{**some, "ann_id": 5, "sentences": mixed}]),
+    }
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(content)
+        (root / name).with_name("instances.json").write_bytes(dump_json(instances))
+
+
+def any_number_targets(root: Path) -> dict[str, Target]:
+    def target(name: str, file: str, dump: Callable[[Any], bytes]) -> Target:
+        path = root / "any" / file
+        value = json.loads(path.read_bytes()) if dump is dump_json else load_plain_pickle(path)
+        return Target(path=path, read=lambda: read_refer(root / "any", name, need_images=False), dump=dump, value=value)
+
+    return {
+        "gRefCOCO refs": target("grefcoco_unc", "grefcoco/grefs(unc).json", dump_json),
+        "Ref-ZOM refs": target("ref-zom_final", "ref-zom/refs(final).p", dump_pickle),
+        "R-RefCOCO refs": target("rrefcoco_unc", "rrefcoco/refs(unc).p", dump_pickle),
+    }
+
+
 def read_everything_prepared(root: Path) -> None:
     dataset = ReferDataset(root, f"{TOY}/val", image_size=32, text_tokens=20)
     for index in range(min(2, len(dataset))):
@@ -189,6 +224,7 @@ KINDS = (
     *("model config", "record", "runs", "manifest", "split", "checkpoint", "checkpoint manifest"),
     *("old split", "embedded images"),
     *("parquet", "copy in parquet", "copy in JSON", "index of sets", "flags"),
+    *("gRefCOCO refs", "Ref-ZOM refs", "R-RefCOCO refs"),
     *("jpg", "png", "tif", "webp", "gif", "bmp"),
 )
 
@@ -289,7 +325,10 @@ def image_targets(root: Path) -> dict[str, Target]:
     return {path.suffix[1:]: Target(path=path, read=functools.partial(read_image, path)) for path in paths}
 
 
-GROUPS = (annotation_targets, copy_targets, model_targets, run_targets, prepared_targets, image_targets)
+GROUPS = (
+    *(annotation_targets, any_number_targets, copy_targets, model_targets),
+    *(run_targets, prepared_targets, image_targets),
+)
 
 
 def targets(root: Path) -> dict[str, Target]:

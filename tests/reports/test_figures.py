@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,8 @@ def test_kinds_of_expressions(expression: str, kind: str) -> None:
         ("beit3|fpn=none()|decoder=none(0)", "no FPN, no fusion"),
         ("beit3|fpn=self_attention(3,6,9,12)|decoder=self_attention(3)", "3 decoder layers"),
         ("swin+bert|whole=dmmi", "dmmi (swin+bert)"),
+        (f"{synthetic_runs.FULL}|no_target=head", "no-target head"),
+        (f"{synthetic_runs.NO_FPN}|no_target=head", "no FPN, no-target head"),
     ],
 )
 def test_labels(variant: str, label: str) -> None:
@@ -138,6 +141,11 @@ def test_breakdowns_name_counts_and_units(runs_root: Path) -> None:
     svg = to_svg(figure)
     assert "object size (% of the image)" in svg
     assert "n=" in svg
+    assert "no target" not in svg
+    without = {variant: frame.assign(area_ratio=0.0) for variant, frame in frames.items()}
+    figure = breakdown.by_size(without, choice)
+    assert figure is not None
+    assert [label.get_text().partition("\n")[0] for label in figure.axes[0].get_xticklabels()] == ["no target"]
 
 
 @pytest.fixture
@@ -170,6 +178,9 @@ def test_gallery_selects_worst_best_and_disagreement_one_per_image(with_images: 
     iou = predictions.iou[predictions.main]
     assert mask_gallery.select(predictions, "worst")[0] == int(iou.idxmin())
     assert mask_gallery.select(predictions, "best")[0] == int(iou.idxmax())
+    ratios = predictions.shared["area_ratio"].where(predictions.shared.index != iou.idxmax(), 0.0)
+    empty = replace(predictions, shared=predictions.shared.assign(area_ratio=ratios))
+    assert mask_gallery.select(empty, "best")[0] == int(iou.drop(iou.idxmax()).idxmax())
     spread = predictions.iou.max(axis=1) - predictions.iou.min(axis=1)
     assert mask_gallery.select(predictions, "disagreement")[0] == int(spread.idxmax())
     images = predictions.shared["image_id"].iloc[mask_gallery.select(predictions, "worst")]

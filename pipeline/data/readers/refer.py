@@ -151,11 +151,12 @@ def _checked_refs(raw: Iterable[Any], path: Path, spec: SetSpec, problems: list[
         except ValueError as error:
             problems.append(Problem(kind="malformed ref", where=where, message=str(error)))
             continue
-        if ref["ref_id"] in seen:
-            problems.append(Problem(kind="duplicate ref_id", where=where, message=f"ref_id {ref['ref_id']} again"))
-            continue
-        seen.add(ref["ref_id"])
-        kept += separated(ref) if spec.layout == "r-refcoco" else [ref]
+        for part in separated(ref) if spec.layout == "r-refcoco" else [ref]:
+            if part["ref_id"] in seen:
+                problems.append(Problem(kind="duplicate ref_id", where=where, message=f"ref_id {part['ref_id']} again"))
+                continue
+            seen.add(part["ref_id"])
+            kept.append(part)
     if position < 0:
         raise InputError(f"{path} does not hold a list of refs", "Get it from its official source")
     return kept

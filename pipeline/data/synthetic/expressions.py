@@ -19,7 +19,7 @@ CLEAR_PIXELS = 7.0
 """An unambiguous difference of position; a difference below half of it is ambiguous."""
 CLEAR_RADIUS = 2.5
 
-_SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
+SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
 _ORDINALS = ("first", "second", "third", "fourth")
 _OFFSETS: dict[str, Callable[[SceneObject], float]] = {
     "left": lambda entry: -entry.x,
@@ -54,7 +54,7 @@ def _phrases(entry: SceneObject, random: np.random.Generator, noun: str = "") ->
     for with_size, with_color, with_shape in product((False, True), repeat=3):
         if not (with_size or with_color or with_shape):
             continue
-        words = [str(random.choice(_SIZE_WORDS[entry.size]))] if with_size else []
+        words = [str(random.choice(SIZE_WORDS[entry.size]))] if with_size else []
         words += [entry.color] if with_color else []
         words += [entry.shape if with_shape else noun or str(random.choice(["object", "one", "shape"]))]
         named = (("size", with_size), ("color", with_color), ("shape", with_shape))

@@ -10,6 +10,8 @@ import pytest
 
 from pipeline.evaluation.metrics import METRICS, Scores, metrics_of, score, shown_metrics
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.public_evaluators.counts import MaskCounts
+from pipeline.evaluation.public_evaluators.rela import RELA
 from tests.pipeline.evaluation.test_metrics import frame, random_masks
 
 NAMES = ("n_acc", "t_acc", "giou", "ciou")
@@ -76,3 +78,22 @@ def test_a_target_that_vanishes_at_input_size_is_still_one() -> None:
     assert [values[name] for name in NAMES] == [1.0, 0.0, 0.5, 1.0]
     assert values["miou"] == 1.0
     assert not any(math.isnan(value or 0.0) for value in values.values())
+
+
+@pytest.mark.parametrize("protocol", ["original", "input"])
+def test_scores_are_those_of_relas_evaluator_where_no_head_answers(protocol: str) -> None:
+    """The reproduction of ReLA's own code, given masks alone; a target may vanish at the input size there."""
+    rows = frame(random_masks(400, seed=7))
+    if protocol == "input":
+        rows.loc[rows.index[::9], ["target_area_input", "intersection_input", "union_input"]] = 0
+    counts = MaskCounts(
+        intersection=rows[f"intersection_{protocol}"].to_numpy(),
+        union=rows[f"union_{protocol}"].to_numpy(),
+        target_area=rows[f"target_area_{protocol}"].to_numpy(),
+        no_target=(rows["target_area_original"] == 0).to_numpy(),
+    )
+    theirs, ours = RELA.formula(counts), score(rows, PROTOCOLS[protocol], input_size=8).values
+    assert ours["n_acc"] == pytest.approx(theirs["N_acc"], abs=1e-12)
+    assert ours["t_acc"] == pytest.approx(theirs["T_acc"], abs=1e-12)
+    assert 100 * (ours["giou"] or 0.0) == pytest.approx(theirs["gIoU"], abs=1e-9)
+    assert 100 * (ours["ciou"] or 0.0) == pytest.approx(theirs["cIoU"], abs=1e-9)

@@ -111,6 +111,13 @@ def test_r_refcoco_divides_a_ref_by_its_sentences(name: str, tmp_path: Path) -> 
     assert not drawn(source)[-1].any()
 
 
+def test_the_id_of_a_negative_part_may_not_be_taken(tmp_path: Path) -> None:
+    refs = [ref(0, 11, {"sent": "a"}, {"sent": "b", "exist": False}), ref(-1, 12, {"sent": "c"})]
+    source = read(tmp_path, "rrefcoco_unc", refs)
+    assert [each.ref_id for each in source.refs] == [0, -1]
+    assert [str(problem) for problem in source.problems] == ["refs(unc).p[1]: ref_id -1 again"]
+
+
 BAD = [
     ("grefcoco_unc", ref(0, [11, -1], "x"), "malformed ref", "-1 .no target. stands among annotations"),
     ("grefcoco_unc", ref(0, [], "x"), "malformed ref", r"a ref without a target has \[-1\]"),
