@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train, evaluate and record one run"),
     "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
     "score": ("score", "score masks that others predicted, and record them like a run"),
+    "evaluators": ("evaluators", "print who measures what, or every public evaluator's scores on the same masks"),
     "rescore": ("rescore", "add scores of newer metrics and protocols to records, without training"),
     "runs": ("runs", "list runs with their state and scores"),
     "cost": ("cost", "measure parameters and GMACs next to the published cells"),

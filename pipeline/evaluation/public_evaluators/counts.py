@@ -96,7 +96,7 @@ def counts_of(samples: pd.DataFrame, protocol: Protocol, at_input: Protocol | No
     rows = samples.sort_values("index")
     target = f"target_area_{protocol.scored_at}"
     optional = {name: rows[name].to_numpy(kind) for name, kind in _OPTIONAL.items() if name in rows}
-    if "target_area_original" in rows:
+    if "target_area_original" in rows and rows["target_area_original"].notna().all():
         optional.setdefault("no_target", rows["target_area_original"].to_numpy(np.int64) == 0)
     if at_input is not None:
         both, either = (rows[f"{kind}_{at_input.name}"].to_numpy(np.int64) for kind in ("intersection", "union"))

@@ -113,6 +113,14 @@ class PublicEvaluator:
         with np.errstate(divide="ignore", invalid="ignore"):
             return {name: float(value) for name, value in self.formula(counts).items()}
 
+    def can_score(self, counts: MaskCounts) -> bool:
+        """Whether the counts have what the code needs."""
+        try:
+            self.require(counts)
+        except InputError:
+            return False
+        return True
+
     def require(self, counts: MaskCounts) -> None:
         """Check that the counts have what the code needs.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from pipeline.evaluation.public_evaluators.counts import MaskCounts
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
-from sharedris.errors import InputError
 
 _COLUMNS = {
     "mean IoU": ("Mean IoU", "mean IoU", "mIoU", "IoU", "gIoU", "giou", "miou"),
@@ -40,23 +38,16 @@ def who_measures_what() -> str:
     return "\n\n".join([_markdown(rules), _markdown(code), "\n".join(faults)])
 
 
-def on_the_same_masks(counts: MaskCounts) -> str:
-    """Return a Markdown table of every evaluator's scores, in percent, on the same counts; "-" where it has none.
-
-    An evaluator that needs what the counts do not have is left out.
-    """
+def on_the_same_masks(by_name: Mapping[str, dict[str, float]]) -> str:
+    """Return a Markdown table of evaluators' scores on the same masks, in percent; "-" where one has no such score."""
     rows = [("counted as", *_COLUMNS, "others")]
-    for evaluator in PUBLIC_EVALUATORS.values():
-        try:
-            scores = evaluator.scores(counts)
-        except InputError:
-            continue
-        factor = 100.0 if evaluator.unit.startswith("0 to 1") else 1.0
+    for name, scores in by_name.items():
+        factor = 100.0 if PUBLIC_EVALUATORS[name].unit.startswith("0 to 1") else 1.0
         texts = []
         for names in _COLUMNS.values():
-            found = [name for name in names if name in scores]
+            found = [each for each in names if each in scores]
             texts.append(f"{factor * scores[found[0]]:.2f}" if found else "-")
-        rows.append((f"`{evaluator.name}`", *texts, ", ".join(_others(scores)) or "-"))
+        rows.append((f"`{name}`", *texts, ", ".join(_others(scores)) or "-"))
     return _markdown(rows)
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.public_evaluators.__main__ import main as print_tables
 from pipeline.evaluation.public_evaluators.counts import MaskCounts, counts_of, in_groups
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS, public_evaluator
 from pipeline.evaluation.public_evaluators.tables import who_measures_what
@@ -170,23 +169,8 @@ def test_every_right_value_stands_next_to_the_wrong_one() -> None:
 
 def test_the_page_has_the_table_of_the_registry() -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "protocols.md"
-    _, rest = page.read_text().split("<!-- from here: python -m pipeline.evaluation.public_evaluators -->\n")
+    _, rest = page.read_text().split("<!-- from here: sharedris evaluators -->\n")
     assert rest.split("\n<!-- to here -->")[0] == who_measures_what()
-
-
-def test_the_same_masks_by_every_evaluator_that_can_score_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without samples that have no target, five evaluators are left out; NaN is printed as it is."""
-    rows = pd.DataFrame({"index": [0, 1], "image_id": [1, 1], "ref_id": [1, 2], "target_area_original": [2, 4]})
-    rows.assign(intersection_original=[1, 3], union_original=[2, 4]).to_parquet(tmp_path / "rows.parquet")
-    assert print_tables([str(tmp_path / "rows.parquet"), "original"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    needed = sum(each.no_target == "needed" for each in PUBLIC_EVALUATORS.values())
-    assert len(lines) == 2 + len(PUBLIC_EVALUATORS) - needed
-    assert "| `lavt` | 62.50 | 66.67 | 100.00 | 50.00 | 0.00 | - |" in lines
-    assert "| `cris` | 62.50 | - | 50.00 | 50.00 | 0.00 | - |" in lines
-    assert "| `evf_sam` | 62.50 | 66.67 | - | - | - | - |" in lines
 
 
 def test_an_evaluators_lines_have_its_rule_and_its_faults() -> None:
