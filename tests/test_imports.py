@@ -81,6 +81,7 @@ ORDER = """
     reports.plots
     reports.breakdown  reports.publish
     reports.figures
+    reports.overview
     reports.page
     reports.explorer
     reports.build
