@@ -9,7 +9,7 @@ import torch
 
 from pipeline.files import is_out_of_space, write_json
 from pipeline.job import Job
-from pipeline.monitoring.failure_file import failure_path, read_cause
+from pipeline.monitoring.failure_file import failure_path, read_cause, read_is_bad_input
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.training import checkpoints
 from sharedris.errors import InputError
@@ -117,10 +117,20 @@ def failure(job: Job) -> str | None:
     return read_cause(job.state_folder)
 
 
-def write_failure(job: Job, cause: str, trace: str) -> None:
+def is_for_the_user(job: Job, error: RunError) -> bool:
+    """Whether the run failed for what a user can mend: bad input or a full disk."""
+    return _is_bad_input(error.__cause__) or read_is_bad_input(job.state_folder)  # the file: of a worker of Ray
+
+
+def _is_bad_input(error: BaseException | None) -> bool:
+    return error is not None and (isinstance(error, InputError) or is_disk_full(error))
+
+
+def write_failure(job: Job, error: BaseException, cause: str, trace: str) -> None:
     """Store the cause and its traceback next to the run's checkpoints; on a full disk only the exception remains."""
+    values = {"run_id": job.run_id, "cause": cause, "is_bad_input": _is_bad_input(error), "trace": trace}
     try:
-        write_json(failure_path(job.state_folder), {"run_id": job.run_id, "cause": cause, "trace": trace})
+        write_json(failure_path(job.state_folder), values)
         last = read_progress(job.state_folder) or Progress(run_id=job.run_id, phase="starting")
         job.progress_file.write(replace(last, phase="failed", message=cause))
     except OSError:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +22,11 @@ _COMPONENT_BYTES = 200
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Open a neighbour of `path` for writing and put it in its place when the block ends without an error."""
+    """Open a neighbour of `path` for writing and put it in its place when the block ends without an error.
+
+    Raises:
+        OSError: that names `path` where there is no space, which the system finds at a write and names no file for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -30,9 +35,57 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
+    except OSError as error:
+        if is_out_of_space(error):
+            error.filename = str(path)
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file below a folder that is made where it is missing.
+
+    Raises:
+        OSError: that names the file, also where the system names none: a full disk is found at the write.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextlib.contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files move into `folder` when the block ends without an error.
+
+    Raises:
+        InputError: where a file cannot be written; `folder` is then as it was.
+    """
+    staging = folder / f".{uuid.uuid4().hex[:8]}.partial"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(staging)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    except OSError as error:
+        named = str(error.filename)
+        if not is_out_of_space(error) and not named.startswith(str(folder)):
+            raise
+        raise _unwritten(error, named.replace(f"{staging}{os.sep}", f"{folder}{os.sep}")) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _unwritten(error: OSError, path: str) -> InputError:
+    if is_out_of_space(error):
+        return InputError(f"disk full: {path} could not be written", "Free some space; the same command writes all")
+    return InputError(f"{path} cannot be written: {error.strerror}", "Move away what is in its place")
 
 
 def write_json(path: Path, values: Any) -> None:

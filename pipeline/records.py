@@ -49,17 +49,19 @@ Int32 = Annotated[int, pa.int32()]
 class RunRecord:
     """One row of a run's record: one split scored under one protocol. RECORD_SCHEMA is derived from the fields.
 
+    Fields of models and trainings are None in a record of external predictions (`sharedris score`).
+
     Raises:
         RecordError: for a number that is NaN or infinite; None is written as null where the field admits it.
     """
 
     run_id: str
     content_hash: str
-    recipe: str  # hash of everything except the ablated modules and the seed
+    recipe: str | None  # hash of everything except the ablated modules and the seed
     variant: str  # ModelConfig.variant: joins a record to rows of the paper's tables
     cells: tuple[str, ...]  # sweep cells that the run was trained for, "fpn/No FPN"
     scale: str
-    seed: int
+    seed: int | None
     train_sets: tuple[str, ...]
     left_out_json: str  # set -> training images, refs, expressions left out because another set holds them out
     split: str  # in full: refcoco+_unc/val
@@ -80,18 +82,18 @@ class RunRecord:
     all_background_miou: float
     all_image_oiou: float
     all_image_miou: float
-    million_params: float  # at the run's own scale; per component in costs/
+    million_params: float | None  # at the run's own scale; per component in costs/
     gmacs: float | None  # None where the operators could not be counted
     cost_json: str | None  # component -> {million_params, gmacs}
     seconds_per_step: float | None  # None where every step was taken in an earlier session
     train_samples_per_second: float | None
-    evaluate_samples_per_second: float
-    peak_memory_mib: float
-    epochs: int
-    steps: int
+    evaluate_samples_per_second: float | None
+    peak_memory_mib: float | None
+    epochs: int | None
+    steps: int | None
     final_loss: float | None  # None where every step of the last epoch was skipped
-    world_size: int
-    batch_norm: str  # number of samples behind the head's batch statistics, in words
+    world_size: int | None
+    batch_norm: str | None  # number of samples behind the head's batch statistics, in words
     config_json: str  # the canonical form: fields of later versions only where they differ from their default
     data_fingerprint: str
     git_commit: str
@@ -107,7 +109,10 @@ class RunRecord:
     t_acc: float | None = None
     giou: float | None = None
     ciou: float | None = None
+    public_scores_json: str | None = None  # evaluator -> scores, of rows of other papers by their own code's rule
     rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
+    system: str | None = None  # "external": somebody else's masks, which have no training; None for this project's runs
+    predictions_json: str | None = None  # of external masks: name, paper, SHA-256 and form, and what was allowed
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
@@ -216,6 +221,9 @@ MIGRATIONS: dict[str, str | float | None] = {
     "t_acc": None,
     "giou": None,
     "ciou": None,
+    "public_scores_json": None,
+    "system": None,
+    "predictions_json": None,
 }
 """Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""
 

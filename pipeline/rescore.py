@@ -50,6 +50,8 @@ def rescore_run(root: Path, run_id: str, *, evaluate: Evaluate, git_commit: str)
     added, parts = Added(), []
     for split, of_split in record.groupby("split", sort=False):
         missing = [name for name in PROTOCOLS if name not in set(of_split["protocol"])]
+        if of_split["system"].notna().any():  # masks of others have one protocol, and no model that could answer anew
+            missing = []
         samples = _samples(root, run_id, str(split), missing, evaluate)
         parts += [_with_metrics(of_split, samples, added), _protocol_rows(of_split, samples, missing, added)]
     if added.protocols or added.metrics:
@@ -108,8 +110,14 @@ def _scored(protocol: Protocol, samples: pd.DataFrame, config_json: str) -> dict
 
 
 def input_size_of(config_json: str) -> int:
-    """Return the side of the model's input in pixels, from the config of a record."""
-    return int(json.loads(config_json)["model"]["encoder"]["image_size"])
+    """Return the side of the model's input in pixels, from the config of a record.
+
+    Of external predictions it is the side at which they were compared, 0 for the images' own sizes.
+    """
+    config = json.loads(config_json)
+    if "scoring" in config:
+        return int(config["scoring"]["input_size"] or 0)
+    return int(config["model"]["encoder"]["image_size"])
 
 
 def _with_entry(text: str | None, added: Added, git_commit: str) -> str:

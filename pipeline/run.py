@@ -50,7 +50,7 @@ def run_job(job: Job, worker: Worker) -> None:
         if worker.world_size > 1 and _is_lost_peer(error) and not is_out_of_memory(error):
             raise
         cause = describe_failure(error, job)
-        write_failure(job, cause, traceback.format_exc())
+        write_failure(job, error, cause, traceback.format_exc())
         raise RunError(cause) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +37,8 @@ class ScoredSplit:
     by_protocol: dict[str, Scores]
     samples_per_second: float
     cut_sentences: int = 0
+    public_scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """Evaluator of another paper whose decoder or system the model has -> its scores."""
 
 
 def build_records(
@@ -71,6 +73,7 @@ def build_records(
             skipped=len(unreadable_samples(job.state_folder)),  # of the training set; evaluation skips none
             skipped_refs_json=json.dumps(job.skipped_refs, sort_keys=True) if job.skipped_refs else None,
             cut_sentences=of_split.cut_sentences or None,
+            public_scores_json=json.dumps(of_split.public_scores) if of_split.public_scores else None,
             samples=scores.samples,
             images=scores.images,
             empty_unions=scores.empty_unions,

@@ -7,6 +7,7 @@ short without loss of a result.
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 import pandas as pd
@@ -19,7 +20,9 @@ from pipeline.distributed.process_group import Worker, share_buffers, unwrap
 from pipeline.evaluation.attention_maps import store_attention
 from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import Scores, record_schema, score
+from pipeline.evaluation.named_rules import own_evaluator
 from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
+from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.monitoring.progress import Progress
@@ -56,15 +59,17 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
     progress = EvaluationProgress(job, worker, [len(dataset) for dataset in datasets.values()])
     for split, dataset in datasets.items():
         begun = time.perf_counter()
-        rows = _evaluate_one(model, dataset, job, worker, progress)
+        own = own_evaluator(job.config.model)
+        rows = _evaluate_one(model, dataset, job, worker, progress, own)
         rate = len(rows) / (time.perf_counter() - begun)
         scored[split] = ScoredSplit(
             by_protocol=score_all_protocols(rows, job.config),
             samples_per_second=rate,
+            public_scores=_public_scores(own, rows),
             cut_sentences=dataset.cut_sentences() if worker.is_main_process else 0,  # only rank zero writes the record
         )
         if worker.is_main_process:
-            write_table(samples_path(job.runs_root, job.run_id, split), rows, sample_schema())
+            write_table(samples_path(job.runs_root, job.run_id, split), _stored(rows, own), sample_schema())
     if worker.is_main_process:
         seconds = state.seconds + time.perf_counter() - session_started
         records = build_records(job, state, worker, model, scored, seconds=seconds)
@@ -143,7 +148,12 @@ class EvaluationProgress:
 
 
 def _evaluate_one(
-    model: nn.Module, dataset: ReferDataset, job: Job, worker: Worker, progress: EvaluationProgress
+    model: nn.Module,
+    dataset: ReferDataset,
+    job: Job,
+    worker: Worker,
+    progress: EvaluationProgress,
+    own: PublicEvaluator | None,
 ) -> pd.DataFrame:
     return evaluate_split(
         model,
@@ -152,8 +162,22 @@ def _evaluate_one(
         precision=job.config.train.precision,
         worker=worker,
         loader_workers=job.execution.loader_workers,
+        extra=own.rules_on_maps if own else (),
         on_progress=progress.update,
     )
+
+
+def _public_scores(own: PublicEvaluator | None, rows: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Return the scores by the code of the other paper whose decoder or system a model has; JSON has no NaN."""
+    if own is None:
+        return {}
+    return {own.name: {name: None if math.isnan(value) else value for name, value in own.scores_of_rows(rows).items()}}
+
+
+def _stored(rows: pd.DataFrame, own: PublicEvaluator | None) -> pd.DataFrame:
+    """Return the rows without the counts of another paper's masks, so that the rows of all runs have one schema."""
+    names = [rule.name for rule in own.rules_on_maps] if own else []
+    return rows.drop(columns=[f"{kind}_{name}" for name in names for kind in ("intersection", "union", "iou")])
 
 
 def score_all_protocols(rows: pd.DataFrame, config: RunConfig) -> dict[str, Scores]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import atomic_writer, require_writable, runs_folder
+from pipeline.files import atomic_writer, require_writable, runs_folder, staged_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
@@ -22,9 +22,10 @@ from reports.explorer import build_explorer
 from reports.ground_truth import load_truth
 from reports.layout import Table
 from reports.load import load_runs
+from reports.paired_test import paired_test
 from reports.paper import NUMERALS, all_names
 from reports.render import to_text
-from reports.run_diff import compare_runs
+from reports.run_diff import compare_runs, run_ids_of
 from reports.run_selection import Wanted, select_runs
 from reports.styles import STYLES, in_style
 from reports.sweep_tables import names_of, own_tables
@@ -119,11 +120,14 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     report = build_tables(
         args.runs, names, wanted, statistics=whole or any(name in own_tables(sweeps) for name in names), sweeps=sweeps
     )
+    with staged_folder(out) as place:
+        if whole:
+            write_report(report, place, args.prepared, wanted, args.masks_of)
+        else:
+            write_tables([table for each in report.built for table in _of_one(report, each, args.style)], place)
     if whole:
-        page = write_report(report, out, args.prepared, wanted, args.masks_of)
-        print(f"{page}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
+        print(f"{out / 'index.html'}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
     else:
-        write_tables([table for each in report.built for table in _of_one(report, each, args.style)], out)
         _print(report, args.style)
     print(f"tables as .md, .tex, .csv, .json, .html in {out / 'tables'}")
     if args.mlflow_run:
@@ -164,11 +168,17 @@ def _shown(table: Table) -> str:
 
 
 def _compare(args: argparse.Namespace, out: Path) -> int:
-    table = compare_runs(load_runs(args.runs), args.what[1:])
-    write_tables([table], out)
+    runs = load_runs(args.runs)
+    table = compare_runs(runs, args.what[1:])
+    paired, problems = paired_test(runs, run_ids_of(runs, args.what[1:]))
+    with staged_folder(out) as place:
+        write_tables([table, paired], place)
     print(_shown(table))
-    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html")
-    return 0
+    print(_shown(paired))
+    print(f"written to {out / 'tables'}/compare.md, .tex, .csv, .json, .html, and compare-paired")
+    for problem in problems:
+        print(printable(f"problem: {problem}"), file=sys.stderr)
+    return 1 if problems else 0
 
 
 class _Progress:

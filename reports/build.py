@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.files import write_file
 from pipeline.published.tables import read_bibliography, read_published
 from pipeline.records import RecordError
 from reports.bootstrap_samples import resample_runs
@@ -138,8 +139,6 @@ def build_one(
 
 def write_tables(tables: list[Table], out: Path) -> None:
     """Write each table as Markdown, LaTeX, HTML, CSV and JSON, and the references that the LaTeX ones cite."""
-    folder = out / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         texts = {
             "md": to_markdown(table),
@@ -149,15 +148,15 @@ def write_tables(tables: list[Table], out: Path) -> None:
             "html": render_table(table),
         }
         for suffix, text in texts.items():
-            (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
-    (folder / "references.bib").write_text(read_bibliography(), encoding="utf-8")
+            write_file(out / "tables" / f"{table.name}.{suffix}", text.encode())
+    write_file(out / "tables" / "references.bib", read_bibliography().encode())
 
 
 def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, masks_of: list[str] | None = None) -> Path:
     """Write tables, pictures (masks of the named runs, or of the usual ones) and the page; return where it lies."""
     write_tables(report.tables, out)
     # Only a whole report writes the document: one table, written later into the same folder, must not replace it.
-    (out / "tables" / "document.tex").write_text(to_document(report.tables), encoding="utf-8")
+    write_file(out / "tables" / "document.tex", to_document(report.tables).encode())
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
     shown = report.recipe.runs
     choice = select_runs(shown.records, shown.claims, variants, wanted, published_split="refcoco+_unc/val")
@@ -177,7 +176,7 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
         problems=report.problems,
     )
     path = out / "index.html"
-    path.write_text(render_page(page), encoding="utf-8")
+    write_file(path, render_page(page).encode())
     return path
 
 

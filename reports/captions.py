@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from reports.json_text import object_of, section_of
@@ -78,6 +80,27 @@ def cost_sentence(spec: TableSpec) -> list[str]:
         f"Params and GFLOPs: {rule}, at the paper's scale (480x480, batch 1), measured by fvcore; what the paper "
         "prints as GFLOPs are multiply-accumulates (GMACs)."
     ]
+
+
+def scores_by_their_code(choice: RunSelection, methods: Mapping[str, str]) -> list[str]:
+    """Return the second score of rows of other papers: by the rule of that paper's public code, mean over seeds.
+
+    Args:
+        choice: the runs of a table.
+        methods: variant -> what the table calls its row.
+    """
+    if "public_scores_json" not in choice.rows:
+        return []
+    notes = []
+    for variant, rows in choice.rows.dropna(subset="public_scores_json").groupby("variant", sort=False):
+        by_seed = [object_of(text) for text in rows["public_scores_json"]]
+        for evaluator in by_seed[0]:
+            means = pd.DataFrame([scores[evaluator] for scores in by_seed]).astype(float).mean(skipna=False)
+            shown = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
+            notes.append(
+                f"{methods.get(str(variant), variant)}, by the rule of its own public code ({evaluator}): {shown}."
+            )
+    return notes
 
 
 def trivial_answers(choice: RunSelection) -> list[str]:

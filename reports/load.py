@@ -37,13 +37,28 @@ class Runs:
 
     Two columns are added: `trained_on` (sets joined by " + ") and `training` ("own", "combined" or "other").
 
-    `claims` holds the rows that were left out because two runs claim the same cell.
+    `claims` holds the rows that were left out because two runs claim the same cell, `external` those of masks that
+    others predicted, which belong to no cell of an ablation.
     """
 
     root: Path
     records: pd.DataFrame
     claims: pd.DataFrame
+    external: pd.DataFrame = field(default_factory=lambda: record_schema().empty_table().to_pandas())
     problems: tuple[str, ...] = field(default=())
+
+    @property
+    def every(self) -> pd.DataFrame:
+        """All rows: records, claims and external ones."""
+        there = [rows for rows in (self.records, self.claims, self.external) if len(rows)]
+        return pd.concat(there) if there else self.records
+
+    def rows_of(self, run_id: str) -> pd.DataFrame:
+        """Return the rows of one run, with integers as integers."""
+        for rows in (self.records, self.claims, self.external):
+            if len(mine := rows[rows["run_id"] == run_id]):
+                return mine
+        return self.records.iloc[:0]
 
     @cached_property
     def run_ids(self) -> list[str]:
@@ -60,8 +75,10 @@ class Runs:
 
     def input_size(self, run_id: str) -> int:
         """Return the side of the model's input of a run, in pixels."""
-        every = pd.concat([self.records, self.claims]) if len(self.claims) else self.records
-        encoder = section_of(every.loc[every["run_id"] == run_id, "config_json"].iloc[0], "model").get("encoder")
+        config_json = self.every.loc[self.every["run_id"] == run_id, "config_json"].iloc[0]
+        if scoring := section_of(config_json, "scoring"):
+            return int(scoring.get("input_size") or 0)
+        encoder = section_of(config_json, "model").get("encoder")
         try:
             return int(encoder["image_size"])  # type: ignore[index]  # anything but a dictionary is refused below
         except (TypeError, KeyError, ValueError, OverflowError):
@@ -78,24 +95,31 @@ class Runs:
 
 def load_runs(root: Path) -> Runs:
     """Read all records below a root; those that cannot be read are left out and told about in `problems`."""
-    frames, problems = [], []
+    frames: list[pd.DataFrame] = []
+    others: list[pd.DataFrame] = []
+    problems: list[str] = []
     for run_id in list_runs(root):
         try:
-            frames.append(read_table(record_path(root, run_id), record_schema()))
+            rows = read_table(record_path(root, run_id), record_schema())
         except RecordError as error:
             problems.append(f"record left out: {error}")
+        else:  # apart: next to a null of a training, an integer of a frame would become a float
+            (others if rows["system"].notna().any() else frames).append(rows)
+    external = pd.concat(others, ignore_index=True) if others else record_schema().empty_table().to_pandas()
+    external = external.assign(trained_on="", training="external")
     if not frames:
-        problems.append(f"no records in {root / 'records'}: run a sweep first (make sweep-fpn)")
+        if not others:
+            problems.append(f"no records in {root / 'records'}: run a sweep first (make sweep-fpn)")
         empty = record_schema().empty_table().to_pandas()
         empty = empty.assign(trained_on=pd.Series(dtype="str"), training=pd.Series(dtype="str"))
-        return Runs(root=root, records=empty, claims=empty, problems=tuple(problems))
+        return Runs(root=root, records=empty, claims=empty, external=external, problems=tuple(problems))
     records = pd.concat(frames, ignore_index=True)
     records["trained_on"] = [" + ".join(sorted(sets)) for sets in records["train_sets"]]
     records["training"] = [
         _training(split, list(sets)) for split, sets in zip(records["split"], records["train_sets"], strict=True)
     ]
     records, claims, more = _drop_double_claims(records)
-    return Runs(root=root, records=records, claims=claims, problems=(*problems, *more))
+    return Runs(root=root, records=records, claims=claims, external=external, problems=(*problems, *more))
 
 
 def _training(split: str, sets: list[str]) -> str:

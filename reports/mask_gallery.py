@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pipeline.data.masks import decode_filled_mask
 from pipeline.records import RecordError
+from reports.external import system_label
 from reports.ground_truth import Truth
 from reports.image_grid import image_grid, show_pixels, show_sentence
 from reports.labels import in_order, variant_label
@@ -56,6 +57,10 @@ def named_runs(runs: Runs, choice: RunSelection, names: list[str]) -> tuple[dict
     """Return run id -> label of the runs that the user named, and a line for each that was not on this split."""
     rows = runs.records[(runs.records["split"] == choice.split) & (runs.records["protocol"] == choice.protocol)]
     known = {row["run_id"]: f"{variant_label(row['variant'])}, seed {row['seed']}" for row in rows.to_dict("records")}
+    theirs = runs.external[
+        (runs.external["split"] == choice.split) & (runs.external["protocol"] == "original")  # the masks stored
+    ]
+    known |= {row["run_id"]: system_label(row) for row in theirs.to_dict("records")}
     found = {name: known[name] for name in names if name in known}
     return found, [f"gallery without {name}: no record on {choice.split}" for name in names if name not in found]
 

@@ -13,6 +13,7 @@ import pandas as pd
 from pipeline.published.tables import number
 from reports.captions import cost_sentence
 from reports.cost_cells import CostBook
+from reports.external import TITLE, external_lines
 from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
 from reports.load import Runs
 from reports.paper import SPLIT_COLUMNS, STAND_INS, TableSpec, read_notes
@@ -38,13 +39,16 @@ def build_methods(name: str, runs: Runs, costs: CostBook, wanted: Wanted) -> Bui
         choices += found.values()
         ours += _our_rows(row, spec, found, costs)
     title = Row(kind="section", cells=(text_cell("This project"),))
+    theirs, their_notes = external_lines(spec, splits, runs, wanted.protocol)
+    if theirs:
+        theirs = [Row(kind="section", cells=(text_cell(TITLE),)), *theirs]
     table = Table(
         name=name,
         title=f"Table {spec.numeral}",
         caption=f"{spec.caption}. {_measured(choices, wanted.protocol)}",
         columns=columns,
-        rows=(*with_ranks(columns, printed), title, *ours),
-        notes=(*cost_sentence(spec), *_stand_in_note(choices), *read_notes(spec.numeral)),
+        rows=(*with_ranks(columns, printed), title, *ours, *theirs),
+        notes=(*cost_sentence(spec), *_stand_in_note(choices, theirs), *their_notes, *read_notes(spec.numeral)),
     )
     shown = [choice for choice in choices if len(choice.rows)]
     return Built(table=table, choice=shown[0] if shown else choices[0], published=published, spec=spec)
@@ -141,8 +145,12 @@ def _measured(choices: list[RunSelection], protocol: str) -> str:
     return f"Below the published lines: ours, protocol {protocol}, on {'; '.join(parts)}."
 
 
-def _stand_in_note(choices: list[RunSelection]) -> list[str]:
+def _stand_in_note(choices: list[RunSelection], external: list[Row]) -> list[str]:
     other = sorted({choice.split for choice in choices if len(choice.rows) and not choice.is_published_data})
+    if not other and any("§" in cell.text for row in external for cell in row.cells):
+        return [
+            "§ Measured on another set than the column's, or on a part of it: not comparable with published scores."
+        ]
     if not other:
         return []
     return [

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.metrics import Metric, shown_metrics
+from reports.external import external_facts, system_label
 from reports.labels import variant_label
 from reports.load import Runs
 
@@ -31,24 +32,36 @@ def run_cards(runs: Runs) -> list[RunCard]:
     every = pd.concat([runs.records, runs.claims]) if len(runs.claims) else runs.records
     claimed = set(runs.claims["run_id"])
     cards = [_card(str(run_id), rows, str(run_id) in claimed) for run_id, rows in every.groupby("run_id", sort=False)]
+    cards += [_external_card(str(run_id), rows) for run_id, rows in runs.external.groupby("run_id", sort=False)]
     return sorted(cards, key=lambda card: (dict(card.facts)["started"], card.id))
 
 
 def _card(run_id: str, rows: pd.DataFrame, is_claimed: bool) -> RunCard:
-    first, metrics = rows.iloc[0], shown_metrics(rows, "main", "detail")
+    first = rows.iloc[0]
     label = f"{variant_label(first['variant'])}, {first['scale']}, {first['trained_on']}, seed {first['seed']}"
+    label = f"{label} (two records claim its cell)" if is_claimed else label
+    return _card_of(run_id, label, _facts(first), rows)
+
+
+def _card_of(run_id: str, label: str, facts: dict[str, str], rows: pd.DataFrame) -> RunCard:
+    metrics = shown_metrics(rows, "main", "detail")
     return RunCard(
         id=run_id,
-        label=f"{label} (two records claim its cell)" if is_claimed else label,
-        facts=tuple((name, value) for name, value in _facts(first).items() if value),
+        label=label,
+        facts=tuple((name, value) for name, value in facts.items() if value),
         scores=tuple(_scores(row, metrics) for row in rows.sort_values(["split", "protocol"]).to_dict("records")),
-        config=_pretty(first["config_json"]),
+        config=_pretty(rows.iloc[0]["config_json"]),
         headings=(
             *("split", "protocol", "samples"),
             *(metric.heading for metric in metrics),
             *("empty", "skipped"),
         ),
     )
+
+
+def _external_card(run_id: str, rows: pd.DataFrame) -> RunCard:
+    first = rows.iloc[0]
+    return _card_of(run_id, system_label(first), external_facts(first), rows)
 
 
 def _facts(first: pd.Series) -> dict[str, str]:

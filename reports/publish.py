@@ -10,7 +10,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pipeline.monitoring.mlflow_uri import without_password
+from pipeline.monitoring.mlflow_store import one_line_errors, remove_stray_folder
+from pipeline.monitoring.mlflow_uri import sqlite_file, without_password
 from pipeline.records import RecordError
 
 FOLDER = "report"
@@ -29,23 +30,34 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
     Raises:
         RecordError: when there is no such run.
     """
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.exists():
+    store = sqlite_file(uri)
+    if store is not None and not store.exists():
         raise RecordError(f"no MLflow store at {store}", "Run a sweep first, or name the address with --mlflow-uri")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    files = sorted(path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
-    try:
+    files = sorted(path for path in out.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(out)))
+    with one_line_errors(out, uri):
         client = MlflowClient(tracking_uri=uri)
-        run_id = _find_sweep(client, run.removeprefix("sweep:")) if run.startswith("sweep:") else run
-        client.get_run(run_id)
+        run_id = _find_run(client, run)
         for path in files:
             below = path.relative_to(out).parent
             client.log_artifact(run_id, str(path), artifact_path=str(Path(FOLDER) / below) if below.name else FOLDER)
+    remove_stray_folder(uri)
+    return run_id, len(files)
+
+
+def _find_run(client: MlflowClient, run: str) -> str:
+    if run.startswith("sweep:"):
+        return _find_sweep(client, run.removeprefix("sweep:"))
+    try:
+        return str(client.get_run(run).info.run_id)
     except MlflowException as error:
         remedy = "Name a run of `make ui`, or sweep:NAME"
         raise RecordError(f"MLflow run {run!r}: {without_password(str(error).splitlines()[0])}", remedy) from None
-    return run_id, len(files)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)  # a report that was killed leaves its staging folder
 
 
 def _find_sweep(client: MlflowClient, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -31,13 +32,8 @@ def compare_runs(runs: Runs, names: list[str]) -> Table:
     Raises:
         RecordError: when fewer than two runs are named, or a name fits none or several.
     """
-    if len(names) < 2:
-        raise RecordError("a comparison needs two runs or more", "python -m reports compare RUN RUN")
-    every = pd.concat([runs.records, runs.claims]) if len(runs.claims) else runs.records
-    ids = [_find(every, name) for name in names]
-    if len(set(ids)) < len(ids):
-        raise RecordError(f"{', '.join(names)} name the same run twice", "Name different runs")
-    of_run = {run_id: every[every["run_id"] == run_id] for run_id in ids}
+    every, ids = runs.every, run_ids_of(runs, names)
+    of_run = {run_id: runs.rows_of(run_id) for run_id in ids}
     of_runs = (Column(heading=run_id, better="max", parts=(f"{run_id} setting",)) for run_id in ids)
     columns = (Column(heading="", csv_heading="name", numeric=False), *of_runs)
     lines = [Row(kind="section", cells=(text_cell("What differs"),)), *_settings(of_run)]
@@ -51,6 +47,20 @@ def compare_runs(runs: Runs, names: list[str]) -> Table:
         columns=columns,
         rows=tuple(lines),
     )
+
+
+def run_ids_of(runs: Runs, names: list[str]) -> list[str]:
+    """Return the ids of the runs that are named.
+
+    Raises:
+        RecordError: as `compare_runs`.
+    """
+    if len(names) < 2:
+        raise RecordError("a comparison needs two runs or more", "python -m reports compare RUN RUN")
+    ids = [_find(runs.every, name) for name in names]
+    if len(set(ids)) < len(ids):
+        raise RecordError(f"{', '.join(names)} name the same run twice", "Name different runs")
+    return ids
 
 
 def _find(records: pd.DataFrame, name: str) -> str:
@@ -95,6 +105,8 @@ def _setting_cell(text: str) -> Cell:
 def _fact(name: str, value: Any) -> str:
     if name == "variant":
         return variant_label(str(value))
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -22,6 +22,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from pipeline.files import write_file
+
 P = ParamSpec("P")
 R = TypeVar("R")
 INK, MUTED, GRID, PAPER = "#1a1f26", "#5b6470", "#d9dee5", "#fffffe"
@@ -133,7 +135,6 @@ def _swap(svg: str, colours: dict[str, str]) -> str:
 @styled
 def save_pixels(figure: Figure, folder: Path, name: str, dpi: int = 110) -> dict[str, bytes]:
     """Write NAME.png and NAME-dark.png and return both as WebP (a tenth of the bytes) for the page."""
-    folder.mkdir(parents=True, exist_ok=True)
     small: dict[str, bytes] = {}
     for theme, suffix in (("light", ""), ("dark", "-dark")):
         if theme == "dark":
@@ -142,11 +143,15 @@ def save_pixels(figure: Figure, folder: Path, name: str, dpi: int = 110) -> dict
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-        matplotlib.image.imsave(folder / f"{name}{suffix}.png", pixels, pil_kwargs={"compress_level": 6})
-        out = io.BytesIO()
-        matplotlib.image.imsave(out, pixels, format="webp", pil_kwargs={"quality": 82})
-        small[theme] = out.getvalue()
+        write_file(folder / f"{name}{suffix}.png", _encoded(pixels, "png", compress_level=6))
+        small[theme] = _encoded(pixels, "webp", quality=82)
     return small
+
+
+def _encoded(pixels: np.ndarray, kind: str, **options: int) -> bytes:
+    out = io.BytesIO()
+    matplotlib.image.imsave(out, pixels, format=kind, pil_kwargs=options)
+    return out.getvalue()
 
 
 def _darken(figure: Figure) -> None:
@@ -158,12 +163,11 @@ def _darken(figure: Figure) -> None:
 @styled
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write NAME.pdf for a paper, NAME.svg and NAME-dark.svg, and return the text of the light SVG."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(
-        folder / f"{name}.pdf", format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer"))
-    )
+    pdf = io.BytesIO()
+    figure.savefig(pdf, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    write_file(folder / f"{name}.pdf", pdf.getvalue())
     svg = to_svg(figure)
     header = '<?xml version="1.0" encoding="utf-8"?>\n'
-    (folder / f"{name}.svg").write_text(header + svg, encoding="utf-8")
-    (folder / f"{name}-dark.svg").write_text(header + dark(svg), encoding="utf-8")
+    for suffix, themed_svg in (("", svg), ("-dark", dark(svg))):
+        write_file(folder / f"{name}{suffix}.svg", (header + themed_svg).encode())
     return svg

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from pipeline.evaluation.metrics import Metric, shown_metrics
-from reports.captions import measured_on, recipe_note, trivial_answers
+from reports.captions import measured_on, recipe_note, scores_by_their_code, trivial_answers
 from reports.layout import Cell, Column, Row, Table, text_cell, with_ranks
 from reports.load import Runs
 from reports.run_selection import RunSelection, Wanted, select_runs
@@ -36,6 +36,7 @@ def build_sweep_table(table: SweepTable, runs: Runs, wanted: Wanted) -> Built:
             "as GFLOPs are multiply-accumulates (GMACs).",
             *recipe_note(choice),
             *trivial_answers(choice),
+            *scores_by_their_code(choice, dict(zip(lines["variant"], lines["method"], strict=True))),
         ),
     )
     return Built(table=built, choice=choice, published=lines, spec=table.spec)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.evaluation.metrics import Metric, added_metrics
 from pipeline.published.tables import number, read_published
-from reports.captions import ablation_caption, cost_sentence, recipe_note, trivial_answers
+from reports.captions import ablation_caption, cost_sentence, recipe_note, scores_by_their_code, trivial_answers
 from reports.cost_cells import CostBook
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell, with_ranks
 from reports.load import Runs
@@ -93,6 +93,7 @@ def build_ablation(
             *recipe_note(choice),
             *cost_sentence(spec),
             *trivial_answers(choice),
+            *scores_by_their_code(choice, dict(zip(published["variant"], published["method"], strict=True))),
             *read_notes(spec.numeral, part_name),
         ),
     )

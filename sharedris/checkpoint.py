@@ -15,7 +15,7 @@ from typing import NamedTuple, get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from sharedris.baselines.config import ComparedModelConfig
@@ -26,6 +26,7 @@ from sharedris.errors import InputError
 from sharedris.finite_weights import require_finite
 from sharedris.model import SharedRis
 from sharedris.plugins import describe_plugins
+from sharedris.safetensors_file import write_safetensors
 
 log = logging.getLogger(__name__)
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
@@ -75,12 +76,11 @@ def save_model(
         # Copies: safetensors refuses tensors that share memory ("No FPN" projects both modalities by one layer).
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         require_finite(weights, f"the model of {run_id}", "Train it again with a lower learning rate, or in fp32")
-        save_file(weights, partial / WEIGHTS)
+        write_safetensors(weights, partial / WEIGHTS)
         values = {"model": to_dict(config), "threshold": threshold, "run_id": run_id, "precision": precision}
         if plugins:
             values["plugins"] = dict(plugins)
         (partial / CONFIG).write_text(json.dumps(values, indent=1) + "\n")
-        shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # safetensors writes for the owner only
         shutil.copyfile(tokenizer_path, partial / TOKENIZER)
         _replace_folder(partial, folder)
     finally:

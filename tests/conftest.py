@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -49,6 +50,28 @@ def fresh_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         registry.update(entries)
     for name in [name for name in sys.modules if name.startswith("sharedris_plugin_")]:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first new MLflow store of this process is kept."""
+    return tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def quick_stores(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New stores of this process are copies of the first one: MLflow needs seconds for its forty migrations."""
+    store = sys.modules.get("pipeline.monitoring.mlflow_store")
+    if store is None:  # importing MLflow takes seconds too, for tests that need none
+        return
+    make = store.make_database
+
+    def copy(path: Path) -> None:
+        if not empty_store.exists():
+            make(empty_store)
+        shutil.copyfile(empty_store, path)
+
+    monkeypatch.setattr(store, "make_database", copy)
 
 
 @pytest.fixture(scope="session")

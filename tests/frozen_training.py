@@ -33,6 +33,7 @@ from pipeline.config import (
     replace_at,
 )
 from pipeline.evaluation.metrics import PRECISION_THRESHOLDS
+from pipeline.evaluation.named_rules import named_evaluators
 from pipeline.job import Job, resolve_job
 from pipeline.records import (
     history_path,
@@ -62,9 +63,9 @@ LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-3, 0.02
 BY_MACHINE = ("hardware_json", *workers.TIMES)
 BY_KERNELS = ("oiou", "miou", *(f"precision_at_{round(100 * level)}" for level in PRECISION_THRESHOLDS))
 BY_KERNELS += ("final_loss", "empty_unions")
-ADDED = ("skipped_refs_json", "rescored_json", "n_acc", "t_acc", "giou", "ciou")
+ADDED = ("skipped_refs_json", "rescored_json", "system", "predictions_json", "n_acc", "t_acc", "giou", "ciou")
 """Nullable columns that records have got since the results were stored; these runs leave them null."""
-COUNTED = ("cut_sentences",)
+COUNTED = ("cut_sentences", "public_scores_json")
 """Columns that records have got since then and that these runs fill; compared by their own tests only."""
 
 _PROVENANCE = {"git_commit": "frozen", "git_dirty": False, "versions_json": "{}"}
@@ -201,6 +202,9 @@ def train(name: str, prepared: Path, folder: Path) -> dict[str, Any]:
     record = pd.read_parquet(record_path(job.runs_root, job.run_id))
     history = pd.read_parquet(history_path(job.runs_root, job.run_id))
     assert record[list(ADDED)].isna().all(axis=None), f"{ADDED} hold what is new"
+    own = [evaluator.name for evaluator in named_evaluators(job.config.model, [])]
+    found = [[] if pd.isna(text) else list(json.loads(text)) for text in record["public_scores_json"]]
+    assert found == [own] * len(record), "rows of other papers have a second score in every record, others have none"
     record = record.drop(columns=[*ADDED, *COUNTED])
     facts = record.drop(columns=[*BY_MACHINE, *BY_KERNELS])
     samples = [pd.read_parquet(samples_path(job.runs_root, job.run_id, split)) for split in _splits(record)]

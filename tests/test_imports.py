@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = """
     sharedris.errors
+    sharedris.safetensors_file
     sharedris.registry  sharedris.regular_file  sharedris.finite_weights  sharedris.weight_import
     sharedris.config_values  sharedris.pixels  sharedris.image_input
     sharedris.plugins
@@ -38,6 +39,7 @@ ORDER = """
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
+    pipeline.data.run_lengths
     pipeline.data.readers  pipeline.data.synthetic
     pipeline.data.copies
     pipeline.data.validation.rules
@@ -53,7 +55,7 @@ ORDER = """
     pipeline.evaluation  pipeline.cost
     pipeline.failures
     pipeline.run_record
-    pipeline.score_and_record  pipeline.rescore
+    pipeline.score_and_record  pipeline.rescore  pipeline.predictions
     pipeline.run
     pipeline.cluster
     pipeline.cli
@@ -74,10 +76,12 @@ ORDER = """
     reports.load  reports.paper  reports.scores  reports.render  reports.csv_table  reports.image_grid
     reports.latex_cells  reports.json_table
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
+    reports.external
     reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
     reports.sweep_tables  reports.styles
     reports.tables  reports.report_recipe
     reports.sweep_table  reports.methods  reports.significance
+    reports.paired_test
     reports.plots
     reports.breakdown  reports.publish
     reports.figures
@@ -109,6 +113,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.protocols",
     "pipeline.files",
+    "pipeline.monitoring.mlflow_store",
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",
     "pipeline.records",

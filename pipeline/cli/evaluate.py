@@ -9,12 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline.evaluation.named_rules import NAMED_RULES
+from pipeline.evaluation.named_rules import NAMED_RULES, check_rule_names, rule_names
 from pipeline.files import require_writable
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
+    from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.evaluation.metrics import Scores
+    from pipeline.evaluation.protocols import Protocol
+    from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         nargs="+",
         default=[],
-        choices=NAMED_RULES,
+        metavar="RULE",
         help="rules to score as well; paper_input thresholds the map, resizes to the model's input and scores there; "
-        "rows of CGFormer and DMMI are scored by their own rule in any case",
+        "lavt and others make and count masks as that public code does (docs/protocols.md); rows of CGFormer and DMMI "
+        f"are scored by their own rule in any case; known: {', '.join(rule_names())}",
     )
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
@@ -58,16 +62,14 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.distributed.process_group import Worker
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.evaluation.metrics import score
-    from pipeline.evaluation.named_rules import extra_rules, own_rules
+    from pipeline.evaluation.named_rules import extra_rules, named_evaluators
     from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
     from pipeline.monitoring.progress_bar import sample_bar
     from pipeline.records import write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
-    _check_thresholds(args.threshold)
-    if args.out is not None:
-        require_writable(args.out.parent, "--out")
+    _check(args)
     cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
     loaded = load_model(args.model, worker.device)
@@ -86,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     precision = cast(Precision, args.precision or loaded.precision)
     evaluation = EvaluationConfig(threshold=loaded.threshold)
     extra = extra_rules(loaded.config, args.protocol, args.threshold)
+    public = named_evaluators(loaded.config, args.protocol)
+    _require_no_target(public, dataset, args.split)
     with sample_bar(args.split) as on_progress:
         rows = evaluate_split(
             loaded.model,
@@ -98,22 +102,44 @@ def run(args: argparse.Namespace) -> int:
             on_progress=on_progress,
         )
     rules = {**PROTOCOLS, **extra}
+    as_public = {evaluator.name: evaluator.scores_of_rows(rows) for evaluator in public}
     scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in rules.items()}
     if args.out is not None:
         write_table(args.out, rows, sample_schema(extra))
     if args.json:
-        print(json.dumps({name: flat(values) for name, values in scores.items()}, indent=1))
+        print(json.dumps({**{name: flat(values) for name, values in scores.items()}, **as_public}, indent=1))
         return 0
     _print(args.split, scores)
-    for name in dict.fromkeys([*args.protocol, *(rule.name for rule in own_rules(loaded.config))]):
-        print(f"{name}: {NAMED_RULES[name].rule}")
+    _print_rules(extra, public, as_public)
     return 0
 
 
-def _check_thresholds(thresholds: list[float]) -> None:
-    for threshold in thresholds:
+def _check(args: argparse.Namespace) -> None:
+    """Refuse bad arguments before the model is loaded."""
+    check_rule_names(args.protocol)
+    if args.out is not None:
+        require_writable(args.out.parent, "--out")
+    for threshold in args.threshold:
         if not 0.0 < threshold < 1.0:
             raise InputError(f"--threshold {threshold} is not a probability", "Give a value between 0 and 1")
+
+
+def _require_no_target(public: list[PublicEvaluator], dataset: ReferDataset, split: str) -> None:
+    """Check before the model runs whether a split has the samples that an evaluator needs."""
+    if public:
+        has_any = any(dataset.info(index).area_ratio == 0 for index in range(len(dataset)))
+        for evaluator in public:
+            evaluator.require_no_target(has_any, split)
+
+
+def _print_rules(
+    extra: dict[str, Protocol], public: list[PublicEvaluator], scores: dict[str, dict[str, float]]
+) -> None:
+    for name in extra:
+        if name in NAMED_RULES:
+            print(f"{name}: {NAMED_RULES[name].rule}")
+    for evaluator in public:
+        print("\n".join(evaluator.lines(scores[evaluator.name])))
 
 
 def _print(split: str, scores: dict[str, Scores]) -> None:

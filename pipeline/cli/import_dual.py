@@ -6,8 +6,6 @@ import argparse
 import shutil
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from pipeline.files import require_writable
 from pipeline.pretrained_ids import DUAL_VOCABULARY, DUAL_WEIGHTS
 from sharedris.baselines.bert import Bert
@@ -16,6 +14,7 @@ from sharedris.baselines.config import BertConfig, SwinConfig
 from sharedris.baselines.swin import Swin
 from sharedris.baselines.wordpiece import WordPieceTokenizer
 from sharedris.errors import InputError
+from sharedris.safetensors_file import write_safetensors
 from sharedris.tokenizers import require_fit
 
 
@@ -47,10 +46,12 @@ def run(args: argparse.Namespace) -> int:
     partial = args.out.with_name(f".{args.out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(weights, partial / DUAL_WEIGHTS)
-    shutil.copyfile(args.vocabulary, partial / DUAL_VOCABULARY)
-    shutil.copymode(partial / DUAL_VOCABULARY, partial / DUAL_WEIGHTS)  # safetensors writes for the owner only
-    partial.replace(args.out)
+    try:
+        write_safetensors(weights, partial / DUAL_WEIGHTS)
+        shutil.copyfile(args.vocabulary, partial / DUAL_VOCABULARY)
+        partial.replace(args.out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     million = sum(tensor.numel() for tensor in weights.values()) / 1e6
     print(f"wrote {args.out}: {len(weights)} parameters, {million:.1f} M, {tokenizer.vocabulary_size} word pieces")
     return 0

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "identify": ("identify", "name the published set and split that a file is, and what was changed in it"),
     "train": ("train", "train, evaluate and record one run"),
     "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
+    "score": ("score", "score masks that others predicted, and record them like a run"),
     "rescore": ("rescore", "add scores of newer metrics and protocols to records, without training"),
     "runs": ("runs", "list runs with their state and scores"),
     "cost": ("cost", "measure parameters and GMACs next to the published cells"),

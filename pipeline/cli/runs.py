@@ -12,7 +12,7 @@ from pipeline.files import runs_folder, safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.removal import places_of, remove_run
 from pipeline.monitoring.failure_file import read_cause
-from pipeline.monitoring.headline import read_scores, split_scores
+from pipeline.monitoring.headline import NoScoresError, read_scores, split_scores
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import RecordError, list_runs
 from pipeline.run_marks import archived_runs, read_marks, write_marks
@@ -84,6 +84,8 @@ def _list(args: argparse.Namespace) -> int:
 def _done_line(root: Path, run_id: str, protocol: str) -> str:
     try:
         rows = read_scores(root, run_id, protocol)
+    except NoScoresError as error:
+        return f"{run_id:<44} done      {error.message}{_notes(root, run_id)}"
     except RecordError as error:
         return f"{run_id:<44} damaged   {error}{_notes(root, run_id)}"
     scores = "  ".join(split_scores(row) for _, row in rows.iterrows())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pipeline.cli.guarded import USER_ERROR
 from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
@@ -103,7 +104,7 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
 
 
 def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: str | None) -> int:
-    from pipeline.failures import RunError, clear_failure
+    from pipeline.failures import RunError, clear_failure, is_for_the_user
     from pipeline.lifecycle.cleanup import remove_run_state
     from pipeline.lifecycle.locks import driver_lock
     from pipeline.monitoring.progress_bar import run_bar
@@ -129,7 +130,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             _run(job, execution, use_ray=use_ray)
         except RunError as error:
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
-            return RUN_FAILED
+            return USER_ERROR if is_for_the_user(job, error) else RUN_FAILED
     print(f"record: {job.runs_root / 'records' / job.run_id}.parquet\nmodel:  {job.model_folder}")
     return 0
 

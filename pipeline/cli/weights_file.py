@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.files import require_writable
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.errors import InputError
+from sharedris.safetensors_file import write_safetensors
 from sharedris.scales import SCALES
 from sharedris.weight_import import ImportReport
 
@@ -72,11 +72,11 @@ def print_report(report: ImportReport) -> None:
 
 
 def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file in one step, with the permissions of the user's umask."""
+    """Write a safetensors file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.touch()
-    mode = partial.stat().st_mode  # safetensors writes for the owner only
-    save_file(dict(weights), partial)
-    partial.chmod(mode)
-    partial.replace(path)
+    try:
+        write_safetensors(weights, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -142,7 +142,7 @@ def _cause(job: Job, error: Exception) -> str:
     cause = failure(job)
     if cause is None:
         cause = describe_lost_workers(error, job)
-        write_failure(job, cause, str(error))
+        write_failure(job, error, cause, str(error))
     return cause
 
 

@@ -13,6 +13,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.protocols import PAPER, PROTOCOLS, Protocol, Size
+from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
+from pipeline.evaluation.public_evaluators.mask_rules import MASK_RULES
+from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
+from sharedris.errors import InputError
+from sharedris.registry import suggestion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,47 +33,30 @@ PAPER_INPUT = Protocol(
     binarize=PAPER.binarize,
 )
 
-
-def _bicubic_then_half(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
-    import torch.nn.functional as F
-
-    resized = F.interpolate(probability_HW[None, None], size=size, mode="bicubic", align_corners=True)
-    return resized[0, 0] > 0.5
-
-
-def _logits_then_argmax(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
-    """Resize the logit, the difference of two classes: it is above 0 where the argmax is the object."""
-    import torch.nn.functional as F
-
-    logits_HW = probability_HW.logit(eps=_SATURATION)
-    return F.interpolate(logits_HW[None, None], size=size, mode="bilinear", align_corners=True)[0, 0] > 0
-
-
-_SATURATION = 1e-6
-"""Probabilities nearer to 0 or 1 are moved here, since float32 rounds them to infinite logits."""
-
-CGFORMER_MASKS = Protocol(
-    name="cgformer_masks",
-    version=1,
-    rule="masks as CGFormer's test makes them: sigmoid, bicubic resize with aligned corners to the original image "
-    "size, threshold 0.5; counted as every protocol here",
-    scored_at="original",
-    binarize=_bicubic_then_half,
-)
-DMMI_MASKS = Protocol(
-    name="dmmi_masks",
-    version=1,
-    rule="masks as DMMI's test makes them: bilinear resize of logits with aligned corners to the model's input size, "
-    "argmax of two classes; counted as every protocol here, while DMMI counts both masks empty as 0 and P@X by >=",
-    scored_at="input",
-    binarize=_logits_then_argmax,
-)
-
-NAMED_RULES: dict[str, Protocol] = {rule.name: rule for rule in (PAPER_INPUT, CGFORMER_MASKS, DMMI_MASKS)}
+NAMED_RULES: dict[str, Protocol] = {rule.name: rule for rule in (PAPER_INPUT, *MASK_RULES)}
 """Name -> rule, as `sharedris evaluate --protocol` takes them. The thresholds of other papers' rules are fixed."""
 
-OWN_RULES = {"cgformer": CGFORMER_MASKS, "dmmi": DMMI_MASKS}
-"""Kind of another paper's decoder or system -> the rule of that paper, the second score of its rows."""
+
+def rule_names() -> list[str]:
+    """Return what `sharedris evaluate --protocol` takes: named rules, and public evaluators that have a mask rule."""
+    return [*NAMED_RULES, *(name for name, each in PUBLIC_EVALUATORS.items() if each.mask_rule is not None)]
+
+
+def check_rule_names(names: Iterable[str]) -> None:
+    """Check names of rules before a model is loaded.
+
+    Raises:
+        InputError: for an unknown one, giving the closest, and for an evaluator whose masks only its network makes.
+    """
+    known = rule_names()
+    for name in names:
+        if name in PUBLIC_EVALUATORS and name not in known:
+            raise InputError(
+                f"--protocol {name}: its masks depend on its network, and no rule makes them of our maps",
+                f"Name one of {', '.join(known)}",
+            )
+        if name not in known:
+            raise InputError(f"unknown --protocol {name!r}{suggestion(name, known)}")
 
 
 def at_threshold(protocol: Protocol, threshold: float) -> Protocol:
@@ -85,10 +73,17 @@ def at_threshold(protocol: Protocol, threshold: float) -> Protocol:
     )
 
 
-def own_rules(config: ComparedModelConfig) -> list[Protocol]:
-    """Return the rules of the other paper whose decoder or system a model has; none for ours."""
+def own_evaluator(config: ComparedModelConfig) -> PublicEvaluator | None:
+    """Return the evaluator of the other paper whose decoder or system a model has; None for ours."""
     kind = config.decoder.kind if config.system.kind == "shared_ris" else config.system.kind
-    return [OWN_RULES[kind]] if kind in OWN_RULES else []
+    return PUBLIC_EVALUATORS.get(kind)
+
+
+def named_evaluators(config: ComparedModelConfig, names: Iterable[str]) -> list[PublicEvaluator]:
+    """Return the public evaluators among the names, then that of the model's own paper, each once."""
+    own = own_evaluator(config)
+    found = [PUBLIC_EVALUATORS[name] for name in names if name in PUBLIC_EVALUATORS]
+    return list({each.name: each for each in (*found, *([own] if own else []))}.values())
 
 
 def extra_rules(config: ComparedModelConfig, names: Iterable[str], thresholds: Iterable[float]) -> dict[str, Protocol]:
@@ -96,10 +91,12 @@ def extra_rules(config: ComparedModelConfig, names: Iterable[str], thresholds: I
 
     Args:
         config: of the model.
-        names: of NAMED_RULES.
+        names: of `rule_names`.
         thresholds: at which PROTOCOLS and `paper_input`, where it is named, are scored as well.
     """
-    named = [NAMED_RULES[name] for name in names]
+    names = list(names)
+    named = [NAMED_RULES[name] for name in names if name in NAMED_RULES]
     free = [*PROTOCOLS.values(), *(rule for rule in named if rule is PAPER_INPUT)]
     fixed = [at_threshold(each, value) for value in thresholds for each in free]
-    return {rule.name: rule for rule in (*named, *fixed, *own_rules(config))}
+    public = [rule for each in named_evaluators(config, names) for rule in each.rules_on_maps]
+    return {rule.name: rule for rule in (*named, *fixed, *public)}

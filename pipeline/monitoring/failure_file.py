@@ -17,3 +17,9 @@ def read_cause(state_folder: Path) -> str | None:
     values = read_json(failure_path(state_folder))
     cause = values.get("cause") if isinstance(values, dict) else None
     return cause if isinstance(cause, str) else None
+
+
+def read_is_bad_input(state_folder: Path) -> bool:
+    """Return whether bad input or a full disk is the cause."""
+    values = read_json(failure_path(state_folder))
+    return isinstance(values, dict) and values.get("is_bad_input") is True

@@ -11,11 +11,16 @@ from pipeline.records import RECORD_SCHEMA, RecordError, read_table, record_path
 from sharedris.errors import InputError
 
 
+class NoScoresError(RecordError):
+    """A record without scores under the protocol that is asked for, as of external masks at the input size."""
+
+
 def read_scores(root: Path, run_id: str, protocol: str = "original") -> pd.DataFrame:
     """Return the rows of a record under one protocol, at least one.
 
     Raises:
-        RecordError: when the record is damaged or has no such rows; one damaged record must not end a list of runs.
+        NoScoresError: when the record has no such rows.
+        RecordError: when the record is damaged; one damaged record must not end a list of runs.
     """
     path = record_path(root, run_id)
     try:
@@ -26,7 +31,8 @@ def read_scores(root: Path, run_id: str, protocol: str = "original") -> pd.DataF
         raise RecordError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     rows = record[record["protocol"] == protocol]
     if rows.empty:
-        raise RecordError(f"{path} has no scores under the protocol {protocol}")
+        there = ", ".join(sorted(set(record["protocol"])))
+        raise NoScoresError(f"no scores under the protocol {protocol}; --protocol {there} shows some")
     return rows
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,15 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
 
-from pipeline.files import safe_component
+from pipeline.files import is_out_of_space, safe_component
 from pipeline.monitoring.mlflow_reachable import require_database, short_timeouts
-from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
+from pipeline.monitoring.mlflow_uri import DATABASE, sqlite_file, sqlite_uri, tracking_uri, without_password
 from sharedris.errors import InputError
 
 log = logging.getLogger(__name__)
+
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
+"""Of a full disk, and of a quota or a limit on the size of files."""
 
 
 class TrackingError(InputError):
@@ -48,18 +53,35 @@ def open_experiment(runs_root: Path, name: str) -> Experiment:
         safe_component(name, "MLflow experiment")  # it names a folder of artifacts
         location = (Path(runs_root).resolve() / "mlartifacts" / name).as_uri()
     # Two drivers that make the sqlite store at the same time break each other's migrations.
-    with FileLock(runs_root / ".mlflow.lock"), one_line_errors(runs_root), short_timeouts():
+    with one_line_errors(runs_root), FileLock(runs_root / ".mlflow.lock"), short_timeouts():
+        if not os.environ.get("MLFLOW_TRACKING_URI") and not (runs_root / DATABASE).exists():
+            make_database(runs_root / DATABASE)
         require_database(tracking_uri(runs_root))
         client = MlflowClient(tracking_uri(runs_root))
         found = client.get_experiment_by_name(name)
         identity = found.experiment_id if found else client.create_experiment(name, location)
-    _remove_stray_folder(runs_root)
+    remove_stray_folder(tracking_uri(runs_root))
     return Experiment(client=client, identity=identity)
 
 
+def make_database(path: Path) -> None:
+    """Make an empty store as a whole: MLflow cannot go on with tables that a kill or a full disk left half-made."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        MlflowClient(sqlite_uri(partial)).search_experiments(max_results=1)
+        partial.replace(path)
+    finally:
+        for left in path.parent.glob(f"{partial.name}*"):  # sqlite's journal too
+            left.unlink()
+
+
 @contextlib.contextmanager
-def one_line_errors(runs_root: Path) -> Iterator[None]:
+def one_line_errors(runs_root: Path, uri: str = "") -> Iterator[None]:
     """Turn whatever a store raises into one line: a database, server or artifact folder is a plug-in of any make.
+
+    Args:
+        runs_root: whose store it is.
+        uri: of another store.
 
     Raises:
         TrackingError: in place of every other exception.
@@ -70,8 +92,29 @@ def one_line_errors(runs_root: Path) -> Iterator[None]:
         raise
     except Exception as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        remedy = "Start it, or name another one in MLFLOW_TRACKING_URI"
-        raise TrackingError(without_password(f"MLflow ({tracking_uri(runs_root)}) fails: {cause}"), remedy) from error
+        uri, full = uri or tracking_uri(runs_root), _is_out_of_space(error)
+        message = without_password(f"MLflow ({uri}) fails: {f'disk full ({cause})' if full else cause}")
+        raise TrackingError(message, _remedy(uri, is_full=full)) from error
+
+
+def _remedy(uri: str, *, is_full: bool) -> str:
+    if is_full:
+        return "Free some space there; the same command logs what is missing"
+    if uri.startswith("sqlite:"):
+        return "Check that its folder can be written, or name another store in MLFLOW_TRACKING_URI"
+    return "Start it, or name another one in MLFLOW_TRACKING_URI"
+
+
+def _is_out_of_space(error: BaseException | None) -> bool:
+    """Search the chain of causes: MLflow and SQLAlchemy wrap the error of the system or of sqlite."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code in _NO_ROOM or (isinstance(error, OSError) and is_out_of_space(error)):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def try_logging(action: Callable[[], None]) -> bool:
@@ -87,10 +130,10 @@ def try_logging(action: Callable[[], None]) -> bool:
     return True
 
 
-def _remove_stray_folder(runs_root: Path) -> None:
+def remove_stray_folder(uri: str) -> None:
     """Remove the folders that MLflow makes for a sqlite address whose quoted letters it takes literally."""
-    literal = Path(tracking_uri(runs_root).removeprefix("sqlite:///")).parent
-    if "%" in str(literal) and literal != Path(runs_root).resolve():
+    file, literal = sqlite_file(uri), Path(uri.removeprefix("sqlite:///")).parent
+    if file is not None and literal != file.parent:
         with contextlib.suppress(OSError):  # it ends at the first folder that is not empty
             os.removedirs(literal)
 

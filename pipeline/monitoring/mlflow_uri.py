@@ -9,8 +9,9 @@ import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+DATABASE = "mlflow.db"
 _PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^@]*@")
 _USER_ALONE = re.compile(r"(?<=://)[^\s/@:*]+@")
 _SECRET_OPTION = re.compile(
@@ -19,13 +20,19 @@ _SECRET_OPTION = re.compile(
 
 
 def tracking_uri(runs_root: Path) -> str:
-    """Return `MLFLOW_TRACKING_URI`, or the sqlite store below the runs; its path may hold any letters."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_quoted(Path(runs_root).resolve() / 'mlflow.db')}"
+    """Return `MLFLOW_TRACKING_URI`, or the sqlite store below the runs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(runs_root / DATABASE)
 
 
-def _quoted(path: Path) -> str:
-    """Return a path as an address of SQLAlchemy holds it: only these two have a meaning there."""
-    return str(path).replace("%", quote("%")).replace("?", quote("?"))
+def sqlite_uri(path: Path) -> str:
+    """Return the address of a sqlite file; its path may hold any letters, of which two have a meaning there."""
+    return f"sqlite:///{str(path.resolve()).replace('%', quote('%')).replace('?', quote('?'))}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a sqlite store's address, None for other stores."""
+    path = uri.removeprefix("sqlite:///")
+    return None if path == uri else Path(unquote(path.partition("?")[0]))
 
 
 def without_password(text: str) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -15,27 +12,16 @@ import torch
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import RunError, describe_failure
+from tests.full_disk import no_large_files
 from tests.integration.test_failures import job_of, newest, run, train_to_first_epoch
 
 
-@pytest.fixture
-def no_large_files() -> Iterator[None]:
-    """Let no file of this process grow beyond 60 kB, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_checkpoint_before(
-    micro_run: RunConfig, execution: ExecutionConfig, request: pytest.FixtureRequest
+    micro_run: RunConfig, execution: ExecutionConfig
 ) -> None:
     job = job_of(micro_run, replace(execution, checkpoint_every_steps=4))
     train_to_first_epoch(job)
-    request.getfixturevalue("no_large_files")
-    with pytest.raises(RunError) as stopped:
+    with no_large_files(), pytest.raises(RunError) as stopped:
         run(job)
     assert "File too large" in str(stopped.value)
     assert "[last good checkpoint: checkpoint-00001-000000004.pt]" in str(stopped.value)

@@ -211,7 +211,7 @@ class TestRestarts:
 
     def test_a_cause_that_is_written_down_ends_them_at_once(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         def lost_for_a_reason() -> Exception:
-            write_failure(job, "NaN", "trace")
+            write_failure(job, RuntimeError(), "NaN", "trace")
             return lost()
 
         assert self.fit(job, monkeypatch, lost_for_a_reason) == 1

@@ -8,8 +8,10 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -73,6 +75,32 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     said = capsys.readouterr().err
     assert "cannot be written: Not a directory. Free some space, or set --runs" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "problem", "code", "said"),
+    [
+        ("pipeline.data.dataset.image_store.content_digest", lambda _: "other", 2, "Restore the file, or prepare"),
+        ("torch.save", Mock(side_effect=OSError(errno.ENOSPC, "No space left")), 2, "disk full: "),
+        ("torch.save", Mock(side_effect=MemoryError()), 3, "out of memory"),
+    ],
+    ids=["an image changed", "disk full", "no memory"],
+)
+def test_what_a_user_can_mend_in_the_middle_of_a_run_is_exit_2(
+    place: str,
+    problem: Callable[..., object],
+    code: int,
+    said: str,
+    toy_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(place, problem)
+    monkeypatch.setattr("pipeline.data.dataset.image_store.VerifiedImages.has", lambda *_: False)
+    assert main([*arguments(toy_root, tmp_path), "--quiet"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_a_named_cluster_is_used_for_one_worker_too(

@@ -95,6 +95,15 @@ def test_cut_sentences_are_in_the_record_where_there_are_any(job: Job, cut: int,
     assert record_of(job, [1.0], cut_sentences=cut).cut_sentences == expected
 
 
+@pytest.mark.parametrize(
+    ("scores", "expected"), [({}, None), ({"dmmi": {"mean IoU": 1.5}}, '{"dmmi": {"mean IoU": 1.5}}')]
+)
+def test_a_second_score_is_in_the_record_of_another_papers_row(
+    job: Job, scores: dict[str, dict[str, float | None]], expected: str | None
+) -> None:
+    assert record_of(job, [1.0], public_scores=scores).public_scores_json == expected
+
+
 def test_scores_are_in_the_columns_of_their_names(job: Job) -> None:
     record = record_of(job, [1.0])
     assert (record.split, record.protocol, record.protocol_version) == ("toyplus_unc/val", "input", 1)

@@ -7,7 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from reports.captions import _counts
+from reports.captions import _counts, scores_by_their_code
+from reports.run_selection import RunSelection
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,14 @@ def test_cut_sentences_are_counted() -> None:
     rows = pd.DataFrame({"empty_unions": 0, "skipped": 0, "cut_sentences": [None, 7, 5]})
     assert _counts(rows)[1:] == ["Sentences longer than T, which the model reads without their end: 7."]
     assert _counts(rows.assign(cut_sentences=None))[1:] == []
+
+
+def test_rows_of_other_papers_have_a_second_score_below_the_table() -> None:
+    texts = [json.dumps({"cgformer": {"oIoU": value, "mIoU": None}}) for value in (50.0, 51.0)]
+    rows = pd.DataFrame({"variant": ["ours", "theirs", "theirs"], "public_scores_json": [None, *texts]})
+    choice = RunSelection(protocol="original", rows=rows, claims=rows.iloc[:0])
+    assert scores_by_their_code(choice, {"theirs": "CGFormer"}) == [
+        "CGFormer, by the rule of its own public code (cgformer): oIoU 50.50, mIoU nan."
+    ]
+    older = RunSelection(protocol="original", rows=rows[["variant"]], claims=rows.iloc[:0])
+    assert scores_by_their_code(older, {}) == []

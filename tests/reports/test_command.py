@@ -10,11 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic_runs
+from matplotlib.figure import Figure
 
+from pipeline.files import staged_folder
 from pipeline.records import RecordError, record_path, samples_path
 from reports.__main__ import main
 from reports.load import load_runs
 from reports.run_diff import compare_runs, flatten
+from reports.style import save, save_pixels
+from sharedris.errors import InputError
+from tests.full_disk import no_large_files
 
 
 def test_one_table_is_printed_and_written(runs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,3 +123,37 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
     monkeypatch.setattr("reports.__main__.build_tables", lambda *_, **__: pytest.fail("the work began"))
     assert main([what, "--runs", str(tmp_path), "--out", "/proc/none/here"]) == 2
     assert "/proc/none/here cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", [["VII-a"], ["compare", "tiny-fake-s0-001000", "tiny-fake-s0-001003"]])
+def test_a_full_disk_is_one_line_and_the_report_before_is_still_there(
+    what: list[str], runs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*what, "--runs", str(runs_root), "--out", str(tmp_path), "--data", "toyplus_unc", "--split", "val"]
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(before) >= 5
+    for path in before:
+        path.write_bytes(b"before")
+    with no_large_files(max(map(len, before.values())) - 1):
+        assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert any(line.startswith(f"error: disk full: {path} could not be written") for path in before)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == dict.fromkeys(
+        before, b"before"
+    )
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("draw", [save, save_pixels])
+def test_a_picture_that_finds_a_full_disk_is_named(draw: object, tmp_path: Path) -> None:
+    refused = pytest.raises(InputError, match=f"disk full: {tmp_path}/figures/x")
+    with no_large_files(100), refused, staged_folder(tmp_path) as place:
+        draw(Figure(figsize=(1, 1)), place / "figures", "x")  # type: ignore[operator]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_a_page_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(InputError, match="index.html cannot be written"), staged_folder(tmp_path) as place:
+        (place / "index.html").write_text("page")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.monitoring import mlflow_store
+from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.records import RecordError
+from reports.__main__ import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, on import
 
@@ -18,6 +21,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, str
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow_store.make_database(tmp_path / "mlflow.db")
     found = MlflowClient(tracking_uri=uri)
     return found, uri, found.create_experiment("sweeps", artifact_location=str(tmp_path / "artifacts"))
 
@@ -48,3 +52,14 @@ def test_report_files_become_artifacts_of_the_parent_run(
             publish(out, wrong, uri)
     with pytest.raises(RecordError, match="no MLflow store"):
         publish(out, parent, f"sqlite:///{tmp_path / 'absent.db'}")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b c", "a%20b"])
+def test_any_name_of_the_runs_folder_has_a_report_in_mlflow(name: str, tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path / name, "e")
+    run = tracker.parent("fpn tiny toyplus_unc", {})
+    code = main(["I", "--runs", str(tmp_path / name), "--mlflow-run", "sweep:fpn"])
+    assert code == 1, "there are no records, which is the only problem"
+    found = {item.path for item in tracker.client.list_artifacts(run, "report/tables")}
+    assert "report/tables/I.md" in found
+    assert [path.name for path in tmp_path.iterdir()] == [name]

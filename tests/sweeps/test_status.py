@@ -29,7 +29,7 @@ def plan(toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPath
     assert first is not None
     assert last is not None
     run_in_process(first)
-    write_failure(last, "NonFiniteLossError: loss is not finite at step 1", "trace")
+    write_failure(last, RuntimeError(), "NonFiniteLossError: loss is not finite at step 1", "trace")
     return plan
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.evaluation.public_evaluators.counts import MaskCounts
 from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator, Source
+from pipeline.evaluation.public_evaluators.mask_rules import DMMI_MASKS, LAVT_MASKS
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -64,6 +65,7 @@ LAVT = PublicEvaluator(
     scored_at="input",
     no_target="counted",
     formula=_lavt,
+    mask_rule=LAVT_MASKS,
 )
 _DMMI_TEST = Source(
     repository="toggle1995/RIS-DMMI",
@@ -82,6 +84,7 @@ DMMI = PublicEvaluator(
     scored_at="input",
     no_target="counted",
     formula=_dmmi,
+    mask_rule=DMMI_MASKS,
 )
 REF_ZOM = PublicEvaluator(
     name="ref_zom",
@@ -94,4 +97,5 @@ REF_ZOM = PublicEvaluator(
     scored_at="input",
     no_target="needed",
     formula=_ref_zom,
+    mask_rule=DMMI_MASKS,
 )

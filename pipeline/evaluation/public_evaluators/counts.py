@@ -82,21 +82,25 @@ class MaskCounts:
         return self.predicted_area == 0 if self.predicted_no_target is None else self.predicted_no_target
 
 
-def counts_of(samples: pd.DataFrame, protocol: Protocol) -> MaskCounts:
+def counts_of(samples: pd.DataFrame, protocol: Protocol, at_input: Protocol | None = None) -> MaskCounts:
     """Return the counts of per-sample rows (columns of SAMPLE_SCHEMA) under one protocol, sorted by `index`.
 
     Columns `confidence`, `no_target` and `predicted_no_target` are taken where the rows have them. Without `no_target`
     a sample has none where its mask is empty at the original size.
+
+    Args:
+        samples: with columns of both protocols.
+        protocol: whose masks are compared.
+        at_input: whose predicted masks `area_at_input` counts.
     """
     rows = samples.sort_values("index")
     target = f"target_area_{protocol.scored_at}"
     optional = {name: rows[name].to_numpy(kind) for name, kind in _OPTIONAL.items() if name in rows}
     if "target_area_original" in rows:
         optional.setdefault("no_target", rows["target_area_original"].to_numpy(np.int64) == 0)
-    at_input = [f"{name}_input" for name in _COUNTS]
-    if set(at_input) <= set(rows.columns):
-        both, either, true = (rows[name].to_numpy(np.int64) for name in at_input)
-        optional["area_at_input"] = both + either - true
+    if at_input is not None:
+        both, either = (rows[f"{kind}_{at_input.name}"].to_numpy(np.int64) for kind in ("intersection", "union"))
+        optional["area_at_input"] = either + both - rows["target_area_input"].to_numpy(np.int64)
     return MaskCounts(
         intersection=rows[f"intersection_{protocol.name}"].to_numpy(np.int64),
         union=rows[f"union_{protocol.name}"].to_numpy(np.int64),

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.evaluation.public_evaluators.counts import MaskCounts
 from pipeline.evaluation.public_evaluators.evaluator import Fault, PublicEvaluator, Source
+from pipeline.evaluation.public_evaluators.mask_rules import CGFORMER_MASKS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,5 +101,6 @@ CGFORMER = PublicEvaluator(
     scored_at="original",
     no_target="counted",
     formula=_cgformer,
+    mask_rule=CGFORMER_MASKS,
     faults=(_LEVELS,),
 )

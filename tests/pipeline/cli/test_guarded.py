@@ -20,9 +20,11 @@ from mlflow import MlflowClient
 from pipeline.cli import runs
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.main import main
+from pipeline.files import write_json
 from pipeline.records import list_runs
 from sharedris.errors import InputError
 from sweeps.__main__ import main as sweeps_main
+from tests.full_disk import no_large_files
 from tests.pipeline.test_cli_runs import arguments
 
 
@@ -49,6 +51,14 @@ def test_what_a_user_can_fix_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(line)
     assert len(said.splitlines()) == 1
+
+
+def test_a_file_that_finds_a_full_disk_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "explorer.html"
+    with no_large_files(1000):
+        assert run_guarded(lambda: write_json(path, "x" * 1001) or 0, name="cmd") == 2
+    assert capsys.readouterr().err.startswith(f"cmd: disk full: {path} could not be written")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [TypeError("one\ntwo"), RecursionError(), ValueError("pw at http://me:hidden@host")])

@@ -13,8 +13,9 @@ import torch
 from pipeline.cli.main import main
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
-from pipeline.evaluation.named_rules import NAMED_RULES, at_threshold, extra_rules, own_rules
+from pipeline.evaluation.named_rules import NAMED_RULES, at_threshold, extra_rules, named_evaluators, rule_names
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
 from pipeline.records import SAMPLE_SCHEMA, read_table
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
@@ -74,7 +75,7 @@ def test_a_fixed_threshold_is_a_rule_with_a_separate_name() -> None:
 )
 def test_rows_of_other_papers_have_their_own_rule(changed: dict[str, object], expected: list[str]) -> None:
     config = tiny(**changed)
-    assert [rule.name for rule in own_rules(config)] == expected
+    assert [f"{evaluator.name}_masks" for evaluator in named_evaluators(config, [])] == expected
     assert list(extra_rules(config, [], [])) == expected
 
 
@@ -117,3 +118,35 @@ def test_a_threshold_out_of_range_is_refused(
 ) -> None:
     assert main(["evaluate", str(model), f"{TOY}/val", "--prepared", str(toy_root), "--threshold", threshold]) == 2
     assert f"--threshold {float(threshold)} is not a probability" in capsys.readouterr().err
+
+
+def test_public_evaluators_from_the_command(model: Path, toy_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every evaluator with a rule for maps: its scores stand next to those of our counting, and its rule below."""
+    command = ["evaluate", str(model), f"{TOY}/val", "--prepared", str(toy_root), "--device", "cpu", "--protocol"]
+    assert main([*command, "lavt", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert list(scores) == [*PROTOCOLS, "lavt_masks", "lavt"]
+    assert scores["lavt"]["overall IoU"] == pytest.approx(100 * scores["lavt_masks"]["oiou"])
+    names = [name for name in rule_names() if name in PUBLIC_EVALUATORS]
+    names = [name for name in names if PUBLIC_EVALUATORS[name].no_target != "needed"]
+    assert main([*command, *names]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for each in ("lavt", "evf_sam") for line in printed if line.startswith(f"{each} (")]
+    assert lines[0].startswith(f"lavt (LAVT, percent): Mean IoU {scores['lavt']['Mean IoU']:.2f}, precision@0.5 ")
+    assert lines[1].startswith("evf_sam (EVF-SAM, 0 to 1): giou ")
+    assert [line.split(" (")[0] for line in printed if "(" in line and line.split(" (")[0] in names] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lavtt", "unknown --protocol 'lavtt', did you mean 'lavt'?"),
+        ("cris", "--protocol cris: its masks depend on its network"),
+        ("ref_zom", f"ref_zom scores samples without a target, and {TOY}/val has none. Score a set that has some"),
+    ],
+)
+def test_rules_that_cannot_be_scored_are_refused(
+    name: str, message: str, model: Path, toy_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(model), f"{TOY}/val", "--prepared", str(toy_root), "--protocol", name]) == 2
+    assert message in capsys.readouterr().err

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.public_evaluators.__main__ import main as print_tables
 from pipeline.evaluation.public_evaluators.counts import MaskCounts, counts_of, in_groups
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS, public_evaluator
+from pipeline.evaluation.public_evaluators.tables import who_measures_what
 from sharedris.errors import InputError
 
 
@@ -34,7 +38,7 @@ def test_counts_come_from_rows_in_the_order_of_the_index() -> None:
             "target_area_input": [2, 0],
         }
     )
-    found = counts_of(rows, PROTOCOLS["original"])
+    found = counts_of(rows, PROTOCOLS["original"], at_input=PROTOCOLS["input"])
     arrays = (found.predicted_area, found.without_target, found.answered_no_target, found.image_ids, found.ref_ids)
     assert [np.array(each).tolist() for each in (*arrays, found.area_at_input)] == [
         [3, 3],
@@ -103,3 +107,92 @@ def test_an_evaluator_of_samples_without_a_target_names_what_is_missing(name: st
 def test_no_samples_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} has no samples to score"):
         PUBLIC_EVALUATORS[name].scores(counts())
+
+
+def test_r_refcocos_precision_compares_a_running_sum_and_the_right_one_stands_next_to_it() -> None:
+    """Two expressions of one ref with IoU 0.3 each: their sum is 0.6, so the second one counts as above 0.5."""
+    two = counts((3, 10, 10), (3, 10, 10), (0, 0, 0), ref_ids=np.array([4, 4, 4]))
+    scores = PUBLIC_EVALUATORS["r_refcoco"].scores(two)
+    assert (scores["P@0.5"], scores["P@0.5 of each expression"]) == (50.0, 0.0)
+    assert (scores["r"], scores["mIoU"]) == (100.0, pytest.approx(30.0, abs=1e-5))
+
+
+def test_rela_takes_the_intersection_away_for_a_wrong_no_target() -> None:
+    answers = np.array([True, False, True, False])
+    four = counts((5, 5, 5), (5, 10, 10), (0, 4, 0), (0, 6, 0), predicted_no_target=answers)
+    scores = PUBLIC_EVALUATORS["rela"].scores(four)
+    assert scores["gIoU"] == 100.0 * (0.0 + 0.5 + 1.0 + 0.0) / 4
+    assert scores["cIoU"] == 5 * 100.0 / (5 + 10 + 0 + 6)
+    assert (scores["T_acc"], scores["N_acc"]) == (0.5, 0.5)
+
+
+def test_gsva_keeps_the_intersection_of_a_wrong_no_target() -> None:
+    scores = PUBLIC_EVALUATORS["gsva_gres"].scores(
+        counts((5, 5, 5), (0, 4, 0), predicted_no_target=np.array([True, False]))
+    )
+    assert scores["ciou"] == pytest.approx(5 / 9)
+    assert (scores["T_acc"], scores["N_acc"]) == (0.0, 0.0)
+
+
+def test_cgf1_drops_answers_below_half_a_confidence() -> None:
+    """Of two right masks one is dropped: a miss, so half of the pairs are found and nothing is wrong."""
+    three = counts((8, 8, 8), (8, 8, 8), (0, 0, 0), confidence=np.array([0.9, 0.49, 1.0]))
+    scores = PUBLIC_EVALUATORS["sam3_cgf1"].scores(three)
+    assert scores["cgF1_eval_segm_recall@0.5"] == pytest.approx(0.5, abs=1e-4)
+    assert scores["cgF1_eval_segm_positive_micro_precision"] == pytest.approx(1.0, abs=1e-3)
+    assert scores["cgF1_eval_segm_IL_FPR"] == 0.0
+
+
+def test_scores_do_not_change_with_the_threads_of_torch() -> None:
+    """torch splits sums of more than 32,768 numbers among its threads."""
+    random = np.random.default_rng(0)
+    target = random.integers(1, 10**6, size=70_000)
+    both = (target * random.random(70_000)).astype(np.int64)
+    many = MaskCounts(intersection=both, union=target, target_area=target)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            found.append(PUBLIC_EVALUATORS["cris"].scores(many))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
+
+
+def test_every_right_value_stands_next_to_the_wrong_one() -> None:
+    some = counts((3, 10, 10), (0, 0, 0), ref_ids=np.array([1, 1]), image_ids=np.array([1, 1]))
+    for evaluator in PUBLIC_EVALUATORS.values():
+        names = set(evaluator.scores(some))
+        for fault in evaluator.faults:
+            assert {*fault.scores, *(name for pair in fault.right for name in pair)} <= names, evaluator.name
+
+
+def test_the_page_has_the_table_of_the_registry() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "protocols.md"
+    _, rest = page.read_text().split("<!-- from here: python -m pipeline.evaluation.public_evaluators -->\n")
+    assert rest.split("\n<!-- to here -->")[0] == who_measures_what()
+
+
+def test_the_same_masks_by_every_evaluator_that_can_score_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without samples that have no target, five evaluators are left out; NaN is printed as it is."""
+    rows = pd.DataFrame({"index": [0, 1], "image_id": [1, 1], "ref_id": [1, 2], "target_area_original": [2, 4]})
+    rows.assign(intersection_original=[1, 3], union_original=[2, 4]).to_parquet(tmp_path / "rows.parquet")
+    assert print_tables([str(tmp_path / "rows.parquet"), "original"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    needed = sum(each.no_target == "needed" for each in PUBLIC_EVALUATORS.values())
+    assert len(lines) == 2 + len(PUBLIC_EVALUATORS) - needed
+    assert "| `lavt` | 62.50 | 66.67 | 100.00 | 50.00 | 0.00 | - |" in lines
+    assert "| `cris` | 62.50 | - | 50.00 | 50.00 | 0.00 | - |" in lines
+    assert "| `evf_sam` | 62.50 | 66.67 | - | - | - | - |" in lines
+
+
+def test_an_evaluators_lines_have_its_rule_and_its_faults() -> None:
+    evaluator = PUBLIC_EVALUATORS["maskris"]
+    lines = evaluator.lines(evaluator.scores(counts((1, 2, 2))))
+    assert lines[0].startswith("maskris (MaskRIS, percent): Mean IoU 50.00, precision@0.5 100.00")
+    assert lines[2] == (
+        "  known fault: sums of pixels in float32, which are rounded above 2^24 pixels; right: overall IoU in integers"
+    )

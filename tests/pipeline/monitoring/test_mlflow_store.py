@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -12,11 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.monitoring.mlflow_reachable import short_timeouts
-from pipeline.monitoring.mlflow_store import TrackingError, open_experiment
+from pipeline.monitoring.mlflow_store import TrackingError, make_database, one_line_errors, open_experiment
 from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.monitoring.mlflow_uri import tracking_uri
+from tests.full_disk import no_large_files
 
 
 def problem_of(runs: Path) -> str:
@@ -51,6 +54,25 @@ def test_a_database_that_another_program_has_locked(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert address in problem_of(tmp_path)
+
+
+def test_a_full_disk_is_named_and_the_store_works_once_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.monitoring.mlflow_store.make_database", make_database)
+    with no_large_files():
+        said = problem_of(tmp_path)
+    assert "fails: disk full (" in said
+    assert [path.name for path in tmp_path.iterdir()] == [".mlflow.lock"]
+    assert open_experiment(tmp_path, "e").identity
+
+
+def test_a_full_disk_of_artifacts_is_named(tmp_path: Path) -> None:
+    """MLflow wraps the error of the system in one of its own."""
+    error = MlflowException("cannot log")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(TrackingError, match="disk full .*Free some space there"), one_line_errors(tmp_path):
+        raise error
 
 
 def test_a_server_that_accepts_and_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_each_run_is_closed_when_it_ends_and_waits_as_scheduled_before(
         tracked.start(jobs[0])
         assert states(tracker)["cell 0 s0"] == "RUNNING"
         run_in_process(jobs[0])
-        write_failure(jobs[1], "loss is not finite", "trace")
+        write_failure(jobs[1], RuntimeError(), "loss is not finite", "trace")
         monitor.poll()
         assert states(tracker) == {
             "sweep": "RUNNING",

@@ -1,0 +1,1 @@
+"""Masks that others predicted: read in any form, matched with a prepared split, scored and recorded."""
