@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.data.readers.quality_flags import QualityFlags
 from pipeline.files import write_file
 from pipeline.published.tables import read_bibliography, read_published
@@ -22,6 +20,7 @@ from reports.latex import to_document, to_latex
 from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
+from reports.overview import has_own_numbers, overview
 from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, read_notes, split_name
 from reports.provenance import run_cards
@@ -178,8 +177,8 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     page = Page(
         title=TITLE,
         subtitle=_subtitle(choice.split, narrowed, report.recipe),
-        facts=_facts(report.recipe.runs_of_methods.records),
-        parts=[_part(each, report.beside.get(each.table.name, [])) for each in report.built],
+        overview=overview(report.built, report.recipe.runs_of_methods.records),
+        parts=[_part(each, report.beside.get(each.table.name, []), album) for each in report.built],
         picture_groups=album.groups,
         runs=run_cards(report.runs),
         problems=report.problems,
@@ -201,27 +200,20 @@ def _subtitle(split: str, wanted: Wanted, recipe: ReportRecipe) -> list[str]:
     return [head, *chosen, *recipe.others, *read_notes("")]
 
 
-def _facts(records: pd.DataFrame) -> list[tuple[str, str]]:
-    splits = records.drop_duplicates(["run_id", "split"])
-    return [
-        (str(records["run_id"].nunique()), "runs"),
-        (f"{int(splits['samples'].sum()):,}", "scored samples"),
-        (str(records["variant"].nunique()), "variants"),
-        (str(records["seed"].nunique()), "seeds"),
-        (", ".join(sorted(records["scale"].unique())) or "none", "scales"),
-        (", ".join(sorted({split.partition("/")[0] for split in records["split"]})) or "none", "data sets"),
-    ]
-
-
-def _part(built: Built, beside: list[Table]) -> Part:
+def _part(built: Built, beside: list[Table], album: Album) -> Part:
     cells = built.published["variant"][built.published["variant"] != ""]
+    name = built.table.name
     done = int(cells.isin(set(built.choice.rows["variant"])).sum())
     some = bool(len(built.choice.rows)) and not built.spec.metric
     return Part(
-        name=built.table.name,
+        name=name,
         title=f"{built.table.title}. {built.spec.short}" if built.is_of_paper else built.table.title,
         short=built.spec.short,
         state=f"{done}/{len(cells)}",
-        entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside)],
+        # Without two rows that were run there is no difference, and without one no protocol to compare.
+        entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside if some)],
         others=built.choice.others,
+        has_own_numbers=has_own_numbers(built),
+        is_of_paper=built.is_of_paper,
+        figure=next((each.name for group in album.groups for each in group.pictures if each.table == name), ""),
     )

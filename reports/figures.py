@@ -31,6 +31,7 @@ class ReportFigure:
     markup: Markup
     file: str
     is_wide: bool = False
+    table: str = ""  # whose rows it shows
 
 
 @dataclass(kw_only=True)
@@ -54,7 +55,16 @@ class Album:
         """Start a new group."""
         self.groups.append(FigureGroup(name=name, title=title))
 
-    def plot(self, figure: Figure | None, name: str, title: str, *, is_wide: bool = False, needs: str = "runs") -> None:
+    def plot(
+        self,
+        figure: Figure | None,
+        name: str,
+        title: str,
+        *,
+        is_wide: bool = False,
+        needs: str = "runs",
+        table: str = "",
+    ) -> None:
         """Add a plot as SVG; None means that there is nothing to draw, which the page states."""
         if figure is None:
             self.missing(f"{title}: not drawn, {needs} are missing.")
@@ -63,7 +73,8 @@ class Album:
         # The SVG is matplotlib's, which escapes its labels; a title may come from a record.
         start = Markup('<svg role="img" aria-label="{}" ').format(title)
         markup = Markup(themed(svg).replace("<svg ", start, 1))  # noqa: S704
-        self._add(ReportFigure(name=name, title=title, markup=markup, file=f"figures/{name}.svg", is_wide=is_wide))
+        file = f"figures/{name}.svg"
+        self._add(ReportFigure(name=name, title=title, markup=markup, file=file, is_wide=is_wide, table=table))
 
     def pixels(self, figure: Figure | None, name: str, title: str, needs: str) -> None:
         """Add an image grid as PNG."""
@@ -115,7 +126,8 @@ def draw_all(
         if each.choice.rows.empty:
             album.missing(f"{each.table.title}: nothing run.")
         else:
-            album.plot(plots.ablation_bars(each), f"bars-{numeral}", f"{each.table.title}: here and in the paper")
+            title = f"{each.table.title}: here and in the paper"
+            album.plot(plots.ablation_bars(each), f"bars-{numeral}", title, table=numeral)
     for each in own:
         problems += _of_sweep(album, each, runs)
     album.group("cost", "Accuracy and cost")
@@ -140,7 +152,7 @@ def _of_sweep(album: Album, built: Built, runs: Runs) -> list[str]:
     """Draw the pictures of one sweep that the paper does not have."""
     name, title, problems = built.table.name, built.table.title, list[str]()
     album.group(f"sweep-{name}", title)
-    album.plot(plots.ablation_bars(built), f"bars-{name}", f"{title}: scores")
+    album.plot(plots.ablation_bars(built), f"bars-{name}", f"{title}: scores", table=name)
     album.plot(plots.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
     curves = plots.training_curves(_histories(runs, built.choice, problems))
     album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True)

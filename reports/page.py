@@ -13,6 +13,7 @@ from reports.csv_table import to_csv
 from reports.figures import FigureGroup
 from reports.latex import to_latex
 from reports.layout import Table
+from reports.overview import Overview
 from reports.provenance import RunCard
 from reports.render import column_groups, to_markdown
 
@@ -41,6 +42,9 @@ class Part:
     state: str  # shown next to its link: "4/8"
     entries: list[Entry]
     others: tuple[str, ...] = ()
+    has_own_numbers: bool = True
+    is_of_paper: bool = True
+    figure: str = ""  # name of the picture of its rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class Page:
 
     title: str
     subtitle: list[str]
-    facts: list[tuple[str, str]]
+    overview: Overview
     parts: list[Part]
     picture_groups: list[FigureGroup]
     runs: list[RunCard]
@@ -83,7 +87,9 @@ def render_page(page: Page) -> str:
             "missing": group.missing,
             "pictures": [
                 {
+                    "name": picture.name,
                     "title": picture.title,
+                    "table": picture.table,
                     "file": picture.file,
                     "is_wide": picture.is_wide,
                     "markup": picture.markup,
@@ -99,8 +105,9 @@ def render_page(page: Page) -> str:
         .render(
             title=page.title,
             subtitle=page.subtitle,
-            facts=page.facts,
+            overview=page.overview,
             parts=page.parts,
+            groups=_part_groups(page.parts),
             picture_groups=groups,
             runs=page.runs,
             problems=page.problems,
@@ -108,6 +115,16 @@ def render_page(page: Page) -> str:
             script=static("page.js"),
         )
     )
+
+
+def _part_groups(parts: list[Part]) -> list[tuple[str, list[Part], bool]]:
+    """Return the tables in the order of the page: heading, tables, and whether they are folded."""
+    groups = [
+        ("Tables of the paper with numbers of ours", [p for p in parts if p.is_of_paper and p.has_own_numbers], False),
+        ("Tables of other sweeps", [p for p in parts if not p.is_of_paper and p.has_own_numbers], False),
+        ("Not run: the paper's numbers and measured costs", [p for p in parts if not p.has_own_numbers], True),
+    ]
+    return [group for group in groups if group[1]]
 
 
 def render_table(table: Table) -> str:

@@ -86,6 +86,7 @@ ORDER = """
     reports.unflagged
     reports.breakdown  reports.publish
     reports.figures
+    reports.overview
     reports.page
     reports.explorer
     reports.build

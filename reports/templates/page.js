@@ -156,7 +156,15 @@
     one("#filtered").textContent = `${shown} shown`;
   });
 
-  const fromHash = () => { if (location.hash.startsWith("#run-")) openRun(decodeURIComponent(location.hash.slice(5))); };
+  // A link into a folded table opens it first.
+  const unfold = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    const folded = [target.querySelector("details.folded"), target.closest("details")].filter(Boolean);
+    folded.forEach((box) => { box.open = true; });
+    if (folded.length) target.scrollIntoView();
+  };
+  const fromHash = () => { unfold(); if (location.hash.startsWith("#run-")) openRun(decodeURIComponent(location.hash.slice(5))); };
   window.addEventListener("hashchange", fromHash);
   fromHash();
 
