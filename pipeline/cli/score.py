@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
 from pipeline.files import require_writable, runs_folder
 from pipeline.predictions.registry import PREDICTION_READERS
 from sharedris.errors import InputError, printable
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.predictions.external_record import ExternalSystem, PredictionFacts
+    from pipeline.predictions.public_scores import PublicScores
     from pipeline.predictions.targets import Targets
 
 
@@ -45,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--allow-unknown", action="store_true", help="leave out predictions for expressions of other splits"
+    )
+    parser.add_argument(
+        "--evaluator",
+        nargs="+",
+        default=[],
+        choices=[*PUBLIC_EVALUATORS, "all"],
+        help="print also what these papers' public code prints for the same masks (docs/protocols.md)",
     )
     parser.add_argument("--replace", action="store_true", help="record this split anew with other predictions")
     parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
@@ -128,6 +139,7 @@ def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, f
     from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.monitoring.progress_bar import sample_bar
     from pipeline.predictions.external_record import external_record, write_external
+    from pipeline.predictions.public_scores import public_scores
     from pipeline.predictions.registry import PREDICTION_READERS
     from pipeline.predictions.score import score_predictions
     from pipeline.provenance import collect
@@ -141,6 +153,8 @@ def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, f
             allow_unknown=args.allow_unknown,
             on_progress=on_progress,
         )
+    if args.evaluator:  # one that cannot score the split is refused before anything is recorded
+        public_scores(scored.samples, system.protocol, args.evaluator)
     scores = score(scored.samples, PROTOCOLS[system.protocol], input_size=system.input_size or 0)
     facts = dataclasses.replace(facts, missing=scored.missing, unknown=scored.unknown)
     record = external_record(
@@ -151,15 +165,40 @@ def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, f
 
 def _print(args: argparse.Namespace, system: ExternalSystem, split: str) -> None:
     """Print the scores of a recorded split."""
+    from pipeline.evaluation.protocols import sample_schema
     from pipeline.predictions.external_record import recorded_split
+    from pipeline.predictions.public_scores import public_scores
+    from pipeline.records import read_table, samples_path
 
     row = recorded_split(args.runs, system, split)
     assert row is not None
+    by_code: dict[str, PublicScores] = {}
+    if args.evaluator:
+        samples = read_table(samples_path(args.runs, system.run_id, split), sample_schema())
+        by_code = public_scores(samples, system.protocol, args.evaluator)
     if args.json:
-        print(json.dumps(_values(row), indent=1))
+        values = _values(row) | (
+            {"evaluators": {name: asdict(each) for name, each in by_code.items()}} if by_code else {}
+        )
+        print(json.dumps(_finite(values), indent=1))
         return
-    for line in _lines(row):
+    for line in [*_lines(row), *_lines_by_code(by_code)]:
         print(printable(line))
+
+
+def _finite(values: Any) -> Any:
+    """Return values with None for NaN, which JSON does not have."""
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def _lines_by_code(by_code: dict[str, PublicScores]) -> list[str]:
+    lines = []
+    for name, each in by_code.items():
+        shown = ", ".join(f"{score} {value:.2f}" for score, value in each.scores.items())
+        lines.append(f"{name}: {shown or 'not scored'}{f' ({each.remark})' if each.remark else ''}")
+    return lines
 
 
 def _values(row: pd.Series) -> dict[str, Any]:

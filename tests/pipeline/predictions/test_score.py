@@ -12,6 +12,7 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.evaluation.metrics import METRICS, record_schema
 from pipeline.evaluation.protocols import sample_schema
+from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
 from pipeline.records import list_runs, read_table, record_path, samples_path
 from tests.pipeline.predictions.forms import FORMS, PART, SET, Answer, answers
 
@@ -253,3 +254,23 @@ def test_wrong_arguments_are_one_line(
 ) -> None:
     path = write_lines(tmp_path, [{}])
     assert words in refusal(path, toy_root, tmp_path / "runs", capsys, *more)
+
+
+def test_public_evaluators_score_the_same_masks(
+    found: list[Answer], toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_lines(tmp_path, list(entries_of(found)))
+    runs = tmp_path / "runs"
+    assert "without a target" in refusal(path, toy_root, runs, capsys, "--evaluator", "ref_zom")
+    assert score(path, toy_root, runs, "--evaluator", "all", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed["evaluators"]) == set(PUBLIC_EVALUATORS)
+    _, samples = recorded(runs)
+    iou = samples["intersection_original"] / (samples["union_original"] + 1e-6)
+    cgformer = printed["evaluators"]["cgformer"]
+    assert cgformer["scores"]["mIoU"] == pytest.approx(100 * iou.mean(), abs=1e-9)
+    assert cgformer["remark"] == ""
+    assert "compares at the input size" in printed["evaluators"]["lavt"]["remark"]
+    assert "without a target" in printed["evaluators"]["ref_zom"]["remark"]
+    assert score(path, toy_root, runs, "--evaluator", "cris") == 0
+    assert "cris: IoU " in capsys.readouterr().out
