@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
+    parser.add_argument(
+        "--save-masks", type=Path, metavar="FILE.jsonl", help="write the masks of protocol original (docs/score.md)"
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 
 
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.evaluation.named_rules import extra_rules, named_evaluators
     from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
     from pipeline.monitoring.progress_bar import sample_bar
+    from pipeline.predictions.mask_lines import write_mask_lines
     from pipeline.records import write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
@@ -106,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in rules.items()}
     if args.out is not None:
         write_table(args.out, rows, sample_schema(extra))
+    if args.save_masks is not None:
+        write_mask_lines(args.save_masks, rows)
     if args.json:
         print(json.dumps({**{name: flat(values) for name, values in scores.items()}, **as_public}, indent=1))
         return 0
@@ -119,6 +125,8 @@ def _check(args: argparse.Namespace) -> None:
     check_rule_names(args.protocol)
     if args.out is not None:
         require_writable(args.out.parent, "--out")
+    if args.save_masks is not None:
+        require_writable(args.save_masks.parent, "--save-masks")
     for threshold in args.threshold:
         if not 0.0 < threshold < 1.0:
             raise InputError(f"--threshold {threshold} is not a probability", "Give a value between 0 and 1")
