@@ -181,7 +181,8 @@ def main() -> None:
     text = (
         f"`sharedris score` on made-up masks of {WIDTH}x{HEIGHT} pixels, {mean:.0f} bytes of RLE on average, "
         f"{os.cpu_count()} cores, load {load:.1f} before.\n\n"
-        "| form | predictions | seconds | CPU seconds | predictions per CPU second | peak MiB |\n|---|---:|---:|---:|---:|---:|\n"
+        "| form | predictions | seconds | CPU seconds | predictions per CPU second | peak MiB |\n"
+        "|---|---:|---:|---:|---:|---:|\n"
         + "\n".join(rows)
         + f"\n\n| target (JSON Lines) | measured / target |\n|---|---:|\n{targets}\n"
     )

@@ -196,8 +196,8 @@ def _finite(values: Any) -> Any:
 def _lines_by_code(by_code: dict[str, PublicScores]) -> list[str]:
     lines = []
     for name, each in by_code.items():
-        shown = ", ".join(f"{score} {value:.2f}" for score, value in each.scores.items())
-        lines.append(f"{name}: {shown or 'not scored'}{f' ({each.remark})' if each.remark else ''}")
+        lines += PUBLIC_EVALUATORS[name].lines(each.scores) if each.scores else [f"{name}: not scored"]
+        lines += [f"  {each.remark}"] if each.remark else []
     return lines
 
 

@@ -29,6 +29,7 @@ class Answer:
     ref_id: int
     number: int
     expression: str
+    true: np.ndarray
     mask: np.ndarray
 
     @property
@@ -44,16 +45,15 @@ class Answer:
         return {"size": list(self.mask.shape), "counts": [0, *runs] if flat[0] else runs}
 
 
-def answers(root: Path, part: str = PART) -> list[Answer]:
+def answers(root: Path, part: str = PART, name: str = SET) -> list[Answer]:
     """Return a mask per expression: the true one moved, mirrored or empty, by its place; in a mixed order."""
     found = []
-    for row in read_split(load_manifest(root, SET), part).to_pylist():
+    for row in read_split(load_manifest(root, name), part).to_pylist():
         true = decode_mask(row["mask_rle"], height=row["height"], width=row["width"]).astype(bool)
         for number, (sent_id, words) in enumerate(zip(row["sent_ids"], row["expressions"], strict=True)):
             mask = [np.roll(true, 3, axis=1), true[:, ::-1], true, np.zeros_like(true)][sent_id % 4]
-            found.append(
-                Answer(sent_id=sent_id, ref_id=row["ref_id"], number=number, expression=words, mask=mask.copy())
-            )
+            of_ref = {"ref_id": row["ref_id"], "number": number, "expression": words}
+            found.append(Answer(sent_id=sent_id, true=true, mask=mask.copy(), **of_ref))
     return found[::2] + found[1::2]
 
 

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 
 from pipeline.cli.main import main
+from pipeline.data.prepared.prepare import prepare_source
+from pipeline.data.readers.refer import read_refer
+from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.evaluation.metrics import METRICS, record_schema
 from pipeline.evaluation.protocols import sample_schema
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
@@ -273,4 +276,20 @@ def test_public_evaluators_score_the_same_masks(
     assert "compares at the input size" in printed["evaluators"]["lavt"]["remark"]
     assert "without a target" in printed["evaluators"]["ref_zom"]["remark"]
     assert score(path, toy_root, runs, "--evaluator", "cris") == 0
-    assert "cris: IoU " in capsys.readouterr().out
+    assert "cris (CRIS, percent): IoU " in capsys.readouterr().out
+
+
+def test_samples_without_a_target_have_their_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic(tmp_path / "refer", "toyg_none", expressions=40, seed=0)
+    root = tmp_path / "prepared"
+    prepare_source(read_refer(tmp_path / "refer", "toyg_none"), str(root))
+    found = answers(root, PART, "toyg_none")
+    empty = {each.sent_id for each in found if not each.true.any()}
+    assert 0 < len(empty) < len(found)
+    answered = {each.sent_id for each in found if not each.mask.any()}
+    command = ["score", str(FORMS["lines"](found, tmp_path)), "--set", "toyg_none", "--split", PART, "--name", "ReLA"]
+    places = ["--runs", str(tmp_path / "runs"), "--prepared", str(root), "--json", "--evaluator", "rela"]
+    assert main([*command, *places]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["n_acc"] == len(empty & answered) / len(empty)
+    assert printed["evaluators"]["rela"]["scores"]["gIoU"] == pytest.approx(100 * printed["giou"])
