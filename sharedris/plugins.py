@@ -34,6 +34,7 @@ MOST_BYTES = 16 * 2**20
 REGISTRIES: dict[str, str] = {
     **{name: f"sharedris.registry:{name}" for name in ("FUSIONS", "FPNS", "DECODERS", "ENCODERS", "SYSTEMS", "LOSSES")},
     "READERS": "pipeline.data.readers.registry:READERS",
+    "PREDICTION_READERS": "pipeline.predictions.registry:PREDICTION_READERS",
     "METRICS": "pipeline.evaluation.metrics:METRICS",
     "PROTOCOLS": "pipeline.evaluation.protocols:PROTOCOLS",
     "SWEEPS": "sweeps.registry:SWEEPS",

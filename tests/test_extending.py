@@ -15,10 +15,14 @@ import pytest
 from PIL import Image
 
 from pipeline.cli.main import main
+from pipeline.data.prepared.manifest import load_manifest
+from pipeline.data.prepared.split_table import read_split
 from pipeline.evaluation.metrics import record_schema
-from pipeline.records import RECORD_SCHEMA, read_table
+from pipeline.evaluation.protocols import sample_schema
+from pipeline.records import RECORD_SCHEMA, read_table, samples_path
 from reports.__main__ import main as main_of_reports
 from sweeps.__main__ import main as main_of_sweeps
+from tests.conftest import TOY
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 RECIPE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```\n(?:\n```bash\n(.*?)```)?", re.DOTALL)
@@ -71,7 +75,7 @@ def run(line: str, prepared: Path) -> int:
 
 
 def test_the_page_has_a_recipe_for_every_test() -> None:
-    assert {*VARIANTS, "boxes.py"} <= {*RECIPES}
+    assert {*VARIANTS, "boxes.py", "boxes_as_masks.py"} <= {*RECIPES}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -109,6 +113,23 @@ def test_recipe_runs_boxes(folder: Path, toy_root: Path, capsys: pytest.CaptureF
     assert [run(line, toy_root) for line in commands] == [0, 0]
     assert (folder / "prepared" / "mine" / "dataset.json").is_file()
     assert "train" in capsys.readouterr().out
+
+
+def test_recipe_runs_boxes_as_masks(folder: Path, toy_root: Path) -> None:
+    code, (line,) = RECIPES["boxes_as_masks.py"]
+    (folder / "boxes_as_masks.py").write_text(code)
+    sentences = [
+        each for row in read_split(load_manifest(toy_root, TOY), "val")["sent_ids"].to_pylist() for each in row
+    ]
+    (folder / "lavt.boxes").write_text("".join(f"{each} 2 3 20 10\n" for each in sentences))
+    assert main([*shlex.split(line)[1:], "--prepared", str(toy_root), "--runs", "runs"]) == 0
+    (path,) = (folder / "runs" / "records").iterdir()
+    record = read_table(path, record_schema())
+    assert record["samples"].tolist() == [len(sentences)]
+    assert {*json.loads(record["plugins_json"][0])} == {"boxes_as_masks"}
+    masks = read_table(samples_path(folder / "runs", path.stem, f"{TOY}/val"), sample_schema())
+    predicted = masks["union_original"] + masks["intersection_original"] - masks["target_area_original"]
+    assert (predicted == 200).all()
 
 
 def train(folder: Path, prepared: Path, *more: str) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from pipeline.files import require_writable
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.evaluation.metrics import Scores
     from pipeline.evaluation.protocols import Protocol
@@ -66,10 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.evaluation.metrics import score
     from pipeline.evaluation.named_rules import extra_rules, named_evaluators
-    from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
+    from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.monitoring.progress_bar import sample_bar
-    from pipeline.predictions.mask_lines import write_mask_lines
-    from pipeline.records import write_table
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
@@ -108,16 +108,24 @@ def run(args: argparse.Namespace) -> int:
     rules = {**PROTOCOLS, **extra}
     as_public = {evaluator.name: evaluator.scores_of_rows(rows) for evaluator in public}
     scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in rules.items()}
-    if args.out is not None:
-        write_table(args.out, rows, sample_schema(extra))
-    if args.save_masks is not None:
-        write_mask_lines(args.save_masks, rows)
+    _write_files(args, rows, extra)
     if args.json:
         print(json.dumps({**{name: flat(values) for name, values in scores.items()}, **as_public}, indent=1))
         return 0
     _print(args.split, scores)
     _print_rules(extra, public, as_public)
     return 0
+
+
+def _write_files(args: argparse.Namespace, rows: pd.DataFrame, extra: dict[str, Protocol]) -> None:
+    from pipeline.evaluation.protocols import sample_schema
+    from pipeline.predictions.mask_lines import write_mask_lines
+    from pipeline.records import write_table
+
+    if args.out is not None:
+        write_table(args.out, rows, sample_schema(extra))
+    if args.save_masks is not None:
+        write_mask_lines(args.save_masks, rows)
 
 
 def _check(args: argparse.Namespace) -> None:

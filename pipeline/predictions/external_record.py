@@ -25,6 +25,7 @@ from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
 from pipeline.provenance import hardware
 from pipeline.records import RunRecord, read_table, record_path, samples_path, write_table
 from sharedris.errors import InputError
+from sharedris.plugins import loaded_plugins, plugin_hashes
 
 EXTERNAL = "external"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.@-]{0,63}")
@@ -147,7 +148,7 @@ def external_record(
         hardware_json=json.dumps(hardware(1)),
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
         seconds=seconds,
-        plugins_json=None,
+        plugins_json=json.dumps(plugin_hashes(plugins)) if (plugins := loaded_plugins()) else None,
         skipped_refs_json=None,
         cut_sentences=None,
         system=EXTERNAL,

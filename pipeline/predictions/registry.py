@@ -52,7 +52,8 @@ PREDICTION_READERS: dict[str, PredictionReader] = {
         words="a folder of PNG, .npy or .npz files", of_folder=True, fits=lambda *_: True, read=read_masks
     ),
 }
-"""Name -> reader. The first that fits reads the predictions. Read it when it is needed: plugins add to it."""
+"""Name -> reader. The first that fits reads the predictions; `masks` fits every folder, so that a plugin's reader of
+folders needs `--format`. Read it when it is needed and keep no copy: plugins add to it."""
 
 
 def choose_reader(path: Path, name: str | None = None) -> str:
