@@ -72,10 +72,12 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.predictions.external_record import ExternalSystem, PredictionFacts, recorded_split
     from pipeline.predictions.registry import choose_reader
     from pipeline.predictions.targets import Targets
+    from sharedris.plugins import loaded_plugins
 
     input_size = _input_size(args)
     require_writable(args.runs, "--runs")
-    check_scoring()
+    if loaded_plugins():  # which may add metrics
+        check_scoring()
     targets = Targets(args.prepared, _split_in_full(args), input_size=input_size)
     system = ExternalSystem(
         name=args.name,

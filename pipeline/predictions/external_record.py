@@ -172,6 +172,8 @@ def write_external(
 ) -> None:
     """Add a split to the record of an external system: its samples first, then the record, both in one step each.
 
+    A split that is replaced leaves the record before its samples change: after an interruption it counts as not scored.
+
     Raises:
         InputError: when the split was recorded meanwhile and `replace` is false, or another command holds the record.
     """
@@ -181,14 +183,27 @@ def write_external(
         if kept is not None:
             if not replace and record.split in set(kept["split"]):
                 raise InputError(f"{record.run_id} has {record.split} already", "Give --replace to record it anew")
-            kept = kept[kept["split"] != record.split]
+            kept = _without(kept, record.split, path)
         write_table(samples_path(root, record.run_id, record.split), samples, sample_schema())
         row = pd.DataFrame([record])
         for metric in added_metrics():
             row[metric.name] = pd.Series([scores.values.get(metric.name)], dtype="float64")
-        parts = [*_rows_of(kept), *_rows_of(row)]
-        rows = pd.DataFrame(parts, columns=[name for name in record_schema().names if name != "schema_version"])
-        write_table(path, rows.sort_values("split"), record_schema())
+        _write(path, [*_rows_of(kept), *_rows_of(row)])
+
+
+def _without(kept: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:
+    """Take a split out of the record on disk, if it is there; return the other rows."""
+    others = kept[kept["split"] != split]
+    if len(others) == 0:
+        path.unlink()
+    elif len(others) < len(kept):
+        _write(path, _rows_of(others))
+    return others
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    columns = [name for name in record_schema().names if name != "schema_version"]
+    write_table(path, pd.DataFrame(rows, columns=columns).sort_values("split"), record_schema())
 
 
 def _rows_of(frame: pd.DataFrame | None) -> list[dict[str, Any]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from pipeline.cli.main import main
 from pipeline.data.prepared.prepare import prepare_source
@@ -16,6 +18,7 @@ from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.evaluation.metrics import METRICS, record_schema
 from pipeline.evaluation.protocols import sample_schema
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
+from pipeline.predictions import external_record
 from pipeline.records import list_runs, read_table, record_path, samples_path
 from tests.pipeline.predictions.forms import FORMS, PART, SET, Answer, answers
 
@@ -167,6 +170,40 @@ def test_same_command_has_nothing_to_do_and_others_ask_for_replace(
     assert record.read_bytes() == before
     assert score(path, toy_root, runs, "--replace", "--paper", "CVPR 2022") == 0
     assert json.loads(recorded(runs)[0]["predictions_json"][0])["paper"] == "CVPR 2022"
+
+
+def test_an_interrupted_replacement_counts_as_not_scored(
+    found: list[Answer], toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, path = tmp_path / "runs", write_lines(tmp_path, list(entries_of(found)))
+    assert score(path, toy_root, runs) == 0
+    record = next((runs / "records").iterdir())
+    before = record.read_bytes()
+
+    def killed(place: Path, *_: object) -> None:
+        assert place == record or not record.exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(external_record, "write_table", killed)
+        assert score(write_lines(tmp_path, list(entries_of(found)[::-1])), toy_root, runs, "--replace") == 130
+    assert not record.exists()
+    assert score(write_lines(tmp_path, list(entries_of(found))), toy_root, runs) == 0
+    samples = pq.read_table(samples_path(runs, record.stem, f"{SET}/{PART}"))
+    assert samples.num_rows == len(found)
+    assert len(record.read_bytes()) == pytest.approx(len(before), rel=0.05)
+
+
+def test_a_record_that_another_command_writes_is_left_alone(
+    found: list[Answer], toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    runs, path = tmp_path / "runs", write_lines(tmp_path, list(entries_of(found)))
+    assert score(path, toy_root, runs) == 0
+    (run_id,) = list_runs(runs)
+    monkeypatch.setattr(external_record, "_LOCK_SECONDS", 0.05)
+    with FileLock(runs / "state" / run_id / "driver.lock"):
+        assert score(path, toy_root, runs, "--replace") == 2
+    assert "is being written by another command" in capsys.readouterr().err
 
 
 def test_another_split_is_added_to_the_record(toy_root: Path, tmp_path: Path) -> None:
