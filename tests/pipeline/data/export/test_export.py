@@ -43,6 +43,7 @@ def test_an_export_prepares_to_the_same_fingerprint(exported: Path, toy_root: Pa
     assert after.rows_digests == before.rows_digests
     assert after.embedded
     assert main(["check", TOY, "--prepared", str(out)]) == 0
+    assert not prepare_source(read_hf(exported, TOY), out, embed_images=True).written
     given = tmp_path / "given"
     tokenizer = str(exported / "tokenizer.model")
     assert main(["prepare", "hf", str(exported), "--set", TOY, "--out", str(given), "--tokenizer", tokenizer]) == 0
