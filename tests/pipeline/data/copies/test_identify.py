@@ -286,6 +286,25 @@ def test_an_index_on_disk_finds_the_same_and_holds_no_text(synthetic: Known, tmp
         load_index(path)
 
 
+def test_lists_of_a_json_object_are_splits_only_by_their_names(synthetic: Known, tmp_path: Path) -> None:
+    """`{"val": [..], "testA": [..]}` names splits, `{"COCO_train2014_..": [..]}` names images."""
+    rows = {
+        split: [{"ref_id": ref["ref_id"], "image_id": ref["image_id"], **_first(ref)} for ref in refs]
+        for split, refs in synthetic.unc.items()
+    }
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    by_image = {ref["file_name"]: [row] for ref, row in zip(synthetic.unc["val"], rows["val"], strict=True)}
+    (tmp_path / "b_val.json").write_text(json.dumps(by_image))
+    first, second = identify(tmp_path, synthetic.index)
+    assert first.is_whole
+    assert second.is_whole
+    assert [split.size.split for split in second.splits] == ["val"]
+
+
+def _first(ref: Ref) -> Ref:
+    return {"sents": [each["sent"] for each in ref["sentences"]]}
+
+
 COUNTS = {
     "val": (["refcoco_unc/val", "refcoco_google/val"], 8811),
     "test": (["refcoco_google/test"], 5000),
