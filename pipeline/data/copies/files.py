@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.data.copies.records import FIELDS, CopyRecord, records_of_row
 from pipeline.data.readers.json_stream import iterate_records, unique_keys
 from pipeline.data.readers.parquet_rows import parquet_columns, parquet_rows
 from pipeline.data.readers.safe_pickle import load_plain_pickle
-from pipeline.data.readers.split_names import group_of_file, split_name, split_of_file
+from pipeline.data.readers.split_names import group_of_file, split_of_file
 from sharedris.errors import InputError
 from sharedris.regular_file import read_regular
 
@@ -22,7 +23,8 @@ _MOST_BYTES = 1 << 30
 _LEAST_KNOWN_FIELDS = 2
 _MOST_FILES = 10_000
 _TEXT_LEAVES = ("image.path", "sentences.sent", "sentences.raw", "samples.sentences", "ref_list.ref_info")
-_NO_COPIES = ("instances", "dataset_info", "dataset_infos", "dataset", "config", "captions_")
+_NO_COPIES = re.compile(r"(instances|captions|person_keypoints)(_(train|val)20\d\d)?|dataset(_infos?)?|config", re.I)
+"""Names of files that lie beside a copy: COCO's own annotations, and descriptions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def _files_of(path: Path) -> list[Path]:
         entry
         for entry in sorted(path.rglob("*"))
         if entry.suffix.lower() in _READERS
-        and not entry.stem.lower().startswith(_NO_COPIES)
+        and not _NO_COPIES.fullmatch(entry.stem)
         and not any(part.startswith(".") for part in entry.relative_to(path).parts)
         and not entry.is_dir()
     ]
@@ -111,7 +113,7 @@ def _records(path: Path, name: str) -> Iterator[CopyRecord]:
     is_empty = True
     for place, row in read(path):
         key, _, number = place.rpartition(":")
-        for record in records_of_row(row, where=f"{name} {number}", split=split_name(key) or split):
+        for record in records_of_row(row, where=f"{name} {number}", split=split_of_file(key) or split):
             is_empty = False
             yield record
     if is_empty:

@@ -103,8 +103,9 @@ def _compare(entry: Entry, items: Sequence[Item], found: _Collected) -> None:
     for item in items:
         for trouble in item.record.trouble:
             found.add("unreadable field", item.record.where, trouble)
-        if item.has_other_image:
-            found.add("other image_id", item.record.where, f"{item.record.image_id}, published {entry.image_id}")
+        ids = (item.record.stated_image_id, item.record.image_id)
+        if others := [name for name in ids if name not in (None, entry.image_id)]:
+            found.add("other image_id", item.record.where, f"{others[0]}, published {entry.image_id}")
     if record.ref_id is not None and record.ref_id != entry.ref_id:
         found.add("other ref_id", where, f"{record.ref_id}, published {entry.ref_id}")
     if record.ann_id is not None and record.ann_id != entry.ann_id:

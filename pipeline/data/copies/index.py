@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,11 +133,19 @@ def _entries(path: Path, set_name: str) -> Iterator[Entry]:
     refs = load_plain_pickle(path)
     if not isinstance(refs, list | tuple):
         raise InputError(f"{path} does not hold a list of refs", "Get it from its official source")
+    return entries_of_refs(refs, set_name, name=str(path))
+
+
+def entries_of_refs(refs: Sequence[Any], set_name: str, *, name: str) -> Iterator[Entry]:
+    """Yield an entry for each ref in REFER's layout.
+
+    Raises:
+        InputError: for one without ids; `name` is that of the file.
+    """
     for position, ref in enumerate(refs):
-        where = f"{path.name}[{position}]"
-        records = list(records_of_row(ref, where=where, split="")) if isinstance(ref, dict) else []
+        records = list(records_of_row(ref, where=f"[{position}]", split="")) if isinstance(ref, dict) else []
         if len(records) != 1 or records[0].ref_id is None or records[0].image_id is None or records[0].trouble:
-            raise InputError(f"{path}: {where} is not a ref", "Get the annotations from their official source")
+            raise InputError(f"{name}[{position}] is not a ref", "Get the annotations from their official source")
         yield _entry((set_name, records[0].split), position, records[0], raw_sentences(ref.get("sentences")))
 
 

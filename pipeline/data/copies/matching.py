@@ -24,7 +24,6 @@ class Item:
         exact: hash of each sentence; `loose` without case and punctuation.
         candidates: published refs that fit equally well.
         is_ref: whether it stands for a whole ref.
-        has_other_image: whether the ref is of another image than the record names.
     """
 
     record: CopyRecord
@@ -33,7 +32,6 @@ class Item:
     loose: tuple[int, ...]
     candidates: tuple[Entry, ...]
     is_ref: bool
-    has_other_image: bool
 
 
 def matched_items(records: Iterable[CopyRecord], index: ReferenceIndex) -> list[Item]:
@@ -59,6 +57,7 @@ def _merged(records: Iterable[CopyRecord]) -> list[CopyRecord]:
                 ref_id=first.ref_id,
                 ann_id=first.ann_id,
                 image_id=first.image_id,
+                stated_image_id=first.stated_image_id,
                 trouble=first.trouble + record.trouble,
             )
         else:
@@ -72,12 +71,10 @@ def _item(record: CopyRecord, order: int, index: ReferenceIndex) -> Item:
     loose = tuple(loose_hash(text) for text in record.sentences)
     pool = index.by_image.get(record.image_id, []) if record.image_id is not None else []
     candidates = _best(record, exact, loose, pool)
-    elsewhere = False
     if not candidates and record.ref_id is not None:
         # By its ref id alone: the sentences then have to agree, since every set counts its refs from 0.
         pool = [entry for entry in index.by_ref.get(record.ref_id, []) if set(entry.loose) & set(loose)]
         candidates = _best(record, exact, loose, pool)
-        elsewhere = bool(candidates) and record.image_id is not None
     if not candidates and record.image_id is None and loose:
         candidates = _best(record, exact, loose, index.by_sentence.get(loose[0], []))
     return Item(
@@ -87,7 +84,6 @@ def _item(record: CopyRecord, order: int, index: ReferenceIndex) -> Item:
         loose=loose,
         candidates=candidates,
         is_ref=record.is_ref or record.ref_id is not None,
-        has_other_image=elsewhere,
     )
 
 

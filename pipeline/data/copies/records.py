@@ -7,6 +7,7 @@ files with a part of these fields.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class CopyRecord:
         where: file and row.
         split: as the copy names it, brought into the catalog's spelling; empty where it has none.
         is_ref: whether the row lists all sentences of a ref, not one of them.
+        image_id: by the file's name where it is one of COCO's, else as stated.
+        stated_image_id: of the fields for it; a copy may number its images anew.
         trouble: what could not be read of it.
     """
 
@@ -60,6 +63,7 @@ class CopyRecord:
     ref_id: int | None = None
     ann_id: int | None = None
     image_id: int | None = None
+    stated_image_id: int | None = None
     trouble: tuple[str, ...] = field(default=())
 
 
@@ -87,6 +91,7 @@ def records_of_row(row: Mapping[str, Any], *, where: str, split: str) -> Iterato
 
 def _record(row: Mapping[str, Any], *, where: str, split: str) -> CopyRecord:
     trouble: list[str] = []
+    named, stated = _image_in_name(row), _stated_image_id(row)
     name = next((name for name in SENTENCE_FIELDS if _has_value(row.get(name))), None)
     value = row.get(name) if name else None
     return CopyRecord(
@@ -96,7 +101,8 @@ def _record(row: Mapping[str, Any], *, where: str, split: str) -> CopyRecord:
         is_ref=isinstance(value, list | tuple),
         ref_id=_id(row, "ref_id", trouble),
         ann_id=_id(row, "ann_id", trouble),
-        image_id=_image_id(row),
+        image_id=named if named is not None else stated,
+        stated_image_id=stated,
         trouble=tuple(trouble),
     )
 
@@ -137,17 +143,19 @@ def _id(row: Mapping[str, Any], name: str, trouble: list[str]) -> int | None:
         return None
 
 
-def _image_id(row: Mapping[str, Any]) -> int | None:
-    """Return COCO's image id, from a number or from a file name of COCO (`COCO_train2014_000000580957_4.jpg`)."""
-    for name in (*IMAGE_ID_FIELDS, *IMAGE_NAME_FIELDS):
+def _image_in_name(row: Mapping[str, Any]) -> int | None:
+    """Return the image id in a file name of COCO (`COCO_train2014_000000580957_4.jpg`)."""
+    for name in (*IMAGE_NAME_FIELDS, *IMAGE_ID_FIELDS):
         value = row.get(name)
         if isinstance(value, Mapping):
             value = value.get("path")
-        if isinstance(value, str) and (digits := _TWELVE_DIGITS.findall(value)):
+        if isinstance(value, str) and (digits := _TWELVE_DIGITS.findall(value[:1000])):
             return int(digits[-1])
-        if name in IMAGE_ID_FIELDS and value is not None:
-            try:
-                return whole_number(value, name)
-            except ValueError:
-                continue
+    return None
+
+
+def _stated_image_id(row: Mapping[str, Any]) -> int | None:
+    for name in IMAGE_ID_FIELDS:
+        with contextlib.suppress(ValueError):
+            return whole_number(row.get(name), name)
     return None

@@ -23,7 +23,9 @@ def source_signature(
 ) -> str:
     """Return 16 hex digits: content of annotations and tokenizer, stamp of each image, options, version."""
     digest = hashlib.sha256(f"{PREPARED_VERSION} {REF_SCHEMA} {read_images} {embed_images} {lower_case}".encode())
-    digest.update(f"{source.set_name} {source.image_root}".encode())
+    # Images that were unpacked from the annotation files are part of the content of these, wherever they lie now.
+    unpacked = source.temporary_images is not None
+    digest.update(f"{source.set_name} {'' if unpacked else source.image_root}".encode())
     digest.update(b"skips" if skips else b"")
     digest.update("\n".join(sentences).encode())
     for path in (*source.files, *([tokenizer] if tokenizer else [])):
@@ -32,7 +34,7 @@ def source_signature(
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     for ref in source.refs:  # masks may be read from separate files
         digest.update(ref.mask_rle or b"-")
-    if read_images:
+    if read_images and not unpacked:
         for name in sorted({ref.image.file_name for ref in source.refs}):
             digest.update(f"{Path(name).name} {file_stamp(source.image_root / name) or 'absent'}".encode())
     return digest.hexdigest()[:16]

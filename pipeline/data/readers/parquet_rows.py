@@ -24,9 +24,16 @@ MAX_COLUMNS = 512
 MAX_NESTING = 12
 MAX_CHUNK_BYTES = 4 << 30
 """Bytes of one column in one row group, unpacked; copies with embedded images have up to 0.5 GB."""
+MAX_EXPANSION = 200
+"""Most that a column of a row group may unpack to, in multiples of its size in the file; text reaches 30."""
+MIN_BUDGET = 64 << 20
+MAX_DICTIONARY_BYTES = 64 << 20
+"""Largest column of a row group that is read as a dictionary."""
 MAX_BATCH_BYTES = 1 << 30
 BATCH_ROWS = 64
 _THRIFT_BYTES = 64 << 20
+_BUFFER_BYTES = 1 << 20
+"""Of a column that are read at a time; without it Arrow reads the whole column of a row group at once."""
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -54,9 +61,11 @@ def parquet_rows(
     """
     with _opened(path) as file:
         leaves = [leaf for leaf in _leaves(file) if wanted(_plain(leaf))]
+        # A large value may be named in every row here as well: one row is all that is safe to unpack.
+        rows = 1 if set(leaves) & set(_large_leaves(file)) else batch_rows
         number = 0
         for group in range(file.num_row_groups):
-            for batch in file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=leaves):
+            for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=leaves):
                 _require_bounded(batch, path)
                 for row in batch.to_pylist():
                     yield number, row
@@ -71,9 +80,14 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         with open_regular(Path(path)) as stream:
             first = pq.ParquetFile(stream, **limits)
             _require_sane(first, path)
-            texts = [leaf for leaf in _leaves(first) if _is_text(first, leaf)]
+            texts = [leaf for leaf in _byte_leaves(first) if leaf not in _large_leaves(first)]
             yield pq.ParquetFile(
-                stream, metadata=first.metadata, read_dictionary=texts, page_checksum_verification=True, **limits
+                stream,
+                metadata=first.metadata,
+                read_dictionary=texts,
+                page_checksum_verification=True,
+                buffer_size=_BUFFER_BYTES,
+                **limits,
             )
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         if isinstance(error, InputError):
@@ -96,9 +110,19 @@ def _plain(leaf: str) -> str:
     return ".".join(kept)
 
 
-def _is_text(file: pq.ParquetFile, leaf: str) -> bool:
-    column = file.schema.column(_leaves(file).index(leaf))
-    return bool(column.physical_type == "BYTE_ARRAY")
+def _byte_leaves(file: pq.ParquetFile) -> list[str]:
+    return [leaf for at, leaf in enumerate(_leaves(file)) if file.schema.column(at).physical_type == "BYTE_ARRAY"]
+
+
+def _large_leaves(file: pq.ParquetFile) -> list[str]:
+    """Return columns of images: as a dictionary, all images of a row group would be in memory twice."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    return [
+        leaf
+        for at, leaf in enumerate(_leaves(file))
+        if file.schema.column(at).physical_type == "BYTE_ARRAY"
+        and any(group.column(at).total_uncompressed_size > MAX_DICTIONARY_BYTES for group in groups)
+    ]
 
 
 def _require_sane(file: pq.ParquetFile, path: Path) -> None:
@@ -113,13 +137,21 @@ def _require_sane(file: pq.ParquetFile, path: Path) -> None:
         raise InputError(f"{path} nests more than {MAX_NESTING} deep", "Get it from its official source")
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
-        for column in range(row_group.num_columns):
-            size = row_group.column(column).total_uncompressed_size
-            if not 0 <= size <= MAX_CHUNK_BYTES:
-                name = row_group.column(column).path_in_schema
-                raise InputError(
-                    f"{path} has {size} bytes in one chunk of {name}", f"At most {MAX_CHUNK_BYTES} are read"
-                )
+        for position in range(row_group.num_columns):
+            _require_chunk(row_group.column(position), path)
+
+
+def _require_chunk(chunk: pq.ColumnChunkMetaData, path: Path) -> None:
+    size, packed = chunk.total_uncompressed_size, chunk.total_compressed_size
+    if not 0 <= size <= MAX_CHUNK_BYTES:
+        raise InputError(
+            f"{path} has {size} bytes in one chunk of {chunk.path_in_schema}", f"At most {MAX_CHUNK_BYTES} are read"
+        )
+    if size > max(MIN_BUDGET, MAX_EXPANSION * packed):
+        raise InputError(
+            f"{path} is refused: {packed} bytes of {chunk.path_in_schema} unpack to {size}",
+            "Get it from its official source",
+        )
 
 
 def _require_bounded(batch: pa.RecordBatch, path: Path) -> None:

@@ -15,7 +15,10 @@ import pytest
 from pycocotools.coco import COCO
 
 from pipeline.cli.main import main
+from pipeline.data.copies.identify import identify
+from pipeline.data.copies.index import index_refer
 from pipeline.data.export import hf as hf_export
+from pipeline.data.export.coco import write_coco
 from pipeline.data.export.hf import FEATURES, write_hf
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
@@ -43,6 +46,7 @@ def test_an_export_prepares_to_the_same_fingerprint(exported: Path, toy_root: Pa
     assert after.rows_digests == before.rows_digests
     assert after.embedded
     assert main(["check", TOY, "--prepared", str(out)]) == 0
+    assert not prepare_source(read_hf(exported, TOY), out, embed_images=True).written
     given = tmp_path / "given"
     tokenizer = str(exported / "tokenizer.model")
     assert main(["prepare", "hf", str(exported), "--set", TOY, "--out", str(given), "--tokenizer", tokenizer]) == 0
@@ -108,6 +112,15 @@ def test_coco_loads_with_pycocotools(toy_root: Path, tmp_path: Path) -> None:
         assert annotation["sentences"] == ref["expressions"]
         image = out / "images" / coco.imgs[annotation["image_id"]]["file_name"]
         assert content_digest(image.read_bytes()) == ref["image_digest"]
+
+
+def test_an_export_is_identified(exported: Path, toy_root: Path, tmp_path: Path) -> None:
+    write_coco(load_manifest(toy_root, TOY), tmp_path / "coco")
+    index = index_refer(toy_root.parent / "refer")
+    for folder in (exported, tmp_path / "coco"):
+        (identity,) = identify(folder, index)
+        assert identity.is_whole
+        assert [split.size.split for split in identity.splits] == ["train", "val", "testA", "testB"]
 
 
 def test_nothing_is_written_where_it_cannot_be_whole(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli.main import main
+from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.split_table import read_split
@@ -97,6 +98,7 @@ def test_corrected_masks_are_a_set_with_the_ids_of_the_published_one(
         left_out["no corrected mask"] = len(refs) - len(kept)
     assert manifest.skipped == left_out
     assert manifest.family == "toy"
+    assert len(ReferDataset(tmp_path / "out", f"{TOY}+refcocom/val", image_size=32, text_tokens=10)) > len(kept)
 
 
 @pytest.mark.parametrize("change", [{"expressions": ["words of no ref"]}, {"image_id": 5}])

@@ -59,12 +59,28 @@ def test_a_row_group_is_read_when_its_rows_are_asked_for(tmp_path: Path) -> None
 
 
 def test_a_text_that_is_named_in_every_row_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million letters once in the file, 64 times in a batch."""
-    path = _write(tmp_path / "bomb.parquet", [{"file_name": "x" * 1_000_000, "sent": ["y"]}] * 200)
-    assert path.stat().st_size < 300_000
-    monkeypatch.setattr(reader, "MAX_BATCH_BYTES", 10_000_000)
+    """100,000 letters once in each row group, 50 times in a batch."""
+    path = _write(tmp_path / "bomb.parquet", [{"file_name": "x" * 100_000, "sent": ["y"]}] * 100)
+    assert path.stat().st_size < 30_000
+    monkeypatch.setattr(reader, "MAX_BATCH_BYTES", 1_000_000)
     with pytest.raises(InputError, match="expands to"):
         _everything(path)
+
+
+def test_a_page_that_unpacks_out_of_proportion_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"file_name": "a", "sent": "x" * 2_000_000}]
+    path = _write(tmp_path / "bomb.parquet", rows, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 10_000
+    assert _everything(path) == rows
+    monkeypatch.setattr(reader, "MIN_BUDGET", 1_000_000)
+    with pytest.raises(InputError, match="unpack to"):
+        parquet_columns(path)
+
+
+def test_a_large_column_is_read_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_DICTIONARY_BYTES", 500)
+    path = _write(tmp_path / "a.parquet", ROWS)
+    assert _everything(path) == ROWS
 
 
 def test_deep_nesting_and_large_promises_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
