@@ -27,11 +27,12 @@ from matplotlib.figure import Figure
 
 from reports.image_grid import image_grid, show_pixels, show_sentence
 from reports.mask_gallery import RUN_COLOUR, TRUTH_COLOUR, tint
-from reports.style import INK, styled
+from reports.style import INK, MUTED, styled
 
 COMPONENTS = ("encoder", "fpn", "decoder")
 NEEDED = ("image", "expression", "split", "index")
 ROWS = 6
+COLORS = "inferno"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,7 @@ def draw_components(samples: list[AttentionSample], title: str) -> Figure | None
             _map(axes, sample, component)
         _overlay(line[-2], sample.image, sample.prediction, RUN_COLOUR)
         _overlay(line[-1], sample.image, sample.mask, TRUTH_COLOUR)
+    _scale(figure)
     return figure
 
 
@@ -125,7 +127,18 @@ def draw_runs(by_run: dict[str, list[AttentionSample]], title: str) -> Figure | 
         for axes, samples in zip(line[1:], keyed.values(), strict=True):
             mine = samples[sample.split, sample.index]
             _map(axes, mine, next((name for name in reversed(COMPONENTS) if name in mine.maps), ""))
+    _scale(figure)
     return figure
+
+
+def _scale(figure: Figure) -> None:
+    """Draw below the grid what the colors of the maps mean: each map has a scale of its own."""
+    height = figure.get_figheight()
+    axes = figure.add_axes((0.42, 0.08 / height, 0.16, 0.1 / height))
+    axes.imshow(np.linspace(0, 1, 128)[None], cmap=COLORS, aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_axis_off()
+    for place, text, side in ((-0.04, "attention: lowest of a map", "right"), (1.04, "highest of that map", "left")):
+        axes.text(place, 0.5, text, transform=axes.transAxes, ha=side, va="center", fontsize=9, color=MUTED)
 
 
 def _map(axes: Axes, sample: AttentionSample, component: str) -> None:
@@ -133,7 +146,7 @@ def _map(axes: Axes, sample: AttentionSample, component: str) -> None:
     if component in sample.maps:
         axes.imshow(sample.image.mean(axis=2), cmap="gray", vmin=-60, vmax=315)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        axes.imshow(sample.maps[component], cmap="inferno", alpha=0.62, extent=extent, interpolation="bilinear")
+        axes.imshow(sample.maps[component], cmap=COLORS, alpha=0.62, extent=extent, interpolation="bilinear")
     else:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=INK)
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
-from reports import attention, breakdown, mask_gallery, plots
+from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
 from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
@@ -127,15 +127,15 @@ def draw_all(
             album.missing(f"{each.table.title}: nothing run.")
         else:
             title = f"{each.table.title}: here and in the paper"
-            album.plot(plots.ablation_bars(each), f"bars-{numeral}", title, table=numeral)
+            album.plot(row_scores.row_scores(each), f"scores-{numeral}", title, table=numeral)
     for each in own:
         problems += _of_sweep(album, each, runs)
     album.group("cost", "Accuracy and cost")
     _, published = published_rows("VI")
-    album.plot(plots.pareto(published, choice, costs), "pareto", "oIoU against GMACs", is_wide=True)
+    album.plot(pareto.pareto(published, choice, costs), "pareto", "oIoU against GMACs", is_wide=True)
     variants = in_order(each for each in costs.variants("base"))
     figure = plots.component_costs(costs, variants)
-    album.plot(figure, "cost-per-component", "Cost per component", is_wide=True, needs="cost files")
+    album.plot(figure, "cost-per-component", "Cost added by each component", is_wide=True, needs="cost files")
     album.group("training", "Training")
     album.plot(plots.training_curves(_histories(runs, choice, problems)), "training", "Training curves", is_wide=True)
     album.group("scores", "Where it works and where it does not")
@@ -152,8 +152,8 @@ def _of_sweep(album: Album, built: Built, runs: Runs) -> list[str]:
     """Draw the pictures of one sweep that the paper does not have."""
     name, title, problems = built.table.name, built.table.title, list[str]()
     album.group(f"sweep-{name}", title)
-    album.plot(plots.ablation_bars(built), f"bars-{name}", f"{title}: scores", table=name)
-    album.plot(plots.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
+    album.plot(row_scores.row_scores(built), f"scores-{name}", f"{title}: scores", table=name)
+    album.plot(pareto.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
     curves = plots.training_curves(_histories(runs, built.choice, problems))
     album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True)
     return problems

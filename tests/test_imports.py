@@ -83,6 +83,7 @@ ORDER = """
     reports.sweep_table  reports.methods  reports.significance
     reports.paired_test
     reports.plots
+    reports.pareto  reports.row_scores
     reports.unflagged
     reports.breakdown  reports.publish
     reports.figures

@@ -14,7 +14,7 @@ import synthetic_runs
 from matplotlib.image import imread, imsave
 from pycocotools import mask as coco
 
-from reports import attention, breakdown, mask_gallery, plots
+from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
 from reports.build import build_one
 from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
@@ -101,8 +101,8 @@ def test_plots_are_valid_svg_in_three_uses_and_reproducible(runs_root: Path, tmp
     built = build_one("VII-a", load_runs(runs_root), costs, Wanted())
     _, published = published_rows("VI")
     figures = {
-        "bars": plots.ablation_bars(built),
-        "pareto": plots.pareto(published, built.choice, costs),
+        "bars": row_scores.row_scores(built),
+        "pareto": pareto.pareto(published, built.choice, costs),
         "costs": plots.component_costs(costs, costs.variants("base")),
         "precision": plots.precision_curve(built.choice),
     }
@@ -120,16 +120,47 @@ def test_plots_are_valid_svg_in_three_uses_and_reproducible(runs_root: Path, tmp
     assert to_svg(again) == (tmp_path / "precision.svg").read_text(encoding="utf-8").partition("\n")[2]
 
 
-def test_bars_show_each_seed_and_the_published_marks(runs_root: Path) -> None:
+def test_rows_show_each_seed_and_the_published_marks(runs_root: Path) -> None:
     built = build_one("VII-a", load_runs(runs_root), CostBook(load_costs(runs_root)[0]), Wanted())
-    figure = plots.ablation_bars(built)
+    figure = row_scores.row_scores(built)
     assert figure is not None
-    axes = figure.axes[0]
-    marks = [line for line in axes.lines if line.get_marker() == "D"]
-    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    here, paper = figure.axes[:2]
+    marks = [line for line in paper.lines if line.get_marker() == "D"]
+    means = [line for line in here.lines if line.get_marker() == "o"]
+    seeds = [line for line in here.lines if line.get_marker() == "|"]
     assert sorted(float(line.get_xdata()[0]) for line in marks) == [66.25, 67.74, 68.13, 68.42]
-    assert [len(line.get_xdata()) for line in dots] == [2, 2, 2, 2]
-    assert axes.get_xlim()[0] == 0
+    assert len(means) == 4
+    assert [len(line.get_xdata()) for line in seeds] == [2, 2, 2, 2]
+    low, high = here.get_xlim()
+    assert all(low < float(line.get_xdata().min()) <= float(line.get_xdata().max()) < high for line in here.lines)
+    assert any(text.get_text() == f"axis from {low:.1f}" for text in here.texts)
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    low, high = row_scores.interval(np.array([50.0, 51.0, 52.0])) or (0.0, 0.0)
+    # t(0.975, 2) = 4.302653, standard error 1 / sqrt(3)
+    assert low == pytest.approx(51 - 4.302653 / 3**0.5, abs=1e-5)
+    assert high == pytest.approx(51 + 4.302653 / 3**0.5, abs=1e-5)
+    assert row_scores.interval(np.array([50.0])) is None
+
+
+def test_the_front_has_the_rows_that_none_beats_and_the_key_round_sizes() -> None:
+    def point(gmacs: float, score: float) -> pareto.Point:
+        return pareto.Point(label="", gmacs=gmacs, score=score, params=gmacs, is_ours=True)
+
+    points = [point(3, 60), point(1, 50), point(2, 49), point(4, 60), point(1, 48)]
+    assert [(each.gmacs, each.score) for each in pareto.front(points)] == [(1, 50), (3, 60)]
+    assert [each.score for each in pareto.front(points, higher_is_better=False)] == [48]
+    assert pareto.size_key([239, 375]) == [200]
+    assert pareto.size_key([1.4, 9]) == [1, 5]
+
+
+def test_costs_are_drawn_over_the_variant_without_an_fpn(runs_root: Path) -> None:
+    costs = CostBook(load_costs(runs_root)[0])
+    figure = plots.component_costs(costs, costs.variants("base"))
+    assert figure is not None
+    assert all("added over no FPN" in axes.get_xlabel() for axes in figure.axes)
+    assert not any(label.get_text() == "no FPN" for label in figure.axes[0].get_yticklabels())
 
 
 def test_breakdowns_name_counts_and_units(runs_root: Path) -> None:

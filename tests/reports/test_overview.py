@@ -62,7 +62,7 @@ def test_links_lead_to_what_is_there_and_tables_without_runs_are_folded(runs_roo
     built = build_tables(runs_root, list(NUMERALS), Wanted(), statistics=False).built
     assert folded == {each.table.name for each in built if not has_own_numbers(each)}
     # A picture leads to its table, and the table to the picture.
-    assert 'href="#figure-bars-VII"' in page
+    assert 'href="#figure-scores-VII"' in page
     assert page.count('href="#part-VII">Its table') == 1
 
 

@@ -165,7 +165,7 @@ def test_a_sweep_is_shown_by_name_by_file_and_on_the_page(
     page = write_report(report, out, tmp_path / "no images", Wanted()).read_text()
     assert "Sweep mine: stages: differences" in page
     figures = {path.stem for path in (out / "figures").iterdir()}
-    assert figures >= {"bars-mine", "pareto-mine", "training-mine"}
+    assert figures >= {"scores-mine", "pareto-mine", "training-mine"}
     monkeypatch.delitem(SWEEPS, "mine")
     file = tmp_path / "my_sweep.py"
     file.write_text(
