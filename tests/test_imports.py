@@ -85,6 +85,7 @@ ORDER = """
     reports.plots
     reports.unflagged
     reports.breakdown  reports.publish
+    reports.registry
     reports.figures
     reports.overview
     reports.page
