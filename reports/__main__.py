@@ -25,11 +25,12 @@ from reports.layout import Table
 from reports.load import load_runs
 from reports.paired_test import paired_test
 from reports.paper import NUMERALS, all_names
+from reports.registry import TABLES
 from reports.render import to_text
 from reports.run_diff import compare_runs, run_ids_of
 from reports.run_selection import Wanted, select_runs
 from reports.styles import STYLES, in_style
-from reports.sweep_tables import names_of, own_tables
+from reports.sweep_tables import is_of_paper, names_of, own_tables
 from reports.tables import Built
 from sharedris.errors import InputError, printable
 from sharedris.plugins import load_plugins
@@ -119,12 +120,9 @@ def _run(arguments: list[str] | None) -> int:
 
 def _tables(args: argparse.Namespace, out: Path) -> int:
     whole = args.what == ["all"]
+    _require_other_names()
     sweeps = {**SWEEPS, **{sweep.name: sweep for sweep in map(_of_file, args.what) if sweep is not None}}
-    names = (
-        [*NUMERALS, *own_tables(sweeps)]
-        if whole
-        else list(dict.fromkeys(n for what in args.what for n in names_of(what, sweeps)))
-    )
+    names = [*NUMERALS, *own_tables(sweeps), *TABLES] if whole else _names(args.what, sweeps)
     wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
     report = build_tables(
         args.runs,
@@ -149,6 +147,19 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     for problem in report.problems:
         print(printable(f"problem: {problem}"), file=sys.stderr)
     return 1 if report.problems else 0
+
+
+def _require_other_names() -> None:
+    """Refuse a table of a plugin that has the name of another table or of a word of the command line."""
+    for name in TABLES:
+        if name in SWEEPS or name in own_tables(SWEEPS) or is_of_paper(name) or name in ("all", "compare", "explore"):
+            raise RecordError(f"TABLES of a plugin has {name!r}, which means something else here", "Rename the table")
+
+
+def _names(words: list[str], sweeps: dict[str, Sweep]) -> list[str]:
+    """Return the tables that the words mean, each once."""
+    found = ([what] if what in TABLES else names_of(what, sweeps) for what in words)
+    return list(dict.fromkeys(name for names in found for name in names))
 
 
 def _of_file(what: str) -> Sweep | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.data.readers.quality_flags import QualityFlags
 from pipeline.files import write_file
 from pipeline.published.tables import read_bibliography, read_published
@@ -22,11 +24,12 @@ from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
 from reports.overview import has_own_numbers, overview
 from reports.page import Page, Part, make_entry, render_page, render_table
-from reports.paper import NUMERALS, SPECS, read_notes, split_name
+from reports.paper import NUMERALS, SPECS, TableSpec, read_notes, split_name
 from reports.provenance import run_cards
+from reports.registry import TABLES
 from reports.render import to_markdown
 from reports.report_recipe import ReportRecipe, choose_recipe
-from reports.run_selection import Wanted, select_runs
+from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.significance import build_differences, build_protocols
 from reports.stats import DRAWS
 from reports.sweep_table import build_sweep_table
@@ -139,10 +142,27 @@ def build_one(
     own = own_tables(sweeps).get(name)
     if own is not None:
         return build_sweep_table(own, runs, wanted)
+    if name in TABLES:
+        return _of_plugin(name, runs, wanted)
     numeral, _ = split_name(name)
     if SPECS[numeral].metric:
         return build_methods(name, runs, costs, wanted)
     return build_ablation(name, runs, costs, wanted, sweeps)
+
+
+def _of_plugin(name: str, runs: Runs, wanted: Wanted) -> Built:
+    """Build a table of the registry, which has neither published rows nor statistics."""
+    try:
+        table = dataclasses.replace(TABLES[name](runs, wanted), name=name)
+    except RecordError:
+        raise
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RecordError(f"table {name!r} of a plugin cannot be made: {cause}", "Correct the plugin") from None
+    spec = TableSpec(numeral=name, short=table.title, caption=table.caption, metric="own", published_split="")
+    none = runs.records.iloc[:0]
+    choice = RunSelection(protocol=wanted.protocol, rows=none, claims=none)
+    return Built(table=table, choice=choice, published=pd.DataFrame({"variant": []}), spec=spec)
 
 
 def write_tables(tables: list[Table], out: Path) -> None:
@@ -171,7 +191,7 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures")
     ablations = [each for each in report.built if not each.spec.metric and each.is_of_paper]
-    own = [each for each in report.built if not each.is_of_paper]
+    own = [each for each in report.built if not each.spec.metric and not each.is_of_paper]
     found = draw_all(album, ablations, own, choice, report.runs, report.costs, prepared=prepared, masks_of=masks_of)
     report.problems = list(dict.fromkeys([*report.problems, *found]))
     page = Page(
@@ -209,7 +229,7 @@ def _part(built: Built, beside: list[Table], album: Album) -> Part:
         name=name,
         title=f"{built.table.title}. {built.spec.short}" if built.is_of_paper else built.table.title,
         short=built.spec.short,
-        state=f"{done}/{len(cells)}",
+        state=f"{done}/{len(cells)}" if len(cells) else "",
         # Without two rows that were run there is no difference, and without one no protocol to compare.
         entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside if some)],
         others=built.choice.others,

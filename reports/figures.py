@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
-from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
+from reports import attention, mask_gallery, pareto, plots, row_scores
 from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
-from reports.labels import in_order, variant_label
+from reports.labels import variant_label
 from reports.load import Runs
+from reports.registry import FIGURES, GROUPS, Plot, ReportData, read_histories
 from reports.run_selection import RunSelection
 from reports.style import save, save_pixels, themed
-from reports.tables import Built, published_rows
+from reports.tables import Built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,22 +129,30 @@ def draw_all(
             album.plot(row_scores.row_scores(each), f"scores-{numeral}", title, table=numeral)
     for each in own:
         problems += _of_sweep(album, each, runs)
-    album.group("cost", "Accuracy and cost")
-    _, published = published_rows("VI")
-    album.plot(pareto.pareto(published, choice, costs), "pareto", "oIoU against GMACs", is_wide=True)
-    variants = in_order(each for each in costs.variants("base"))
-    figure = plots.component_costs(costs, variants)
-    album.plot(figure, "cost-per-component", "Cost added by each component", is_wide=True, needs="cost files")
-    album.group("training", "Training")
-    album.plot(plots.training_curves(_histories(runs, choice, problems)), "training", "Training curves", is_wide=True)
-    album.group("scores", "Where it works and where it does not")
-    album.plot(plots.precision_curve(choice), "precision", "Precision over threshold")
-    problems += _breakdowns(album, runs, choice)
+    data = ReportData(runs=runs, choice=choice, costs=costs, problems=problems)
+    for group, title in GROUPS.items():
+        named = {name: plot for name, plot in FIGURES.items() if plot.group == group}
+        if named:
+            album.group(group, title)
+        for name, plot in named.items():
+            _draw(album, name, plot, data)
     album.group("masks", "Masks")
     problems += _galleries(album, runs, choice, prepared, masks_of or [])
     album.group("attention", "Attention")
     problems += _attention(album, runs, choice)
     return problems
+
+
+def _draw(album: Album, name: str, plot: Plot, data: ReportData) -> None:
+    """Draw a plot of the registry; one of a plugin that fails is a problem, and the report goes on."""
+    try:
+        album.plot(plot.draw(data), name, plot.title, is_wide=plot.is_wide, needs=plot.needs)
+    except OSError:  # a full disk
+        raise
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        data.problems.append(f"plot {name} cannot be drawn: {cause}")
+        album.missing(f"{plot.title}: it cannot be drawn.")
 
 
 def _of_sweep(album: Album, built: Built, runs: Runs) -> list[str]:
@@ -154,36 +161,8 @@ def _of_sweep(album: Album, built: Built, runs: Runs) -> list[str]:
     album.group(f"sweep-{name}", title)
     album.plot(row_scores.row_scores(built), f"scores-{name}", f"{title}: scores", table=name)
     album.plot(pareto.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
-    curves = plots.training_curves(_histories(runs, built.choice, problems))
+    curves = plots.training_curves(read_histories(runs, built.choice, problems))
     album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True)
-    return problems
-
-
-def _histories(runs: Runs, choice: RunSelection, problems: list[str]) -> dict[str, list[pd.DataFrame]]:
-    found: dict[str, list[pd.DataFrame]] = {}
-    for variant, rows in plots.by_variant(choice):
-        for run_id in rows["run_id"]:
-            try:
-                history = runs.history(run_id)
-            except RecordError as error:
-                problems.append(f"training curve without {run_id}: {error}")
-            else:  # not before it was read: a variant without any history has no curve
-                found.setdefault(variant, []).append(history)
-    return found
-
-
-def _breakdowns(album: Album, runs: Runs, choice: RunSelection) -> list[str]:
-    if choice.rows.empty:
-        album.missing("IoU by object size, sentence length and kind: nothing run.")
-        return []
-    frames, problems = breakdown.read_variants(runs, choice)
-    pictures: tuple[tuple[Callable[..., Figure | None], str, str], ...] = (
-        (breakdown.by_size, "iou-by-size", "IoU by object size (the paper's figure 6)"),
-        (breakdown.by_length, "iou-by-length", "IoU by sentence length"),
-        (breakdown.by_kind, "iou-by-kind", "IoU by kind of expression"),
-    )
-    for draw, name, title in pictures:
-        album.plot(draw(frames, choice), name, title, needs="per-sample rows")
     return problems
 
 

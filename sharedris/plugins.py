@@ -38,6 +38,8 @@ REGISTRIES: dict[str, str] = {
     "METRICS": "pipeline.evaluation.metrics:METRICS",
     "PROTOCOLS": "pipeline.evaluation.protocols:PROTOCOLS",
     "SWEEPS": "sweeps.registry:SWEEPS",
+    "FIGURES": "reports.registry:FIGURES",
+    "TABLES": "reports.registry:TABLES",
 }
 """Each dict that a plugin may hold -> the registry that it is added to, imported when a plugin has that dict."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.cli.main import main
@@ -21,8 +22,14 @@ from pipeline.evaluation.metrics import record_schema
 from pipeline.evaluation.protocols import sample_schema
 from pipeline.records import RECORD_SCHEMA, read_table, samples_path
 from reports.__main__ import main as main_of_reports
+from reports.cost_cells import CostBook
+from reports.figures import Album, _draw
+from reports.load import load_costs, load_runs
+from reports.registry import FIGURES, Plot, ReportData
+from reports.run_selection import Wanted, select_runs
 from sweeps.__main__ import main as main_of_sweeps
 from tests.conftest import TOY
+from tests.reports.synthetic_runs import NO_FPN, write_runs
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 RECIPE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```\n(?:\n```bash\n(.*?)```)?", re.DOTALL)
@@ -188,6 +195,75 @@ def test_recipe_runs_large_objects(folder: Path, toy_root: Path, capsys: pytest.
     scored = read_table(folder / "runs" / "records" / f"{old_id}.parquet", record_schema())
     assert scored["large_miou"].notna().all()
     assert [*scored["miou"]] == [*old["miou"]]
+
+
+def test_recipe_runs_by_seed(folder: Path) -> None:
+    """The table and the plot alone; `test_recipe_runs_by_seed_on_the_page` makes the whole report."""
+    code, (command, _) = RECIPES["by_seed.py"]
+    (folder / "by_seed.py").write_text(code)
+    assert main_of_reports([*shlex.split(command)[3:], "--runs", "runs"]) == 1, "no records"
+    (run_id,) = write_runs(folder / "runs", {NO_FPN: 0.0})
+    assert main_of_reports([*shlex.split(command)[3:], "--runs", "runs"]) == 0
+    table = pd.read_csv(folder / "runs" / "report" / "tables" / "by_seed.csv")
+    assert [*table["Run"]] == [run_id]
+    assert table["mIoU (%)"].between(0, 100).all()
+    album, data = Album(folder), report_data(folder / "runs")
+    album.group("own", "own")
+    _draw(album, "by_seed", FIGURES["by_seed"], data)
+    assert not data.problems
+    assert (folder / "by_seed.pdf").is_file()
+
+
+@pytest.mark.slow
+def test_recipe_runs_by_seed_on_the_page(folder: Path) -> None:
+    code, (_, command) = RECIPES["by_seed.py"]
+    (folder / "by_seed.py").write_text(code)
+    write_runs(folder / "runs", {NO_FPN: 0.0})
+    assert main_of_reports([*shlex.split(command)[3:], "--runs", "runs"]) == 0
+    page = (folder / "runs" / "report" / "index.html").read_text()
+    assert "mIoU over the seed" in page
+    assert "Every run" in page
+    assert (folder / "runs" / "report" / "figures" / "by_seed.pdf").is_file()
+
+
+def report_data(root: Path) -> ReportData:
+    """What a plot of the no-FPN run gets."""
+    runs, (costs, _) = load_runs(root), load_costs(root)
+    choice = select_runs(runs.records, runs.claims, [NO_FPN], Wanted(), any_sets=True)
+    return ReportData(runs=runs, choice=choice, costs=CostBook(costs))
+
+
+BROKEN = """
+from reports.registry import Plot
+FIGURES = {"broken": Plot(title="Broken", draw=lambda data: 1 / 0)}
+TABLES = {NAME: lambda runs, wanted: 1 / 0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "code", "said"),
+    [
+        ("mine", "mine", 2, "error: table 'mine' of a plugin cannot be made: ZeroDivisionError: division by zero"),
+        ("VII-a", "fpn", 2, "error: TABLES of a plugin has 'fpn', which means something else here"),
+    ],
+)
+def test_a_broken_table_is_one_line(
+    what: str, name: str, code: int, said: str, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "broken.py").write_text(BROKEN.replace("NAME", repr(name)))
+    assert main_of_reports([what, "--runs", "runs", "--plugin", "broken.py"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+def test_a_broken_figure_is_a_line_and_the_others_are_drawn(tmp_path: Path) -> None:
+    write_runs(tmp_path, {NO_FPN: 0.0})
+    album, data = Album(tmp_path), report_data(tmp_path)
+    album.group("own", "own")
+    for name, draw in (("broken", lambda data: 1 / 0), ("whole", lambda data: Figure(figsize=(1, 1)))):
+        _draw(album, name, Plot(title=name, draw=draw), data)
+    assert data.problems == ["plot broken cannot be drawn: ZeroDivisionError: division by zero"]
+    assert [picture.name for picture in album.groups[0].pictures] == ["whole"]
 
 
 @pytest.mark.slow

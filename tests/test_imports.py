@@ -86,6 +86,7 @@ ORDER = """
     reports.pareto  reports.row_scores
     reports.unflagged
     reports.breakdown  reports.publish
+    reports.registry
     reports.figures
     reports.overview
     reports.page

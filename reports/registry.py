@@ -1,0 +1,134 @@
+"""The plots of a report that are drawn from all its runs, and tables that are of no sweep: plugins add to both dicts.
+
+A plot gets a `ReportData` and returns a matplotlib figure, or None where there is nothing to draw. A table is made by a
+function of the runs and of what the user asked for. The bars and galleries of one table are in `reports.figures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.records import RecordError
+from reports import breakdown, pareto, plots
+from reports.cost_cells import CostBook
+from reports.labels import in_order
+from reports.layout import Table
+from reports.load import Runs
+from reports.run_selection import RunSelection, Wanted
+from reports.tables import published_rows
+
+
+@dataclass(kw_only=True)
+class ReportData:
+    """What a plot is drawn from.
+
+    Attributes:
+        runs: all records, and samples and histories by run.
+        choice: the runs that the report shows: `choice.rows` has their records, one row per variant and seed.
+        costs: measured costs.
+        problems: lines that the report prints at its end; a plot adds one per file that it could not use.
+    """
+
+    runs: Runs
+    choice: RunSelection
+    costs: CostBook
+    problems: list[str] = field(default_factory=list)
+
+    @cached_property
+    def samples(self) -> dict[str, pd.DataFrame]:
+        """Per-sample rows of each variant that is shown, IoU averaged over its seeds; read once."""
+        if self.choice.rows.empty:
+            return {}
+        frames, problems = breakdown.read_variants(self.runs, self.choice)
+        self.problems += problems
+        return frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """One plot of a report.
+
+    Attributes:
+        title: above the plot.
+        draw: returns the figure; None where there is nothing to draw.
+        group: a key of GROUPS.
+        needs: what is missing where `draw` returns None.
+        is_wide: over the whole width of the page.
+    """
+
+    title: str
+    draw: Callable[[ReportData], Figure | None]
+    group: str = "own"
+    needs: str = "runs"
+    is_wide: bool = False
+
+
+GROUPS = {
+    "cost": "Accuracy and cost",
+    "training": "Training",
+    "scores": "Where it works and where it does not",
+    "own": "Plots of plugins",
+}
+"""Group -> its heading, in the order of the page."""
+
+
+def read_histories(runs: Runs, choice: RunSelection, problems: list[str]) -> dict[str, list[pd.DataFrame]]:
+    """Return the histories of each variant; a line is added to `problems` for each that cannot be read."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for variant, rows in plots.by_variant(choice):
+        for run_id in rows["run_id"]:
+            try:
+                history = runs.history(run_id)
+            except RecordError as error:
+                problems.append(f"training curve without {run_id}: {error}")
+            else:  # not before it was read: a variant without any history has no curve
+                found.setdefault(variant, []).append(history)
+    return found
+
+
+def _pareto(data: ReportData) -> Figure | None:
+    return pareto.pareto(published_rows("VI")[1], data.choice, data.costs)
+
+
+def _component_costs(data: ReportData) -> Figure | None:
+    return plots.component_costs(data.costs, in_order(data.costs.variants("base")))
+
+
+def _training_curves(data: ReportData) -> Figure | None:
+    return plots.training_curves(read_histories(data.runs, data.choice, data.problems))
+
+
+def _by(draw: Callable[[dict[str, pd.DataFrame], RunSelection], Figure | None]) -> Callable[..., Figure | None]:
+    return lambda data: draw(data.samples, data.choice) if data.samples else None
+
+
+_SAMPLES = "per-sample rows"
+FIGURES: dict[str, Plot] = {
+    "pareto": Plot(group="cost", title="oIoU against GMACs", draw=_pareto, is_wide=True),
+    "cost-per-component": Plot(
+        group="cost", title="Cost added by each component", draw=_component_costs, is_wide=True, needs="cost files"
+    ),
+    "training": Plot(group="training", title="Training curves", draw=_training_curves, is_wide=True),
+    "precision": Plot(
+        group="scores", title="Precision over threshold", draw=lambda data: plots.precision_curve(data.choice)
+    ),
+    "iou-by-size": Plot(
+        group="scores",
+        title="IoU by object size (the paper's figure 6)",
+        draw=_by(breakdown.by_size),
+        needs=_SAMPLES,
+    ),
+    "iou-by-length": Plot(
+        group="scores", title="IoU by sentence length", draw=_by(breakdown.by_length), needs=_SAMPLES
+    ),
+    "iou-by-kind": Plot(group="scores", title="IoU by kind of expression", draw=_by(breakdown.by_kind), needs=_SAMPLES),
+}
+"""Name -> plot; the name is that of its files."""
+
+TABLES: dict[str, Callable[[Runs, Wanted], Table]] = {}
+"""Name -> table of a plugin, from the runs and what the user asked for."""
