@@ -69,8 +69,8 @@ def real_refs(shared_data: Path) -> list[Ref]:
 
 @pytest.fixture(scope="module")
 def real(real_refs: list[Ref], tmp_path_factory: pytest.TempPathFactory) -> Known:
-    """About 25 images of the real val, testA and testB."""
-    refs = [ref for ref in real_refs if ref["image_id"] % 120 == 0]
+    """About 20 images of the real val, testA and testB."""
+    refs = [ref for ref in real_refs if ref["image_id"] % 160 == 0]
     return _known(write_root(tmp_path_factory.mktemp("real"), refs))
 
 
