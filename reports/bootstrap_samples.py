@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.metrics import BASE_METRICS, Metric, columns_in_file, metrics_of, sums_of
+from pipeline.evaluation.power import influence
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.records import RecordError
 from reports.load import Runs
@@ -51,13 +52,22 @@ class Resampled:
     run_ids: tuple[str, ...]
     scores: dict[str, Scores]
     problems: tuple[str, ...]
+    moved: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> [C, R] of `pipeline.evaluation.power`
+    sentence: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> [R], variance over sentences
 
 
 def resample_runs(runs: Runs, run_ids: list[str], split: str, protocol: str, *, draws: int) -> Resampled:
     """Read and resample the runs of a group once, for every table that shows some of them."""
     paired = pair_runs(runs, run_ids, split, protocol)
     scores = {metric: paired.scores(metric, draws=draws) for metric in paired.sums}
-    return Resampled(run_ids=paired.run_ids, scores=scores, problems=paired.problems)
+    parts = {metric: influence(paired.image_N, *sums) for metric, sums in paired.sums.items()}
+    return Resampled(
+        run_ids=paired.run_ids,
+        scores=scores,
+        problems=paired.problems,
+        moved={metric: moved_CR for metric, (moved_CR, _) in parts.items()},
+        sentence={metric: sentence_R for metric, (_, sentence_R) in parts.items()},
+    )
 
 
 def pair_runs(runs: Runs, run_ids: list[str], split: str, protocol: str) -> Paired:

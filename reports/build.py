@@ -26,6 +26,7 @@ from reports.overview import has_own_numbers, overview
 from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, TableSpec, read_notes, split_name
 from reports.provenance import run_cards
+from reports.ranks import build_ranks, mark_ranks, rank_table
 from reports.registry import TABLES
 from reports.render import to_markdown
 from reports.report_recipe import ReportRecipe, choose_recipe
@@ -36,6 +37,7 @@ from reports.sweep_table import build_sweep_table
 from reports.sweep_tables import own_tables
 from reports.tables import Built, build_ablation
 from reports.unflagged import with_unflagged
+from reports.variation import build_variation, with_visible
 from sweeps.registry import SWEEPS
 from sweeps.spec import Sweep
 
@@ -50,7 +52,7 @@ class Report:
     costs: CostBook
     built: list[Built]
     recipe: ReportRecipe
-    beside: dict[str, list[Table]] = field(default_factory=dict)  # differences and protocols, by table name
+    beside: dict[str, list[Table]] = field(default_factory=dict)  # its statistics, by table name
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -79,7 +81,7 @@ def build_tables(
         root: folder with records/, samples/, costs/.
         names: of the paper's tables, and of those of sweeps.
         wanted: which runs.
-        statistics: whether samples are read.
+        statistics: whether differences, ranks, variation and protocols are added as tables.
         draws: of the bootstrap.
         runs: already loaded from the root, for several reports on it.
         sweeps: by name; those of the registry by default.
@@ -95,8 +97,7 @@ def build_tables(
         found = [with_unflagged(each, runs, flags) for each in built]
         report.built = [each for each, _ in found]
         report.problems += [problem for _, problems in found for problem in problems]
-    if statistics:
-        _add_statistics(report, draws)
+    _add_statistics(report, draws, beside=statistics)
     report.problems = list(dict.fromkeys(report.problems))
     return report
 
@@ -110,23 +111,32 @@ def _runs_for(name: str, every: Runs, recipe: ReportRecipe) -> Runs:
     return recipe.runs_of_methods if SPECS[numeral].metric else recipe.runs
 
 
-def _add_statistics(report: Report, draws: int) -> None:
-    """Add differences and protocols to each ablation; runs which several tables show are read and resampled once."""
-    ablations = [each for each in report.built if not each.spec.metric]
+def _add_statistics(report: Report, draws: int, *, beside: bool) -> None:
+    """Mark what is certain in each ablation, and add its tables of statistics where `beside` is true.
+
+    Runs that several tables show are read and resampled once.
+    """
+    ablations = {number: each for number, each in enumerate(report.built) if not each.spec.metric}
     groups: dict[tuple[str, ...], list[str]] = {}
-    for each in ablations:
+    for each in ablations.values():
         groups.setdefault(_group(each), []).extend(each.choice.rows["run_id"])
     resampled = {
         group: resample_runs(report.runs, list(dict.fromkeys(run_ids)), group[0], group[1], draws=draws)
         for group, run_ids in groups.items()
     }
-    for each in ablations:
-        name = each.table.name
-        report.beside[name] = [
-            build_differences(each, resampled[_group(each)], draws),
-            build_protocols(each, report.runs),
-        ]
-    report.problems += [problem for group in resampled.values() for problem in group.problems]
+    for number, each in ablations.items():
+        of_group = resampled[_group(each)]
+        ranks = rank_table(each, of_group)
+        report.built[number] = with_visible(mark_ranks(each, ranks), of_group)
+        if beside:
+            report.beside[each.table.name] = [
+                build_differences(each, of_group, draws),
+                build_ranks(each, of_group, ranks),
+                build_variation(each, of_group),
+                build_protocols(each, report.runs),
+            ]
+    if beside:
+        report.problems += [problem for group in resampled.values() for problem in group.problems]
 
 
 def _group(built: Built) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ ESCAPES = {
     "✓": r"$\surd$",
     "…": r"\ldots{}",
     "≤": r"$\leq$",
+    "≈": r"$\approx$",
 }
 
 

@@ -14,9 +14,11 @@ from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.load import Runs
 from reports.paper import PROPOSED
+from reports.ranks import fewest_seeds
 from reports.scores import deviation, score_cell
-from reports.stats import DRAWS, Difference, Scores, difference, holm
+from reports.stats import DRAWS, Difference, Scores, holm
 from reports.tables import Built, method_label
+from reports.two_level import compare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ def _measure(built: Built, pair: Comparison, scores: Scores, resampled: Resample
     these, those = common_seeds(_seeds(built, pair.this, resampled), _seeds(built, pair.that, resampled))
     if not these or not those or not np.isfinite(scores.observed_R[[*these, *those]]).all():
         return None
-    return difference(scores, these, those)
+    return compare(scores, these, those)
 
 
 def _cells(
@@ -178,18 +180,21 @@ def _seed_detail(built: Built, pair: Comparison, metric: Metric) -> str:
 def _caption(built: Built, family: int, draws: int) -> str:
     choice = built.choice
     where = f"{choice.split}, protocol {choice.protocol}, scale {choice.scale}" if choice.split else "nothing run"
+    levels = "Intervals and p over trainings and images" if fewest_seeds(built) > 1 else "Paired bootstrap over images"
     return (
-        f"Differences of {built.table.title} in percent points ({where}). Paired bootstrap over images, {draws} draws; "
+        f"Differences of {built.table.title} in percent points ({where}). {levels}, {draws} draws; "
         f"Holm over the {family} differences of this table; bold: below 0.05."
     )
 
 
 def _notes(built: Built) -> tuple[str, ...]:
     single = built.choice.rows.groupby("variant")["seed"].nunique().max() if len(built.choice.rows) else 0
-    notes = [
-        "The intervals are over the samples of this split for the runs as trained; they do not hold the variation "
-        "between trainings (docs/results.md)."
-    ]
+    notes = []
+    if fewest_seeds(built) < 2:
+        notes.append(
+            "With one seed of a row, intervals are over the samples of this split for the runs as trained; they do not "
+            "hold the variation between trainings (docs/statistics.md)."
+        )
     if single == 1:
         notes.append("One seed each: a difference between two rows may be one between two trainings.")
     if built.is_of_paper:

@@ -35,7 +35,7 @@ ORDER = """
     pipeline.records  pipeline.identity
     pipeline.intact_tables
     pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.check
-    pipeline.evaluation.public_evaluators
+    pipeline.evaluation.power  pipeline.evaluation.public_evaluators
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
     pipeline.data.catalog  pipeline.data.masks  pipeline.data.storage
@@ -76,11 +76,12 @@ ORDER = """
     reports.load  reports.paper  reports.scores  reports.render  reports.csv_table  reports.image_grid
     reports.latex_cells  reports.json_table
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
-    reports.external
+    reports.external  reports.two_level
     reports.captions  reports.provenance  reports.run_diff  reports.mask_gallery  reports.attention
     reports.sweep_tables  reports.styles
     reports.tables  reports.report_recipe
-    reports.sweep_table  reports.methods  reports.significance
+    reports.sweep_table  reports.methods  reports.ranks
+    reports.significance  reports.variation
     reports.paired_test
     reports.plots
     reports.pareto  reports.row_scores
@@ -115,6 +116,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.data.masks",
     "pipeline.data.readers.quality_flags",
     "pipeline.evaluation.metrics",
+    "pipeline.evaluation.power",
     "pipeline.evaluation.protocols",
     "pipeline.files",
     "pipeline.monitoring.mlflow_store",

@@ -31,22 +31,24 @@ MINE = Sweep(name="mine", title="stages of the FPN", tables={"stages": STAGES})
 FASTER = Sweep(name="faster", title="rates", tables={"rates": RATES})
 
 
-def write_rows(root: Path, rows: tuple[Row, ...], *, seeds: tuple[int, ...] = (0,), epochs: int = 4) -> None:
-    """Write made-up records of a sweep's rows with the config that the sweep would train."""
+def write_rows(
+    root: Path, rows: tuple[Row, ...], *, seeds: tuple[int, ...] = (0,), epochs: int = 4, step: float = 0.02
+) -> None:
+    """Write made-up records of a sweep's rows with the config that the sweep would train, each better by a step."""
     for number, row in enumerate(rows):
         for seed in seeds:
             config = default_run(train_sets=("toyplus_unc",), seed=seed)
             config = replace_at(config, "train.epochs", epochs)
             for change in row.changes:
                 config = change.apply(config)
-            write_one(root, config, seed=seed, number=number)
+            write_one(root, config, seed=seed, number=number, step=step)
 
 
-def write_one(root: Path, config: RunConfig, *, seed: int, number: int) -> None:
+def write_one(root: Path, config: RunConfig, *, seed: int, number: int, step: float = 0.02) -> None:
     """Write a made-up record with a real config."""
     recipe = config.recipe("fake")
     (run_id,) = synthetic_runs.write_runs(
-        root / f"one-{number}-{seed}", {config.model.variant: 0.02 * number}, seeds=(seed,), recipe=recipe
+        root / f"one-{number}-{seed}", {config.model.variant: step * number - 0.1}, seeds=(seed,), recipe=recipe
     )
     rows = read_table(record_path(root / f"one-{number}-{seed}", run_id), RECORD_SCHEMA)
     name = f"run-{number}-{seed}-{config.train.epochs}"
@@ -100,9 +102,11 @@ def test_runs_of_other_options_are_another_recipe_and_are_named(tmp_path: Path) 
 
 
 def test_a_sweep_has_the_whole_machinery(tmp_path: Path) -> None:
-    write_rows(tmp_path, STAGES, seeds=(0, 1, 2))
+    write_rows(tmp_path, STAGES, seeds=(0, 1, 2), step=0.2)
     report = build_tables(tmp_path, ["mine"], Wanted(), statistics=True, draws=200, sweeps={"mine": MINE})
-    table, differences, protocols = report.tables
+    table, differences, ranks, variation, protocols = report.tables
+    assert [row.cells[3].text for row in ranks.rows] == ["2", "1"]
+    assert all(cell.value is not None for row in variation.rows for cell in row.cells[1:])
     headings = [column.heading for column in table.columns]
     assert headings[:6] == ["Row", "seeds", "Params", "GFLOPs", "oIoU", "mIoU"]
     first = dict(zip(headings, table.rows[0].cells, strict=True))
@@ -125,7 +129,7 @@ def test_an_added_metric_is_in_tables_and_statistics(tmp_path: Path, monkeypatch
     monkeypatch.setitem(METRICS, "area_iou", double)
     write_rows(tmp_path, STAGES)
     report = build_tables(tmp_path, ["mine", "VII-a"], Wanted(), statistics=True, draws=200, sweeps={"mine": MINE})
-    mine, differences, _, paper, *_ = report.tables
+    mine, differences, _, _, _, paper, *_ = report.tables
     assert "aIoU" in [column.heading for column in mine.columns]
     assert "aIoU" in [column.group for column in differences.columns]
     assert "aIoU" in [column.group for column in paper.columns]
