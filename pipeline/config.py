@@ -159,6 +159,11 @@ class ExecutionConfig:
     weights: tuple[tuple[str, str], ...] = ()  # (name of another encoder, path): the same for its rows
     activation_checkpointing: bool = False
     compile: bool = False
+    validate_every_epochs: int | None = None  # validation while training changes no weight and no history
+    validate_every_steps: int | None = None
+    validate_samples: int | None = None  # spread evenly over the split; None takes the whole split
+    validate_split: str | None = None  # in full; None takes the first split that is evaluated
+    evaluation_batch_size: int | None = None  # of splits scored after training; None takes evaluation.batch_size
 
     def __post_init__(self) -> None:
         numbers = {name: value for name, value in vars(self).items() if type(value) is int}
@@ -169,7 +174,19 @@ class ExecutionConfig:
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
         require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
-        for name in ("micro_batch_size", "checkpoint_every_epochs", "checkpoint_every_steps"):
+        validates = self.validate_every_epochs is not None or self.validate_every_steps is not None
+        for name in ("validate_samples", "validate_split"):
+            require_field(
+                validates or getattr(self, name) is None, name, "needs validate_every_epochs or validate_every_steps"
+            )
+        numbers = ("validate_every_epochs", "validate_every_steps", "validate_samples")
+        for name in (
+            *numbers,
+            "micro_batch_size",
+            "checkpoint_every_epochs",
+            "checkpoint_every_steps",
+            "evaluation_batch_size",
+        ):
             value = getattr(self, name)
             require_field(value is None or value >= 1, name, "must be 1 or more")
 

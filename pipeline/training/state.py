@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything, unwrap
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
+from pipeline.same_training import write_training
 from pipeline.training import checkpoints
 from pipeline.training.step import StepResult
 
@@ -82,6 +83,7 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
             "ranks": ranks,
             **{name: getattr(state, name) for name in _COUNTERS},
         }
+        write_training(job.state_folder, job.config, job.data_fingerprint, job.content_hash)
         checkpoints.save(job.state_folder, values, epoch=state.epoch, step=state.step)
         write_history(job, state)
     worker.barrier()
