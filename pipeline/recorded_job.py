@@ -38,7 +38,7 @@ def recorded_job(
         there = f"There are: {', '.join(known[:5])}" if known else "sharedris runs lists them"
         raise InputError(f"no record of {run_id!r} below {root}", there)
     row = read_table(path, RECORD_SCHEMA).iloc[0]
-    if row["system"] is not None:
+    if row["system"] == "external":
         raise InputError(f"{run_id} is a record of somebody else's masks: it has no model", "Use sharedris score")
     try:
         config = from_dict(RunConfig, json.loads(row["config_json"]))
