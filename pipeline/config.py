@@ -179,9 +179,9 @@ class ExecutionConfig:
             require_field(
                 validates or getattr(self, name) is None, name, "needs validate_every_epochs or validate_every_steps"
             )
-        numbers = ("validate_every_epochs", "validate_every_steps", "validate_samples")
+        counts = ("validate_every_epochs", "validate_every_steps", "validate_samples")
         for name in (
-            *numbers,
+            *counts,
             "micro_batch_size",
             "checkpoint_every_epochs",
             "checkpoint_every_steps",

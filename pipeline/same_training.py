@@ -102,7 +102,7 @@ def _has_checkpoint(state_folder: Path) -> bool:
 
 
 def _read_marker(state_folder: Path) -> Training | None:
-    values = read_json(_marker(state_folder))
+    values: Any = read_json(_marker(state_folder))
     try:
         return Training(
             content_hash=str(values["content_hash"]),

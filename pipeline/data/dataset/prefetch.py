@@ -20,7 +20,7 @@ def prefetch(batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[B
         for batch in batches:
             yield batch, batch
         return
-    copies = torch.cuda.Stream(device)
+    copies: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     ahead: tuple[Batch, Batch] | None = None
     for host in batches:
         with torch.cuda.stream(copies):
