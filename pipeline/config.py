@@ -82,12 +82,30 @@ class TrainConfig:
     nonfinite_loss: Literal["stop", "skip"] = "stop"
     damaged_samples: Literal["stop", "replace"] = "stop"  # a training sample that cannot be read; "replace" is counted
     loss: LossConfig = field(default_factory=LossConfig)
+    # The paper is silent. `best:SET/SPLIT/METRIC` keeps the weights of the epoch with the best score on a whole split,
+    # under the protocol `original`; of equal ones the first.
+    checkpoint_selection: str = "last"
     encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:
         require_positive("train", epochs=self.epochs, global_batch_size=self.global_batch_size)
         if self.max_samples_per_epoch is not None:
             require_positive("train", max_samples_per_epoch=self.max_samples_per_epoch)
+        rule, _, rest = self.checkpoint_selection.partition(":")
+        parts = rest.split("/")
+        if self.checkpoint_selection != "last":
+            text = f"{self.checkpoint_selection!r} is neither 'last' nor 'best:SET/SPLIT/METRIC'"
+            require_field(rule == "best" and len(parts) == 3 and all(parts), "train.checkpoint_selection", text)
+            for part in parts:
+                require_component(part, "train.checkpoint_selection")
+
+    @property
+    def selected_by(self) -> tuple[str, str] | None:
+        """The split in full and the metric that decide which epoch's weights are kept; None keeps the last ones."""
+        if self.checkpoint_selection == "last":
+            return None
+        split, _, metric = self.checkpoint_selection.partition(":")[2].rpartition("/")
+        return split, metric
 
 
 @dataclass(frozen=True, kw_only=True)

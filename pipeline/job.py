@@ -11,6 +11,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import parse_split
 from pipeline.data.prepared.manifest import Manifest, data_fingerprint, load_manifest
 from pipeline.data.prepared.verification import read_verified
+from pipeline.evaluation.metrics import METRICS
 from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
@@ -179,7 +180,21 @@ def absolute_paths(execution: ExecutionConfig) -> ExecutionConfig:
 
 def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manifest]:
     training = [f"{name}/train" for name in config.data.train_sets]
-    return verified_manifests(execution, [*training, *config.data.evaluate_splits])
+    selected_by = config.train.selected_by
+    selection = [] if selected_by is None else [_checked_selection(*selected_by)]
+    return verified_manifests(execution, [*training, *config.data.evaluate_splits, *selection])
+
+
+def _checked_selection(split: str, metric: str) -> str:
+    """Return the split that selects the checkpoint; refuse a metric that ranks nothing before hours are spent."""
+    parse_split(split)
+    ranking = [each.name for each in METRICS.values() if each.better and each.role != "trivial"]
+    if metric not in ranking:
+        raise InputError(
+            f"train.checkpoint_selection: no metric {metric!r} tells which checkpoint is better",
+            f"There are: {', '.join(ranking)}",
+        )
+    return split
 
 
 def _validated(execution: ExecutionConfig) -> dict[str, Manifest]:

@@ -128,7 +128,9 @@ def _is_same(training: Training, wanted: dict[str, Any], execution: ExecutionCon
 
 
 def _selection_sets(config: dict[str, Any]) -> list[str]:
-    return []
+    """Return the set of the split that selects the checkpoint, of a canonical config: it is part of the data."""
+    selection = str(config["train"].get("checkpoint_selection", "last"))
+    return [] if selection == "last" else [selection.partition(":")[2].split("/")[0]]
 
 
 def _without_splits(config: dict[str, Any]) -> dict[str, Any]:

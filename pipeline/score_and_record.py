@@ -29,6 +29,7 @@ from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.monitoring.progress import Progress
 from pipeline.records import record_path, samples_path, write_table
 from pipeline.run_record import ScoredSplit, build_records, record_rows
+from pipeline.training.best_checkpoint import use_selected
 from pipeline.training.state import TrainState
 from sharedris.attention_maps import COMPONENTS, shows_attention
 from sharedris.checkpoint import save_model
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 def finish(job: Job, worker: Worker, state: TrainState) -> None:
     """Evaluate, record and clean up; collective, and repeated from its start if it is interrupted."""
     session_started = time.perf_counter()
+    use_selected(job, worker, state)
     model = unwrap(state.model)
     share_buffers(model, worker)
     if worker.is_main_process:

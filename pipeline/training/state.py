@@ -55,6 +55,7 @@ class TrainState:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0  # of all sessions, up to the newest checkpoint
     started: float = field(default_factory=time.time)
+    best: dict[str, Any] | None = None  # epoch, step and score of the selected weights; rank zero has the weights too
     # Of this session only:
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)  # set -> counts that other sets hold out
     session_started: float = field(default_factory=time.perf_counter)
@@ -82,6 +83,7 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
             "scaler": state.scaler.state_dict(),
             "ranks": ranks,
             **{name: getattr(state, name) for name in _COUNTERS},
+            **({} if state.best is None else {"best": state.best}),
         }
         write_training(job.state_folder, job.config, job.data_fingerprint, job.content_hash)
         checkpoints.save(job.state_folder, values, epoch=state.epoch, step=state.step)
@@ -100,6 +102,9 @@ def restore(state: TrainState, saved: dict[str, Any], worker: Worker, *, seed: i
     state.scaler.load_state_dict(saved["scaler"])
     for name in _COUNTERS:
         setattr(state, name, saved[name])
+    state.best = saved.get("best")
+    if state.best is not None and not worker.is_main_process:
+        state.best = {**state.best, "model": None}  # rank zero sends the weights when training has ended
     ranks = saved["ranks"]
     if len(ranks) == worker.world_size:
         own = ranks[worker.rank]
