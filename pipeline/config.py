@@ -82,12 +82,30 @@ class TrainConfig:
     nonfinite_loss: Literal["stop", "skip"] = "stop"
     damaged_samples: Literal["stop", "replace"] = "stop"  # a training sample that cannot be read; "replace" is counted
     loss: LossConfig = field(default_factory=LossConfig)
+    # The paper is silent. `best:SET/SPLIT/METRIC` keeps the weights of the epoch with the best score on a whole split,
+    # under the protocol `original`; of equal ones the first.
+    checkpoint_selection: str = "last"
     encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:
         require_positive("train", epochs=self.epochs, global_batch_size=self.global_batch_size)
         if self.max_samples_per_epoch is not None:
             require_positive("train", max_samples_per_epoch=self.max_samples_per_epoch)
+        rule, _, rest = self.checkpoint_selection.partition(":")
+        parts = rest.split("/")
+        if self.checkpoint_selection != "last":
+            text = f"{self.checkpoint_selection!r} is neither 'last' nor 'best:SET/SPLIT/METRIC'"
+            require_field(rule == "best" and len(parts) == 3 and all(parts), "train.checkpoint_selection", text)
+            for part in parts:
+                require_component(part, "train.checkpoint_selection")
+
+    @property
+    def selected_by(self) -> tuple[str, str] | None:
+        """The split in full and the metric that decide which epoch's weights are kept; None keeps the last ones."""
+        if self.checkpoint_selection == "last":
+            return None
+        split, _, metric = self.checkpoint_selection.partition(":")[2].rpartition("/")
+        return split, metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +177,11 @@ class ExecutionConfig:
     weights: tuple[tuple[str, str], ...] = ()  # (name of another encoder, path): the same for its rows
     activation_checkpointing: bool = False
     compile: bool = False
+    validate_every_epochs: int | None = None  # validation while training changes no weight and no history
+    validate_every_steps: int | None = None
+    validate_samples: int | None = None  # spread evenly over the split; None takes the whole split
+    validate_split: str | None = None  # in full; None takes the first split that is evaluated
+    evaluation_batch_size: int | None = None  # of splits scored after training; None takes evaluation.batch_size
 
     def __post_init__(self) -> None:
         numbers = {name: value for name, value in vars(self).items() if type(value) is int}
@@ -169,7 +192,19 @@ class ExecutionConfig:
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
         require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
-        for name in ("micro_batch_size", "checkpoint_every_epochs", "checkpoint_every_steps"):
+        validates = self.validate_every_epochs is not None or self.validate_every_steps is not None
+        for name in ("validate_samples", "validate_split"):
+            require_field(
+                validates or getattr(self, name) is None, name, "needs validate_every_epochs or validate_every_steps"
+            )
+        counts = ("validate_every_epochs", "validate_every_steps", "validate_samples")
+        for name in (
+            *counts,
+            "micro_batch_size",
+            "checkpoint_every_epochs",
+            "checkpoint_every_steps",
+            "evaluation_batch_size",
+        ):
             value = getattr(self, name)
             require_field(value is None or value >= 1, name, "must be 1 or more")
 

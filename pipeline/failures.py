@@ -77,6 +77,8 @@ def _out_of_memory_in_words(error: BaseException, job: Job) -> str:
         return "a loader process was killed, as a host does that is out of memory: set --loader-workers lower"
     reading = read_progress(job.state_folder)
     if reading is not None and reading.phase == "evaluating":
+        if (job.execution.evaluation_batch_size or 1) > 1:
+            return f"out of memory with {job.execution.evaluation_batch_size} samples a forward: set --batch-size lower"
         return "out of memory in evaluation, which takes one sample a forward: it needs a device with more memory"
     size = job.per_rank_batch(job.execution.workers).micro_batch_size
     return (

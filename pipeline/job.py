@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.data.catalog import parse_split
 from pipeline.data.prepared.manifest import Manifest, data_fingerprint, load_manifest
 from pipeline.data.prepared.verification import read_verified
+from pipeline.evaluation.metrics import METRICS
 from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
 from pipeline.records import RECORD_SCHEMA, record_path
+from pipeline.same_training import read_training, with_splits_of_same_training
 from sharedris.errors import InputError
 from sharedris.plugins import Plugin, loaded_plugins
 
@@ -36,6 +39,8 @@ class Job:
         provenance: what `pipeline.provenance.collect` returned on the driver.
         plugins: those that the driver has loaded, with their files; each worker loads them.
         skipped_refs: set -> kind -> refs that `prepare` left out, for the sets from which it left any out.
+        asked_splits: that the record has to hold for this command; those of the config where there are none. They are
+            not part of the run's identity: the config has the splits of the run that is the same training.
     """
 
     run_id: str
@@ -48,6 +53,7 @@ class Job:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
     skipped_refs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    asked_splits: tuple[str, ...] = ()
 
     @property
     def runs_root(self) -> Path:
@@ -75,9 +81,26 @@ class Job:
         return ProgressFile(self.state_folder)
 
     @property
-    def done(self) -> bool:
-        """Whether an intact record is on disk: the only sign of a finished run."""
+    def trained(self) -> bool:
+        """Whether an intact record is on disk: the only sign of a finished training."""
         return is_intact(record_path(self.runs_root, self.run_id), RECORD_SCHEMA)
+
+    @property
+    def done(self) -> bool:
+        """Whether the record is on disk and holds every split that was asked for."""
+        return self.trained and not self.missing_splits
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that are evaluated when the training ends."""
+        return tuple(dict.fromkeys([*self.config.data.evaluate_splits, *self.asked_splits]))
+
+    @property
+    def missing_splits(self) -> tuple[str, ...]:
+        """Splits asked for that the record lacks; none where no record can be read."""
+        recorded = read_training(record_path(self.runs_root, self.run_id))
+        asked = self.asked_splits or self.config.data.evaluate_splits
+        return () if recorded is None else tuple(split for split in asked if split not in recorded.splits)
 
     def per_rank_batch(self, world_size: int) -> PerRankBatch:
         """Return one worker's part of an optimizer step among `world_size` workers."""
@@ -106,16 +129,27 @@ def resolve_job(
 ) -> Job:
     """Check a run against the data and the workers, and return it with its identity.
 
+    A run that is the same training under other splits is taken, and the splits of `config` are asked of it.
+
     Raises:
         InputError: for data that is not prepared, an empty split, a batch that the workers cannot share evenly.
     """
     manifests = _manifests(config, execution)
     _check_batch(config, execution, manifests)
+    asked = config
+    validated = _validated(execution)
+    named = named_by_its_weights(config, execution)
     fingerprint = data_fingerprint(execution.prepared_root, sorted(manifests))
+    known = with_splits_of_same_training(named, execution, fingerprint).data
+    if known != config.data:
+        config, named = replace(config, data=known), replace(named, data=known)
+        of_run = _manifests(config, execution)
+        fingerprint = data_fingerprint(execution.prepared_root, sorted(of_run))
+        manifests = {**manifests, **of_run}
     # Of the config as it was asked for: rows of table VI start from other weights and still belong to one table.
     recipe = config.recipe(fingerprint)
-    config = named_by_its_weights(config, execution)
-    execution = _absolute(execution)
+    config = named
+    execution = absolute_paths(execution)
     job = Job(
         run_id=config.run_id(fingerprint),
         content_hash=config.content_hash(fingerprint),
@@ -127,13 +161,15 @@ def resolve_job(
         provenance=provenance or {},
         plugins=loaded_plugins(),
         skipped_refs={name: manifest.skipped for name, manifest in manifests.items() if manifest.skipped},
+        asked_splits=asked.data.evaluate_splits,
     )
-    _check_vocabulary(job, manifests)
+    _check_vocabulary(job, {**manifests, **validated})
     warn_if_damaged(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
     return job
 
 
-def _absolute(execution: ExecutionConfig) -> ExecutionConfig:
+def absolute_paths(execution: ExecutionConfig) -> ExecutionConfig:
+    """Return the execution with absolute paths of prepared sets and runs, since workers run in other folders."""
     prepared = execution.prepared_root
     return replace(
         execution,
@@ -143,9 +179,41 @@ def _absolute(execution: ExecutionConfig) -> ExecutionConfig:
 
 
 def _manifests(config: RunConfig, execution: ExecutionConfig) -> dict[str, Manifest]:
-    evaluated = [split.split("/")[0] for split in config.data.evaluate_splits]
-    manifests = {name: load_manifest(execution.prepared_root, name) for name in {*config.data.train_sets, *evaluated}}
-    for split in [*(f"{name}/train" for name in config.data.train_sets), *config.data.evaluate_splits]:
+    training = [f"{name}/train" for name in config.data.train_sets]
+    selected_by = config.train.selected_by
+    selection = [] if selected_by is None else [_checked_selection(*selected_by)]
+    return verified_manifests(execution, [*training, *config.data.evaluate_splits, *selection])
+
+
+def _checked_selection(split: str, metric: str) -> str:
+    """Return the split that selects the checkpoint; refuse a metric that ranks nothing before hours are spent."""
+    parse_split(split)
+    ranking = [each.name for each in METRICS.values() if each.better and each.role != "trivial"]
+    if metric not in ranking:
+        raise InputError(
+            f"train.checkpoint_selection: no metric {metric!r} tells which checkpoint is better",
+            f"There are: {', '.join(ranking)}",
+        )
+    return split
+
+
+def _validated(execution: ExecutionConfig) -> dict[str, Manifest]:
+    """Return the manifest of the split of validation; it is not part of the run's data, since it changes nothing."""
+    if execution.validate_split is None:
+        return {}
+    parse_split(execution.validate_split)
+    return verified_manifests(execution, [execution.validate_split])
+
+
+def verified_manifests(execution: ExecutionConfig, splits: Iterable[str]) -> dict[str, Manifest]:
+    """Return the manifests of the sets of splits, by name, with the rows of every split checked.
+
+    Raises:
+        InputError: for a set that is not prepared, and for a split that is missing, empty or damaged.
+    """
+    splits = list(splits)
+    manifests = {name: load_manifest(execution.prepared_root, name) for name in {each.split("/")[0] for each in splits}}
+    for split in splits:
         set_name, split_name = split.split("/")
         counts = manifests[set_name].splits.get(split_name)
         if counts is None or counts.expressions == 0:

@@ -3,6 +3,7 @@
     ROOT/records/RUN.parquet          a row per split and protocol (RECORD_SCHEMA)
     ROOT/samples/RUN/SET/SPLIT.parquet  a row per expression (SAMPLE_SCHEMA)
     ROOT/history/RUN.parquet          a row per epoch (HISTORY_SCHEMA)
+    ROOT/validation/RUN.parquet       a row per validation and protocol (VALIDATION_SCHEMA)
     ROOT/costs/SCALE/NAME.parquet     a row per component of a model variant (COST_SCHEMA)
 
 One file per run, so that no two writers share a file. A record exists if and only if its run is done. Everything here
@@ -113,6 +114,8 @@ class RunRecord:
     rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
     system: str | None = None  # "external": somebody else's masks, which have no training; None for this project's runs
     predictions_json: str | None = None  # of external masks: name, paper, SHA-256 and form, and what was allowed
+    evaluated_json: str | None = None  # when and how the split was scored after training; None where training scored it
+    checkpoint_selection: str | None = None  # which epoch was scored, "best:SET/SPLIT/METRIC, epoch N"; None: the last
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
@@ -198,6 +201,21 @@ HISTORY_SCHEMA = pa.schema(
     ]
 )
 
+VALIDATION_SCHEMA = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("split", pa.string()),
+        ("step", pa.int64()),  # optimizer steps before it; each step once
+        ("epoch", pa.int64()),  # finished epochs
+        ("samples", pa.int64()),
+        ("protocol", pa.string()),
+        ("oiou", pa.float64()),
+        ("miou", pa.float64()),
+        ("precision_at_50", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
 COST_SCHEMA = pa.schema(
     [
         ("schema_version", pa.int32()),
@@ -217,6 +235,8 @@ MIGRATIONS: dict[str, str | float | None] = {
     "skipped_refs_json": None,
     "cut_sentences": None,
     "rescored_json": None,
+    "evaluated_json": None,
+    "checkpoint_selection": None,
     "n_acc": None,
     "t_acc": None,
     "giou": None,
@@ -241,6 +261,11 @@ def samples_path(root: Path, run_id: str, split: str) -> Path:
 def history_path(root: Path, run_id: str) -> Path:
     """Return where the per-epoch rows of a run lie."""
     return Path(root) / "history" / f"{run_id}.parquet"
+
+
+def validation_path(root: Path, run_id: str) -> Path:
+    """Return where the scores of a run's validations while it trained lie."""
+    return Path(root) / "validation" / f"{run_id}.parquet"
 
 
 def cost_path(root: Path, scale: str, variant: str) -> Path:

@@ -57,7 +57,7 @@ def rescore_run(root: Path, run_id: str, *, evaluate: Evaluate, git_commit: str)
     if added.protocols or added.metrics:
         rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
         rows["rescored_json"] = [_with_entry(text, added, git_commit) for text in rows["rescored_json"]]
-        _replace(record_path(root, run_id), rows, record_schema())
+        replace_table(record_path(root, run_id), rows, record_schema())
     return added
 
 
@@ -74,7 +74,7 @@ def _samples(root: Path, run_id: str, split: str, missing: list[str], evaluate: 
     for name in lacking:
         for column in (f"intersection_{name}", f"union_{name}", f"iou_{name}"):
             samples[column] = new[column]
-    _replace(path, samples, sample_schema())
+    replace_table(path, samples, sample_schema())
     return samples
 
 
@@ -98,12 +98,13 @@ def _protocol_rows(rows: pd.DataFrame, samples: pd.DataFrame, missing: list[str]
     found: list[dict[str, Any]] = []
     for name in missing:
         first: dict[str, Any] = {str(key): value for key, value in rows.iloc[0].items()}
-        found.append({**first, **_scored(PROTOCOLS[name], samples, str(first["config_json"]))})
+        found.append({**first, **scored_row(PROTOCOLS[name], samples, str(first["config_json"]))})
         added.protocols[name] = None
     return pd.DataFrame(found, columns=rows.columns)
 
 
-def _scored(protocol: Protocol, samples: pd.DataFrame, config_json: str) -> dict[str, Any]:
+def scored_row(protocol: Protocol, samples: pd.DataFrame, config_json: str) -> dict[str, Any]:
+    """Return the columns of a record row that per-sample rows decide, under one protocol."""
     scores = score(samples, protocol, input_size=input_size_of(config_json))
     counts = {"samples": scores.samples, "images": scores.images, "empty_unions": scores.empty_unions}
     return {"protocol": protocol.name, "protocol_version": protocol.version, **counts, **scores.values}
@@ -131,7 +132,7 @@ def _with_entry(text: str | None, added: Added, git_commit: str) -> str:
     return json.dumps([*(json.loads(text) if isinstance(text, str) else []), entry])
 
 
-def _replace(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
+def replace_table(path: Path, rows: pd.DataFrame, schema: pa.Schema) -> None:
     """Write rows in place of a file, with the columns that this process does not know kept (of another plugin)."""
     unknown: Mapping[str, pa.DataType] = {
         name: pa.Array.from_pandas(rows[name]).type for name in rows.columns if name not in schema.names

@@ -8,6 +8,7 @@ import traceback
 import torch
 import torch.distributed as dist
 
+from pipeline.added_splits import add_splits
 from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, describe_failure, failure, is_out_of_memory, write_failure
@@ -25,7 +26,7 @@ _NAMED = 5
 
 
 def run_job(job: Job, worker: Worker) -> None:
-    """Train, evaluate and record one run; do nothing where its record is there already.
+    """Train, evaluate and record one run; where its record is there, evaluate only the splits that it lacks.
 
     A cause that a retry would hit again is written to the run's `failure.json` before it is raised, so that a launcher
     that restarts lost workers does not repeat the failure three times. A lost peer is not such a cause.
@@ -34,7 +35,8 @@ def run_job(job: Job, worker: Worker) -> None:
         RunError: with the cause in one line.
     """
     # The orphans of a killed driver may have finished the run while this worker waited for them.
-    if worker.gather(job.done)[0]:
+    trained, done = worker.gather((job.trained, job.done))[0]
+    if done:
         if worker.is_main_process:
             remove_run_state(job)
         return
@@ -42,6 +44,9 @@ def run_job(job: Job, worker: Worker) -> None:
         raise RunError(str(failure(job)))
     try:
         load_shipped(job.plugins)
+        if trained:
+            add_splits(job, worker)
+            return
         state = train(job, worker)
         if worker.is_main_process:
             _log_replaced(job)

@@ -24,6 +24,7 @@ from pipeline.identity import canonical
 from pipeline.job import Job
 from pipeline.provenance import hardware
 from pipeline.records import RunRecord
+from pipeline.training.best_checkpoint import selection_words
 from pipeline.training.state import TrainState
 from sharedris.plugins import plugin_hashes
 
@@ -95,6 +96,7 @@ def build_records(
             hardware_json=json.dumps(hardware(worker.world_size)),
             started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
             seconds=seconds,
+            checkpoint_selection=selection_words(job, state),
             plugins_json=json.dumps(plugin_hashes(job.plugins)) if job.plugins else None,
             **job.provenance,
         )

@@ -13,7 +13,7 @@ import time
 import pandas as pd
 from torch import nn
 
-from pipeline.config import RunConfig
+from pipeline.config import EvaluationConfig, RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.distributed.process_group import Worker, share_buffers, unwrap
@@ -23,11 +23,13 @@ from pipeline.evaluation.metrics import Scores, record_schema, score
 from pipeline.evaluation.named_rules import own_evaluator
 from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
 from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
+from pipeline.evaluation.split_samples import open_split
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.monitoring.progress import Progress
 from pipeline.records import record_path, samples_path, write_table
 from pipeline.run_record import ScoredSplit, build_records, record_rows
+from pipeline.training.best_checkpoint import use_selected
 from pipeline.training.state import TrainState
 from sharedris.attention_maps import COMPONENTS, shows_attention
 from sharedris.checkpoint import save_model
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 def finish(job: Job, worker: Worker, state: TrainState) -> None:
     """Evaluate, record and clean up; collective, and repeated from its start if it is interrupted."""
     session_started = time.perf_counter()
+    use_selected(job, worker, state)
     model = unwrap(state.model)
     share_buffers(model, worker)
     if worker.is_main_process:
@@ -55,21 +58,21 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             plugin_hashes(job.plugins),
         )
     scored: dict[str, ScoredSplit] = {}
-    datasets = {split: _open_split(job, split) for split in job.config.data.evaluate_splits}
+    datasets = {split: open_split(job, split, job.own_tokenizer) for split in job.splits}
     progress = EvaluationProgress(job, worker, [len(dataset) for dataset in datasets.values()])
     for split, dataset in datasets.items():
         begun = time.perf_counter()
         own = own_evaluator(job.config.model)
-        rows = _evaluate_one(model, dataset, job, worker, progress, own)
+        rows = evaluate_one(model, dataset, job, worker, progress, job.config.evaluation, own)
         rate = len(rows) / (time.perf_counter() - begun)
         scored[split] = ScoredSplit(
             by_protocol=score_all_protocols(rows, job.config),
             samples_per_second=rate,
-            public_scores=_public_scores(own, rows),
+            public_scores=public_scores(own, rows),
             cut_sentences=dataset.cut_sentences() if worker.is_main_process else 0,  # only rank zero writes the record
         )
         if worker.is_main_process:
-            write_table(samples_path(job.runs_root, job.run_id, split), _stored(rows, own), sample_schema())
+            write_table(samples_path(job.runs_root, job.run_id, split), stored_rows(rows, own), sample_schema())
     if worker.is_main_process:
         seconds = state.seconds + time.perf_counter() - session_started
         records = build_records(job, state, worker, model, scored, seconds=seconds)
@@ -88,17 +91,6 @@ def _try_to_clean_up(job: Job) -> None:
         log.warning("%s: its checkpoints could not be removed: %s", job.run_id, error)
 
 
-def _open_split(job: Job, split: str) -> ReferDataset:
-    encoder = job.config.model.encoder
-    return ReferDataset(
-        job.execution.prepared_root,
-        split,
-        image_size=encoder.image_size,
-        text_tokens=encoder.text_tokens,
-        tokenizer_path=job.own_tokenizer,
-    )
-
-
 def _try_to_store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
     """Store attention maps for the report's panels; a model that has none loses its pictures and not its run."""
     try:
@@ -110,7 +102,7 @@ def _try_to_store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
 def _store_attention(model: nn.Module, job: Job, worker: Worker) -> None:
     """Store attention maps of a few samples of the first split."""
     split = job.config.data.evaluate_splits[0]
-    dataset = _open_split(job, split)
+    dataset = open_split(job, split, job.own_tokenizer)
     without = [name for name in COMPONENTS if not shows_attention(model, name)]
     if without:
         log.info("%s: no attention map of %s: the modules show none", job.run_id, ", ".join(without))
@@ -147,18 +139,20 @@ class EvaluationProgress:
             self._before += of_split
 
 
-def _evaluate_one(
+def evaluate_one(
     model: nn.Module,
     dataset: ReferDataset,
     job: Job,
     worker: Worker,
     progress: EvaluationProgress,
+    evaluation: EvaluationConfig,
     own: PublicEvaluator | None,
 ) -> pd.DataFrame:
+    """Return the per-sample rows of one split; collective."""
     return evaluate_split(
         model,
         dataset,
-        evaluation=job.config.evaluation,
+        evaluation=evaluation,
         precision=job.config.train.precision,
         worker=worker,
         loader_workers=job.execution.loader_workers,
@@ -167,14 +161,14 @@ def _evaluate_one(
     )
 
 
-def _public_scores(own: PublicEvaluator | None, rows: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+def public_scores(own: PublicEvaluator | None, rows: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Return the scores by the code of the other paper whose decoder or system a model has; JSON has no NaN."""
     if own is None:
         return {}
     return {own.name: {name: None if math.isnan(value) else value for name, value in own.scores_of_rows(rows).items()}}
 
 
-def _stored(rows: pd.DataFrame, own: PublicEvaluator | None) -> pd.DataFrame:
+def stored_rows(rows: pd.DataFrame, own: PublicEvaluator | None) -> pd.DataFrame:
     """Return the rows without the counts of another paper's masks, so that the rows of all runs have one schema."""
     names = [rule.name for rule in own.rules_on_maps] if own else []
     return rows.drop(columns=[f"{kind}_{name}" for name in names for kind in ("intersection", "union", "iou")])

@@ -33,7 +33,7 @@ def measured_on(choice: RunSelection) -> str:
     sentence = (
         f"{choice.split} ({size}), protocol {choice.protocol} v{first['protocol_version']}, scale {choice.scale}, "
         f"{count_of(first['epochs'], 'epoch')}, trained on {first['trained_on']}, "
-        f"{'seeds' if ',' in seeds else 'seed'} {seeds}{_sentences(first)}."
+        f"{'seeds' if ',' in seeds else 'seed'} {seeds}{_sentences(first)}{_selection(first)}."
     )
     return sentence if choice.is_published_data or not choice.published_split else f"{sentence} {warning(choice)}"
 
@@ -47,6 +47,13 @@ def _sentences(record: pd.Series) -> str:
     """Return how an epoch reads the sentences, where it does not read them all; the recipe covers the field."""
     data = section_of(record["config_json"], "data")
     return ", one sentence per ref and epoch" if data.get("sentences_per_epoch") == "one_per_ref" else ""
+
+
+def _selection(record: pd.Series) -> str:
+    """Return which checkpoint was scored, where it is not the last; the recipe covers the field."""
+    rule, _, rest = str(section_of(record["config_json"], "train").get("checkpoint_selection", "last")).partition(":")
+    split, _, metric = rest.rpartition("/")
+    return f", scored at the epoch with the best {metric} on {split}" if rule == "best" else ""
 
 
 def warning(choice: RunSelection) -> str:

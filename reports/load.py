@@ -26,6 +26,7 @@ from pipeline.records import (
     samples_path,
 )
 from reports.json_text import section_of
+from reports.same_training import join_same_trainings
 
 CELL_KEYS = ["variant", "scale", "trained_on", "recipe", "seed", "split", "protocol"]
 """What one number of a table is measured for: two runs that agree in all of it claim the same cell."""
@@ -118,8 +119,9 @@ def load_runs(root: Path) -> Runs:
     records["training"] = [
         _training(split, list(sets)) for split, sets in zip(records["split"], records["train_sets"], strict=True)
     ]
+    records, joined = join_same_trainings(records)
     records, claims, more = _drop_double_claims(records)
-    return Runs(root=root, records=records, claims=claims, external=external, problems=(*problems, *more))
+    return Runs(root=root, records=records, claims=claims, external=external, problems=(*problems, *joined, *more))
 
 
 def _training(split: str, sets: list[str]) -> str:

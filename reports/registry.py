@@ -21,6 +21,7 @@ from reports.layout import Table
 from reports.load import Runs
 from reports.run_selection import RunSelection, Wanted
 from reports.tables import published_rows
+from reports.validation_curves import read_validations, validation_curves
 
 
 @dataclass(kw_only=True)
@@ -114,6 +115,13 @@ FIGURES: dict[str, Plot] = {
         group="cost", title="Cost added by each component", draw=_component_costs, is_wide=True, needs="cost files"
     ),
     "training": Plot(group="training", title="Training curves", draw=_training_curves, is_wide=True),
+    "validation": Plot(
+        group="training",
+        title="Validation while training",
+        draw=lambda data: validation_curves(read_validations(data.runs, data.choice, data.problems)),
+        needs="validations (--validate-every-epochs)",
+        is_wide=True,
+    ),
     "precision": Plot(
         group="scores", title="Precision over threshold", draw=lambda data: plots.precision_curve(data.choice)
     ),

@@ -1,4 +1,4 @@
-"""`python -m sweeps list | plan | run | status | stop | costs`: the command behind `make sweep-NAME`."""
+"""`python -m sweeps list | plan | run | status | evaluate | stop | costs`: the command behind `make sweep-NAME`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _COMMANDS = {
     "plan": "show cells, steps, hours, money and disk, and start nothing",
     "run": "run the cells that have no record",
     "status": "show the state of every cell, read only from files",
+    "evaluate": "score the runs of a sweep that are trained on more splits, and train nothing",
     "stop": "ask the driver of a running sweep to end; the same run command resumes it",
 }
 
@@ -52,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name, help_text in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=_sentence(help_text))
         command.add_argument("name", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}")
+        if name == "evaluate":
+            command.add_argument("splits", metavar="SPLIT", nargs="+", help="splits with their set: refcocog_umd/val")
+            command.add_argument("--batch-size", type=positive_int, help="samples a forward (default: that of the run)")
         command.add_argument(
             "--seeds", type=positive_int, default=1, help="number of seeds: 0 .. N-1 (default: %(default)s)"
         )
@@ -95,6 +99,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         "plan": _show_plan,
         "run": _run,
         "status": _show_status,
+        "evaluate": _evaluate,
         "stop": _stop,
     }
     with log_to_console(level_of(args)):
@@ -144,6 +149,12 @@ def _show_status(args: argparse.Namespace, plan: SweepPlan) -> int:
 def _stop(args: argparse.Namespace, plan: SweepPlan) -> int:
     print(stop(plan))
     return 0
+
+
+def _evaluate(args: argparse.Namespace, plan: SweepPlan) -> int:
+    from sweeps.evaluate import evaluate_sweep
+
+    return evaluate_sweep(plan, args.splits, execution_config(args), batch_size=args.batch_size)
 
 
 def _show_plan(args: argparse.Namespace, plan: SweepPlan) -> int:

@@ -7,7 +7,7 @@ from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.stop import stop_driver
 from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.failure_file import read_cause
-from pipeline.monitoring.headline import headline
+from pipeline.monitoring.headline import headline, last_validation
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import history_path, record_path, samples_path
 from pipeline.run_marks import read_marks
@@ -31,6 +31,9 @@ def detail(planned: PlannedCell) -> str:
     if planned.job is None:
         return ""
     job = planned.job
+    if not job.done and job.trained:
+        words = _progress(job)
+        return f"trained, {', '.join(job.missing_splits)} to evaluate" + (f"; {words}" if words else "")
     if not job.done:
         damaged = "its record is damaged; " if record_path(job.runs_root, job.run_id).exists() else ""
         return damaged + _progress(job)
@@ -52,7 +55,8 @@ def _progress(job: Job) -> str:
     if progress.samples_per_second:
         steps_left = progress.steps - progress.step
         left = f", {format_seconds(steps_left * job.config.train.global_batch_size / progress.samples_per_second)} left"
-    return words + left
+    validated = last_validation(job.runs_root, job.run_id)
+    return words + left + (f"; {validated}" if validated else "")
 
 
 def stop(plan: SweepPlan) -> str:
@@ -78,7 +82,7 @@ def forget(plan: SweepPlan, label: str) -> list[str]:
     for job in jobs:
         record_path(job.runs_root, job.run_id).unlink(missing_ok=True)
         history_path(job.runs_root, job.run_id).unlink(missing_ok=True)
-        for split in job.config.data.evaluate_splits:
+        for split in job.splits:
             samples_path(job.runs_root, job.run_id, split).unlink(missing_ok=True)
         for checkpoint in job.state_folder.glob("checkpoint-*"):
             checkpoint.unlink()

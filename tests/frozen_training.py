@@ -63,7 +63,18 @@ LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-3, 0.02
 BY_MACHINE = ("hardware_json", *workers.TIMES)
 BY_KERNELS = ("oiou", "miou", *(f"precision_at_{round(100 * level)}" for level in PRECISION_THRESHOLDS))
 BY_KERNELS += ("final_loss", "empty_unions")
-ADDED = ("skipped_refs_json", "rescored_json", "system", "predictions_json", "n_acc", "t_acc", "giou", "ciou")
+ADDED = (
+    "skipped_refs_json",
+    "rescored_json",
+    "evaluated_json",
+    "checkpoint_selection",
+    "system",
+    "predictions_json",
+    "n_acc",
+    "t_acc",
+    "giou",
+    "ciou",
+)
 """Nullable columns that records have got since the results were stored; these runs leave them null."""
 COUNTED = ("cut_sentences", "public_scores_json")
 """Columns that records have got since then and that these runs fill; compared by their own tests only."""

@@ -47,15 +47,18 @@ ORDER = """
     pipeline.data.dataset
     pipeline.data.validation
     pipeline.data.export
-    pipeline.job  pipeline.preflight  pipeline.plugin_changes
+    pipeline.same_training
+    pipeline.job  pipeline.recorded_job  pipeline.preflight  pipeline.plugin_changes
     pipeline.distributed
     pipeline.lifecycle
     pipeline.monitoring
+    pipeline.evaluation
     pipeline.training
-    pipeline.evaluation  pipeline.cost
+    pipeline.cost
     pipeline.failures
     pipeline.run_record
     pipeline.score_and_record  pipeline.rescore  pipeline.predictions
+    pipeline.added_splits
     pipeline.run
     pipeline.cluster
     pipeline.cli
@@ -64,7 +67,7 @@ ORDER = """
     sweeps.fpn  sweeps.decoder  sweeps.fusion  sweeps.components  sweeps.compared
     sweeps.backbones  sweeps.framework  sweeps.datasets  sweeps.no_target  sweeps.search
     sweeps.registry  sweeps.plan
-    sweeps.status  sweeps.costs
+    sweeps.status  sweeps.costs  sweeps.evaluate
     sweeps.live_table  sweeps.cost_estimate
     sweeps.cost_report
     sweeps.fan_out
@@ -72,7 +75,7 @@ ORDER = """
     sweeps.__main__
 
     reports.json_text  reports.latex_text  reports.layout  reports.style  reports.stats  reports.outline
-    reports.small_masks  reports.cost_cells
+    reports.small_masks  reports.cost_cells  reports.same_training
     reports.load  reports.paper  reports.scores  reports.render  reports.csv_table  reports.image_grid
     reports.latex_cells  reports.json_table
     reports.latex  reports.labels  reports.run_selection  reports.ground_truth  reports.bootstrap_samples
@@ -86,6 +89,7 @@ ORDER = """
     reports.plots
     reports.pareto  reports.row_scores
     reports.unflagged
+    reports.validation_curves
     reports.breakdown  reports.publish
     reports.registry
     reports.figures

@@ -1,4 +1,7 @@
-"""`sharedris evaluate`: score the exported model of a run on any split."""
+"""`sharedris evaluate`: score the exported model of a run on any split.
+
+The first word decides what happens: a folder has its scores printed, a run's id has them added to its record.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline.cli.run_options import positive_int
+from pipeline.data.catalog import parse_split
 from pipeline.evaluation.named_rules import NAMED_RULES, check_rule_names, rule_names
-from pipeline.files import require_writable
+from pipeline.files import require_writable, runs_folder
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,11 +26,22 @@ if TYPE_CHECKING:
     from pipeline.evaluation.protocols import Protocol
     from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
 
+_ONLY_OF_A_MODEL = ("precision", "threshold", "protocol", "out", "json")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to score and where to write the rows."""
-    parser.add_argument("model", type=Path, help="exported model folder of a run: runs/models/RUN")
-    parser.add_argument("split", help="split with its set: refcocog_umd/val")
+    parser.usage = "sharedris evaluate [options] MODEL SPLIT ...\n       sharedris evaluate [options] RUN ... SPLIT ..."
+    parser.add_argument(
+        "words",
+        metavar="MODEL|RUN|SPLIT",
+        nargs="+",
+        help="MODEL: an exported model folder (runs/models/RUN); its scores are printed and not recorded. "
+        "RUN: ids of runs, as `sharedris runs` lists them; the scores are added to their records, and a split that "
+        "is there is not evaluated again. SPLIT: splits with their set (refcocog_umd/val). "
+        "For all runs of a sweep: python -m sweeps evaluate SWEEP SPLIT",
+    )
+    parser.add_argument("--batch-size", type=positive_int, help="samples a forward (default: that of the run, 1)")
     parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument(
@@ -51,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"are scored by their own rule in any case; known: {', '.join(rule_names())}",
     )
     parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
+    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: runs)")
+    parser.add_argument("--workers", type=positive_int, default=1, help="workers of a RUN, each on one CPU or GPU")
+    parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker")
+    parser.add_argument("--experiment", help="log a RUN to this MLflow experiment too")
     parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
     parser.add_argument(
         "--save-masks", type=Path, metavar="FILE.jsonl", help="write the masks of protocol original (docs/score.md)"
@@ -59,7 +79,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the scores of a model folder, or add them to the records of runs."""
+    models, splits = _read_words(args.words)
+    if any(Path(name).is_dir() or "/" in name for name in models):
+        if len(models) > 1:
+            raise InputError(f"{len(models)} models are given: {', '.join(models)}", "Give one folder, or ids of runs")
+        return _print_scores(args, Path(models[0]), splits)
+    for name in _ONLY_OF_A_MODEL:
+        if getattr(args, name):
+            raise InputError(f"--{name} prints and is not recorded", "Give the run's model folder: runs/models/RUN")
+    from pipeline.cli.evaluate_runs import evaluate_runs
+
+    return evaluate_runs(args, models, splits)
+
+
+def _read_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return models or runs, and the splits after them: the first word names a model whatever it looks like."""
+    is_split = [place > 0 and word.count("/") == 1 and not Path(word).is_dir() for place, word in enumerate(words)]
+    models = [word for word, split in zip(words, is_split, strict=True) if not split]
+    splits = [word for word, split in zip(words, is_split, strict=True) if split]
+    if not splits:
+        raise InputError(f"no split is named in {' '.join(words)}", "Write SET/SPLIT, for example refcoco_unc/testA")
+    for split in splits:
+        parse_split(split)
+    return models, list(dict.fromkeys(splits))
+
+
+def _print_scores(args: argparse.Namespace, model: Path, splits: list[str]) -> int:
     """Evaluate in this process and print the scores of all protocols."""
+    if len(splits) > 1 and (args.out is not None or args.json):
+        raise InputError("--out and --json take one split", "Call the command once per split")
+    for split in splits:
+        _print_split(args, model, split)
+    return 0
+
+
+def _print_split(args: argparse.Namespace, model: Path, split: str) -> None:
     import torch
 
     from pipeline.config import EvaluationConfig
@@ -76,25 +131,25 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
-    loaded = load_model(args.model, worker.device)
+    loaded = load_model(model, worker.device)
     encoder = loaded.config.encoder
     dataset = ReferDataset(
         args.prepared,
-        args.split,
+        split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
         tokenizer_path=loaded.tokenizer_path,  # the model's own, since the set may have been prepared with another one
     )
     if len(dataset) == 0:
-        raise InputError(f"{args.split} has no samples", "Prepare a split that has some")
+        raise InputError(f"{split} has no samples", "Prepare a split that has some")
     cut = f"{dataset.cut_sentences():,} of {len(dataset):,} sentences cut to T {encoder.text_tokens}"
-    print(f"{args.split}: {dataset.unknown_pieces()}; {cut}", file=sys.stderr if args.json else sys.stdout)
+    print(f"{split}: {dataset.unknown_pieces()}; {cut}", file=sys.stderr if args.json else sys.stdout)
     precision = cast(Precision, args.precision or loaded.precision)
-    evaluation = EvaluationConfig(threshold=loaded.threshold)
+    evaluation = EvaluationConfig(threshold=loaded.threshold, batch_size=args.batch_size or 1)
     extra = extra_rules(loaded.config, args.protocol, args.threshold)
     public = named_evaluators(loaded.config, args.protocol)
-    _require_no_target(public, dataset, args.split)
-    with sample_bar(args.split) as on_progress:
+    _require_no_target(public, dataset, split)
+    with sample_bar(split) as on_progress:
         rows = evaluate_split(
             loaded.model,
             dataset,
@@ -111,10 +166,9 @@ def run(args: argparse.Namespace) -> int:
     _write_files(args, rows, extra)
     if args.json:
         print(json.dumps({**{name: flat(values) for name, values in scores.items()}, **as_public}, indent=1))
-        return 0
-    _print(args.split, scores)
+        return
+    _print(split, scores)
     _print_rules(extra, public, as_public)
-    return 0
 
 
 def _write_files(args: argparse.Namespace, rows: pd.DataFrame, extra: dict[str, Protocol]) -> None:

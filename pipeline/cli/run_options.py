@@ -95,6 +95,17 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         help="samples per forward; gradients are accumulated",
     )
     group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time per step")
+    group.add_argument(
+        "--validate-every-epochs",
+        type=positive_int,
+        metavar="N",
+        help="score the model while it trains; the result stays",
+    )
+    group.add_argument("--validate-every-steps", type=positive_int, metavar="N", help="also within an epoch")
+    group.add_argument(
+        "--validate-samples", type=positive_int, metavar="N", help="samples of the split (default: the whole split)"
+    )
+    group.add_argument("--validate-split", metavar="SPLIT", help="default: the first split that is evaluated")
     group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     group.add_argument(
         "--runs", type=runs_folder, default=Path("runs"), help="root of records, samples, models (default: %(default)s)"

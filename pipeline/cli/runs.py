@@ -12,7 +12,7 @@ from pipeline.files import runs_folder, safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.removal import places_of, remove_run
 from pipeline.monitoring.failure_file import read_cause
-from pipeline.monitoring.headline import NoScoresError, read_scores, split_scores
+from pipeline.monitoring.headline import NoScoresError, last_validation, read_scores, split_scores
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import RecordError, list_runs
 from pipeline.run_marks import archived_runs, read_marks, write_marks
@@ -75,7 +75,9 @@ def _list(args: argparse.Namespace) -> int:
     for run_id in sorted(done):
         print(_done_line(args.runs, run_id, args.protocol))
     for run_id in unfinished:
-        print(f"{run_id:<44} {_state_words(args.runs / 'state' / run_id)}{_notes(args.runs, run_id)}")
+        validated = "  ".join(["", *filter(None, [last_validation(args.runs, run_id)])])
+        words = _state_words(args.runs / "state" / run_id)
+        print(f"{run_id:<44} {words}{validated}{_notes(args.runs, run_id)}")
     if hidden:
         print(f"{len(hidden)} archived, shown by --all")
     return 0

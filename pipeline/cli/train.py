@@ -125,12 +125,12 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         check_runs([job.config], job.runs_root)
         clear_failure(job)
         held.enter_context(run_bar(job))
-        tracked = held.enter_context(_tracked(job, experiment))
+        tracked = held.enter_context(tracked_in(job, experiment))
         monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked)
         monitor.start()
         held.callback(monitor.finish)
         try:
-            _run(job, execution, use_ray=use_ray)
+            start_workers(job, execution, use_ray=use_ray)
         except RunError as error:
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
             return USER_ERROR if is_for_the_user(job, error) else RUN_FAILED
@@ -138,7 +138,8 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
     return 0
 
 
-def _run(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
+def start_workers(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:
+    """Run a job in this process, or on the workers of Ray Train."""
     if not use_ray:  # Ray is not imported, which takes a second
         from pipeline.run import run_in_process
 
@@ -157,14 +158,14 @@ def _log_what_is_missing(job: Job, experiment: str) -> None:
     from pipeline.monitoring.mlflow_store import try_logging
 
     def log_it() -> None:
-        with _tracked(job, experiment, done=True):
+        with tracked_in(job, experiment, done=True):
             pass
 
     try_logging(log_it)
 
 
 @contextlib.contextmanager
-def _tracked(job: Job, experiment: str | None, *, done: bool = False) -> Iterator[TrackedRuns | None]:
+def tracked_in(job: Job, experiment: str | None, *, done: bool = False) -> Iterator[TrackedRuns | None]:
     """Open the run in MLflow, found by its content hash or created, and end it by its outcome."""
     if experiment is None:
         yield None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.config import EvaluationConfig
 from pipeline.data.dataset.loader import Batch, evaluation_loader
+from pipeline.data.dataset.prefetch import prefetch
 from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
@@ -82,8 +83,7 @@ def _rows(
     """Yield a row per sample; masks are compared and encoded on another thread while the model goes on."""
     waiting: list[Future[dict[str, Any]]] = []
     with ThreadPoolExecutor(max_workers=1) as scorer:
-        for host_batch in batches:
-            batch = host_batch.to(worker.device, non_blocking=True)
+        for host_batch, batch in prefetch(batches, worker.device):
             with autocast(precision, worker.device) if worker.device.type == "cuda" else contextlib.nullcontext():
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
             # Scored on the CPU: the map is small, the masks are not, and every device then rounds alike.

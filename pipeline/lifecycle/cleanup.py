@@ -24,7 +24,7 @@ def remove_run_state(job: Job) -> None:
     remove_partials(job.state_folder)
     for half_written in job.model_folder.parent.glob(f".{job.run_id}.*"):
         shutil.rmtree(half_written, ignore_errors=True)
-    for split in job.config.data.evaluate_splits:
+    for split in job.splits:
         remove_partials(samples_path(job.runs_root, job.run_id, split).parent)
-    for folder in ("history", "records"):
+    for folder in ("history", "validation", "records"):
         remove_partials(job.runs_root / folder, lambda name: name.startswith(f".{job.run_id}."))

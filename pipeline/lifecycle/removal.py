@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.files import safe_component
 from pipeline.lifecycle.locks import driver_lock
-from pipeline.records import history_path, record_path
+from pipeline.records import history_path, record_path, validation_path
 from pipeline.run_marks import marks_path
 
 
@@ -21,6 +21,7 @@ def places_of(root: Path, run_id: str) -> list[Path]:
     places = [
         record_path(root, run_id),  # first: without it the run counts as not done, and nobody reads the rest
         history_path(root, run_id),
+        validation_path(root, run_id),
         root / "samples" / run_id,
         root / "attention" / run_id,
         root / "models" / run_id,

@@ -7,7 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.evaluation.metrics import metrics_of
-from pipeline.records import RECORD_SCHEMA, RecordError, read_table, record_path
+from pipeline.records import (
+    RECORD_SCHEMA,
+    VALIDATION_SCHEMA,
+    RecordError,
+    read_table,
+    record_path,
+    validation_path,
+)
 from sharedris.errors import InputError
 
 
@@ -40,6 +47,23 @@ def split_scores(row: pd.Series) -> str:
     """Return the split of a row and its main scores in words."""
     shown = [metric for metric in metrics_of("main") if metric.name in row and pd.notna(row[metric.name])]
     return f"{row['split']} " + "  ".join(f"{metric.heading} {metric.text(row[metric.name])}" for metric in shown)
+
+
+def last_validation(root: Path, run_id: str) -> str:
+    """Return the scores of the newest validation of a run that trains, in words; empty where there is none."""
+    path = validation_path(root, run_id)
+    if not path.exists():
+        return ""
+    try:
+        rows = read_table(path, VALIDATION_SCHEMA)
+    except RecordError:
+        return ""
+    return validation_words(rows[rows["protocol"] == "original"].iloc[-1]) if len(rows) else ""
+
+
+def validation_words(row: pd.Series) -> str:
+    """Return step, split and main scores of a validation in words."""
+    return f"validated at step {row['step']}: {split_scores(row)} ({row['samples']} samples)"
 
 
 def headline(root: Path, run_id: str) -> str:

@@ -27,7 +27,7 @@ def artifacts_of(job: Job) -> list[tuple[Path, str]]:
         (history_path(job.runs_root, job.run_id), "history"),
         *(
             (samples_path(job.runs_root, job.run_id, split), f"samples/{split.rpartition('/')[0]}")
-            for split in job.config.data.evaluate_splits
+            for split in job.splits
         ),
     ]
     return [(path, folder) for path, folder in files if path.exists()]

@@ -17,7 +17,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
-from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics
+from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metric_name
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
 from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, RecordError, history_path, read_table, record_path
 from sharedris.config import to_dict
@@ -25,6 +25,7 @@ from sharedris.config import to_dict
 log = logging.getLogger(__name__)
 
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
+_VALIDATION_METRICS = ("oiou", "miou")
 _TAG = "sharedris."
 Outcome = Literal["done", "failed", "interrupted", "incomplete"]
 _STATUS: Mapping[Outcome, str] = {
@@ -110,6 +111,19 @@ class Tracker:
             self.client.log_batch(run_id, metrics=metrics)
 
     @_asks_the_store
+    def validations(self, run_id: str, rows: pd.DataFrame) -> None:
+        """Log the validations that are not logged yet, by optimizer step; the prefix keeps them from final scores."""
+        metrics, now = [], _milliseconds_now()
+        for (split, protocol), of_pair in rows.groupby(["split", "protocol"]):
+            for name in _VALIDATION_METRICS:
+                key = metric_name(f"validation/{split}/{protocol}/{name}")
+                logged = {metric.step for metric in self.client.get_metric_history(run_id, key)}
+                new = of_pair[~of_pair["step"].isin(logged)]
+                metrics += [Metric(key, float(row[name]), now, int(row["step"])) for _, row in new.iterrows()]
+        if metrics:
+            self.client.log_batch(run_id, metrics=metrics)
+
+    @_asks_the_store
     def close(self, job: Job, run_id: str, *, cause: str | None = None) -> None:
         """End a job's run by its outcome: finished with its record, failed with a cause, or interrupted."""
         if job.done:
@@ -134,9 +148,15 @@ class Tracker:
         self.client.set_terminated(run_id, _STATUS[outcome])
 
     def _log_record(self, job: Job, run_id: str) -> None:
-        """Log final scores and the run's files, once: the tag is set last, so that a killed driver repeats it."""
+        """Log final scores and the run's files, once: the tag is set last, so that a killed driver repeats it.
+
+        The metrics of a split have its name, so those of splits that were evaluated later are added to them.
+        """
         logged = self.client.get_run(run_id).data
-        if logged.tags.get(f"{_TAG}recorded") == "yes":
+        record = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
+        now = _milliseconds_now()
+        metrics = [Metric(name, value, now, 0) for name, value in final_metrics(record) if name not in logged.metrics]
+        if logged.tags.get(f"{_TAG}recorded") == "yes" and not metrics:
             return
         history = history_path(job.runs_root, job.run_id)
         if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
@@ -144,9 +164,6 @@ class Tracker:
                 self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
             except RecordError as error:  # one damaged file must not keep the other runs out of the store
                 log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
-        record = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
-        now = _milliseconds_now()
-        metrics = [Metric(name, value, now, 0) for name, value in final_metrics(record) if name not in logged.metrics]
         self.client.log_batch(run_id, metrics=metrics)
         for path, folder in artifacts_of(job):
             self.client.log_artifact(run_id, str(path), folder)

@@ -17,10 +17,17 @@ import pandas as pd
 from pipeline.job import Job
 from pipeline.lifecycle.heartbeat import update_heartbeat
 from pipeline.monitoring.durations import format_seconds
-from pipeline.monitoring.headline import read_scores, split_scores
+from pipeline.monitoring.headline import read_scores, split_scores, validation_words
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.monitoring.run_log import RunLogTail
-from pipeline.records import HISTORY_SCHEMA, RecordError, history_path, read_table
+from pipeline.records import (
+    HISTORY_SCHEMA,
+    VALIDATION_SCHEMA,
+    RecordError,
+    history_path,
+    read_table,
+    validation_path,
+)
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns
@@ -61,6 +68,8 @@ class RunMonitor:
         self._epochs_logged = {job.run_id: _epochs_in(job) for job in jobs}
         self._logs = {job.run_id: RunLogTail(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
+        self._validation_times: dict[str, int] = {}
+        self._validated = {job.run_id: _steps_validated(job) for job in jobs}
         self._evaluating: set[str] = set()
         self._done: set[str] = set()
         self._whole_seconds: dict[str, float] = {}  # run id -> how long the whole run takes, as last seen
@@ -92,6 +101,7 @@ class RunMonitor:
                 continue
             self._logs[run_id].log_new()
             self._log_new_epochs(job)
+            self._log_new_validations(job)
             self._log_phase(job)
         self.time_left()  # remembers rates now: a run that evaluates no longer reports one
 
@@ -121,6 +131,23 @@ class RunMonitor:
         if self._tracked is not None:
             self._tracked.log_epochs(job, history)
 
+    def _log_new_validations(self, job: Job) -> None:
+        path = validation_path(job.runs_root, job.run_id)
+        try:
+            changed = path.stat().st_mtime_ns
+            if self._validation_times.get(job.run_id) == changed:
+                return
+            rows = read_table(path, VALIDATION_SCHEMA)
+        except (FileNotFoundError, RecordError):
+            return
+        self._validation_times[job.run_id] = changed
+        before = self._validated[job.run_id]
+        for _, row in rows[(rows["protocol"] == "original") & (rows["step"] > before)].iterrows():
+            log.info("%-24s %s", self._labels[job.run_id], validation_words(row))
+        self._validated[job.run_id] = max(before, int(rows["step"].max()))
+        if self._tracked is not None:
+            self._tracked.log_validation(job, rows)
+
     def _epoch_line(self, job: Job, row: pd.Series) -> str:
         rate = row["samples"] / row["seconds"] if row["seconds"] > 0 else 0.0
         return (
@@ -137,7 +164,7 @@ class RunMonitor:
             self._tracked.start(job)
         if progress.phase == "evaluating" and job.run_id not in self._evaluating:
             self._evaluating.add(job.run_id)
-            log.info("%-24s evaluating %s", label, ", ".join(job.config.data.evaluate_splits))
+            log.info("%-24s evaluating %s", label, ", ".join((job.trained and job.missing_splits) or job.splits))
         if job.done:
             self._done.add(job.run_id)
             log.info("%-24s done: %s", label, _scores_line(job))
@@ -175,6 +202,13 @@ def _epochs_in(job: Job) -> int:
     path: Path = history_path(job.runs_root, job.run_id)
     try:
         return int(read_table(path, HISTORY_SCHEMA)["epoch"].max())
+    except RecordError:
+        return 0
+
+
+def _steps_validated(job: Job) -> int:
+    try:
+        return int(read_table(validation_path(job.runs_root, job.run_id), VALIDATION_SCHEMA)["step"].max())
     except RecordError:
         return 0
 

@@ -65,6 +65,11 @@ class TrackedRuns:
         if job.run_id in self._open:
             self._try(job, lambda run: self._tracker.epochs(run, history))
 
+    def log_validation(self, job: Job, rows: pd.DataFrame) -> None:
+        """Log the validations of a job that are not logged yet."""
+        if job.run_id in self._open:
+            self._try(job, lambda run: self._tracker.validations(run, rows))
+
     def close(self, job: Job) -> None:
         """End a job's run by its outcome; what the store does not take is tried once more when the block ends."""
         if job.run_id in self._open and self._try(job, lambda run: self._tracker.close(job, run, cause=_cause(job))):

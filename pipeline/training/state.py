@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything, unwrap
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
+from pipeline.same_training import write_training
 from pipeline.training import checkpoints
 from pipeline.training.step import StepResult
 
@@ -54,6 +55,7 @@ class TrainState:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0  # of all sessions, up to the newest checkpoint
     started: float = field(default_factory=time.time)
+    best: dict[str, Any] | None = None  # epoch, step and score of the selected weights; rank zero has the weights too
     # Of this session only:
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)  # set -> counts that other sets hold out
     session_started: float = field(default_factory=time.perf_counter)
@@ -81,7 +83,9 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
             "scaler": state.scaler.state_dict(),
             "ranks": ranks,
             **{name: getattr(state, name) for name in _COUNTERS},
+            **({} if state.best is None else {"best": state.best}),
         }
+        write_training(job.state_folder, job.config, job.data_fingerprint, job.content_hash)
         checkpoints.save(job.state_folder, values, epoch=state.epoch, step=state.step)
         write_history(job, state)
     worker.barrier()
@@ -98,6 +102,9 @@ def restore(state: TrainState, saved: dict[str, Any], worker: Worker, *, seed: i
     state.scaler.load_state_dict(saved["scaler"])
     for name in _COUNTERS:
         setattr(state, name, saved[name])
+    state.best = saved.get("best")
+    if state.best is not None and not worker.is_main_process:
+        state.best = {**state.best, "model": None}  # rank zero sends the weights when training has ended
     ranks = saved["ranks"]
     if len(ranks) == worker.world_size:
         own = ranks[worker.rank]

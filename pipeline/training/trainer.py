@@ -30,6 +30,7 @@ from pipeline.training.pretrained import load_initial_weights
 from pipeline.training.schedule import StepPlan, plan_steps
 from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.training.step import StepResult, train_step
+from pipeline.training.validation import Validator, open_validator
 from sharedris.build import build_model
 from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.encoder import ImageTextEncoder
@@ -60,10 +61,13 @@ def train(job: Job, worker: Worker) -> TrainState:
             log.info("%s: left out of %s, held out elsewhere: %s", job.run_id, name, counts)
     state = start(job, worker)
     state.left_out = left_out(dataset)
+    validator = open_validator(job, worker, state)
     progress = job.progress_file
     while state.epoch < plan.epochs:
-        _run_epoch(job, worker, state, plan, dataset, progress)
+        _run_epoch(job, worker, state, plan, dataset, progress, validator)
         _finish_epoch(job, worker, state, plan)
+        if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
+            validator.after_epoch(state)
         last = state.epoch == plan.epochs
         if last or state.epoch % job.execution.checkpoint_every_epochs == 0:
             save_checkpoint(job, worker, state)
@@ -157,7 +161,13 @@ def _checkpoint_activations(model: nn.Module, job: Job) -> None:
 
 
 def _run_epoch(
-    job: Job, worker: Worker, state: TrainState, plan: StepPlan, dataset: Any, progress: ProgressFile
+    job: Job,
+    worker: Worker,
+    state: TrainState,
+    plan: StepPlan,
+    dataset: Any,
+    progress: ProgressFile,
+    validator: Validator | None,
 ) -> None:
     state.model.train()
     share = job.per_rank_batch(worker.world_size)
@@ -184,6 +194,8 @@ def _run_epoch(
         _record_times(state, result, waited, time.perf_counter() - begun)
         if worker.is_main_process and progress.due("training", state.epoch + 1):
             progress.write(_progress_of(job, state, plan))
+        if validator is not None and state.step_in_epoch < plan.steps_per_epoch:
+            validator.after_step(state)
         if every and state.step % every == 0 and state.step_in_epoch < plan.steps_per_epoch:
             save_checkpoint(job, worker, state)
 

@@ -169,7 +169,7 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "skipped_refs_json": None,
         "cut_sentences": None,
         "public_scores_json": None,
-        "rescored_json": None,
+        **dict.fromkeys(("rescored_json", "evaluated_json", "checkpoint_selection")),
         **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou")),
         "system": None,
         "predictions_json": None,

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from reports.captions import _counts, scores_by_their_code
+from reports.captions import _counts, _selection, scores_by_their_code
 from reports.run_selection import RunSelection
 
 
@@ -27,6 +27,12 @@ def test_refs_that_were_left_out_are_counted(texts: list[str | None], expected: 
     lines = [f"Left out when the sets were prepared: {expected}."] if expected else []
     assert _counts(rows)[1:] == lines
     assert _counts(rows.drop(columns="skipped_refs_json"))[1:] == []
+
+
+def test_the_selected_checkpoint_is_named() -> None:
+    chosen = pd.Series({"config_json": json.dumps({"train": {"checkpoint_selection": "best:toy_unc/val/oiou"}})})
+    assert _selection(chosen) == ", scored at the epoch with the best oiou on toy_unc/val"
+    assert _selection(pd.Series({"config_json": json.dumps({"train": {}})})) == ""
 
 
 def test_cut_sentences_are_counted() -> None:

@@ -14,6 +14,7 @@ import synthetic_runs
 from matplotlib.image import imread, imsave
 from pycocotools import mask as coco
 
+from pipeline.records import VALIDATION_SCHEMA, validation_path, write_table
 from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
 from reports.build import build_one
 from reports.cost_cells import CostBook
@@ -21,9 +22,10 @@ from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
 from reports.load import load_costs, load_runs
 from reports.outline import outline
-from reports.run_selection import RunSelection, Wanted
+from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.style import DARK, INK, SERIES, dark, save, save_pixels, themed, to_svg
 from reports.tables import published_rows
+from reports.validation_curves import read_validations, validation_curves
 
 SIDE = 64
 
@@ -300,3 +302,23 @@ def test_arrays_that_cannot_be_drawn_are_left_out(name: str, values: np.ndarray,
     assert len(samples) == 1
     (line,) = problems
     assert "1.npz" in line
+
+
+def test_validation_curves_have_a_line_per_run_and_none_without_rows(tmp_path: Path) -> None:
+    run_ids = synthetic_runs.write_runs(tmp_path, seeds=(0, 1))
+    steps = {"split": "toyplus_unc/val", "epoch": 1, "samples": 5, "precision_at_50": 0.1, "seconds": 1.0}
+    rows = pd.DataFrame(
+        [{**steps, "step": step, "protocol": "original", "oiou": step / 10, "miou": 0.2} for step in (1, 2)]
+    )
+    write_table(validation_path(tmp_path, run_ids[0]), rows, VALIDATION_SCHEMA)
+    validation_path(tmp_path, run_ids[1]).write_bytes(b"damaged")
+    runs, problems = load_runs(tmp_path), list[str]()
+    choice = select_runs(runs.records, runs.claims, list(synthetic_runs.FPN_VARIANTS), Wanted())
+    read = read_validations(runs, choice, problems)
+    assert sum(map(len, read.values())) == 1
+    assert len(problems) == 1
+    figure = validation_curves(read)
+    assert figure is not None
+    (line,) = figure.axes[0].lines
+    assert list(line.get_xydata()[:, 1]) == [10.0, 20.0]
+    assert validation_curves({}) is None
