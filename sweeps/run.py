@@ -91,9 +91,8 @@ def _register(tracker: Tracker, plan: SweepPlan, name: str) -> None:
     except InputError as error:
         log.warning("no model is registered as %s: %s", name, error)
         return
-    log.info(
-        "registered %s version %s as models:/%s@%s", version.tags["sharedris.run_id"], version.version, name, ALIAS
-    )
+    run_id = version.tags["sharedris.run_id"]
+    log.info("registered the model of %s as models:/%s@%s, version %s", run_id, name, ALIAS, version.version)
 
 
 def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> None:

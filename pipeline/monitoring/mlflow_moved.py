@@ -12,6 +12,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from pipeline.monitoring.mlflow_uri import DATABASE
+
 ARTIFACTS = "mlartifacts"
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -31,7 +33,7 @@ def follow_move(runs_root: Path) -> int:
     Raises:
         sqlite3.Error: when the store cannot be read or written.
     """
-    store, here = runs_root.resolve() / "mlflow.db", runs_root.resolve() / ARTIFACTS
+    store, here = runs_root.resolve() / DATABASE, runs_root.resolve() / ARTIFACTS
     if os.environ.get("MLFLOW_TRACKING_URI") or not store.is_file() or not here.is_dir():
         return 0
     with contextlib.closing(sqlite3.connect(store, timeout=4)) as database:

@@ -60,9 +60,22 @@ def headline_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
     for _, row in record[record["protocol"] == "original"].iterrows():
         for metric in metrics_of("main"):
             if metric.name in row and pd.notna(row[metric.name]):
-                name = metric_name(f"{row['split'].partition('/')[2]}/{metric.name}")
-                found.setdefault(name, float(row[metric.name]))
+                found.setdefault(_short_name(row["split"], metric.name), float(row[metric.name]))
     return list(found.items())
+
+
+def metric_splits(record: pd.DataFrame) -> dict[str, str]:
+    """Return the split of each metric of `final_metrics` that belongs to one."""
+    found: dict[str, str] = {}
+    for _, row in record.iterrows():
+        for name in (*_COUNTS, *METRICS):
+            found[metric_name(f"{row['split']}/{row['protocol']}/{name}")] = row["split"]
+            found.setdefault(_short_name(row["split"], name), row["split"])
+    return found
+
+
+def _short_name(split: str, metric: str) -> str:
+    return metric_name(f"{split.partition('/')[2]}/{metric}")
 
 
 def milliseconds_of(record: pd.DataFrame) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from pipeline.monitoring.mlflow_data import dataset_inputs
 from pipeline.monitoring.mlflow_figures import SCORES_TABLE, precision_figure, score_table
 from pipeline.monitoring.mlflow_model import log_model
 from pipeline.monitoring.mlflow_params import used_parameters
-from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, milliseconds_of
+from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metric_splits, milliseconds_of
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
 from pipeline.monitoring.mlflow_system import SystemMetrics
 from pipeline.monitoring.mlflow_tags import PREFIX, job_tags, source_tags
@@ -196,27 +196,44 @@ class Tracker:
 
     def _log_record(self, job: Job, run_id: str) -> None:
         """Log final scores and the run's files, once: the tag is set last, so that a killed driver repeats it."""
-        logged = self.client.get_run(run_id).data
-        if logged.tags.get(f"{PREFIX}recorded") == "yes":
+        run = self.client.get_run(run_id)
+        if run.data.tags.get(f"{PREFIX}recorded") == "yes":
             return
+        # Before the epochs: MLflow's pages list metrics in the order in which they came.
+        record = _record(job)
+        self._log_scores(run, record, log_model(self.client, job, run_id))
         history = history_path(job.runs_root, job.run_id)
         if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
             try:
                 self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
             except RecordError as error:  # one damaged file must not keep the other runs out of the store
                 log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
-        record, now = _record(job), _milliseconds_now()
-        model_id = log_model(self.client, job, run_id)
-        metrics = [
-            Metric(name, value, now, 0, model_id=model_id)
-            for name, value in final_metrics(record)
-            if name not in logged.metrics
-        ]
-        self.client.log_batch(run_id, metrics=metrics)
         self._show_scores(job, run_id, record)
         for path, folder in artifacts_of(job):
             self.client.log_artifact(run_id, str(path), folder)
         self.client.set_tag(run_id, f"{PREFIX}recorded", "yes")
+
+    def _log_scores(self, run: Run, record: pd.DataFrame, model_id: str | None) -> None:
+        """Log the scores that the run has not, each with the model and the data that it belongs to."""
+        digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+        splits = metric_splits(record)
+        now = _milliseconds_now()
+        metrics = [
+            Metric(
+                name,
+                value,
+                now,
+                0,
+                model_id=model_id,
+                dataset_name=splits.get(name),
+                dataset_digest=digests.get(splits.get(name, "")),
+                run_id=run.info.run_id,
+            )
+            for name, value in final_metrics(record)
+            if name not in run.data.metrics
+        ]
+        for first in range(0, len(metrics), _BATCH):
+            self.client.log_batch(run.info.run_id, metrics=metrics[first : first + _BATCH])
 
     def _show_scores(self, job: Job, run_id: str, record: pd.DataFrame) -> None:
         """Log scores as a table and a figure, each once: MLflow appends to a table that is there."""

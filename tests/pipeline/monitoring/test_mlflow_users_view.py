@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.data import get_source
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from PIL import Image
 
 from pipeline.config import ExecutionConfig, RunConfig
@@ -96,6 +100,7 @@ def test_each_split_is_a_dataset_with_the_fingerprint_as_digest(logged: tuple[Tr
 
 def test_headline_scores_are_those_of_the_first_split_under_original(logged: tuple[Tracker, Job, Run]) -> None:
     metrics = logged[2].data.metrics
+    assert list(metrics)[:2] == ["val/oiou", "val/miou"]
     for name in ("oiou", "miou"):
         assert metrics[f"val/{name}"] == metrics[f"toyplus_unc/val/original/{name}"]
 
@@ -123,7 +128,10 @@ def test_the_logged_model_predicts_the_mask_that_the_run_predicts(logged: tuple[
     (output,) = run.outputs.model_outputs
     model = tracker.client.get_logged_model(output.model_id)
     assert str(model.status) == "READY"
-    assert {metric.key for metric in model.metrics} >= {"val/oiou", "val/miou"}
+    of_model = {metric.key: (metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
+    evaluated = next(entry.dataset for entry in run.inputs.dataset_inputs if entry.tags[0].value == "evaluation")
+    assert of_model["val/oiou"] == of_model["toyplus_unc/val/paper/miou"] == (evaluated.name, evaluated.digest)
+    assert of_model["run/million_params"] == (None, None)
     place = Path(model.artifact_location.removeprefix("file://"))
     names = sorted(path.name for path in place.rglob("*") if path.is_file())
     assert names == ["MLmodel", "config.json", "model.safetensors", "tokenizer.model"], "nothing that holds code"
@@ -219,7 +227,11 @@ def test_a_run_whose_driver_was_killed_does_not_stay_running(
     tracker = Tracker(job.runs_root, "open")
     run = tracker.start(tracker.child(replace(job, content_hash="0" * 16), None, "killed"))
     mlflow_ui.main(job.runs_root)
-    assert capsys.readouterr().out.startswith("sqlite:///")
+    said = capsys.readouterr()
+    assert said.out.startswith("sqlite:///")
+    assert len(said.out.splitlines()) == 1, "make gives it to the server"
+    page = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs?workflowType=machine_learning"
+    assert f"open: {page}" in said.err
     assert tracker.client.get_run(run).info.status == "KILLED"
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
     mlflow_ui.main(tmp_path)
@@ -250,3 +262,33 @@ def test_parameters_of_other_kinds_are_not_shown(sweep: str, micro_run: RunConfi
 
 def test_a_part_that_no_rule_names_is_shown(micro_run: RunConfig) -> None:
     assert used_parameters(micro_run)["model.system.encoder"] == SystemConfig().encoder
+
+
+def test_a_server_without_logged_models_gets_the_rest(
+    logged: tuple[Tracker, Job, Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker, job, _ = logged
+    child = tracker.child(replace(job, content_hash="1" * 16), None, "old server")
+    refused = MlflowException("no such path", error_code=ENDPOINT_NOT_FOUND)
+    monkeypatch.setattr(tracker.client, "create_logged_model", Mock(side_effect=refused))
+    tracker.close(job, child)
+    found = tracker.client.get_run(child)
+    assert found.info.status == "FINISHED"
+    assert "val/oiou" in found.data.metrics
+    assert len([line for line in caplog.messages if "no model is logged" in line]) == 1
+
+
+def test_system_metrics_are_those_of_the_time_that_a_run_is_running(
+    logged: tuple[Tracker, Job, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, job, _ = logged
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    run = tracker.start(tracker.child(replace(job, content_hash="2" * 16), None, "system"))
+    deadline = time.monotonic() + 20
+    while not any(name.startswith("system/cpu") for name in tracker.client.get_run(run).data.metrics):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    tracker.end(run, "interrupted")
+    assert not tracker._system._monitors
+    assert not any(thread.name == "SystemMetricsMonitor" for thread in threading.enumerate())
