@@ -85,7 +85,7 @@ report: $(READY) ## Write tables, figures and the page from what is recorded
 .PHONY: ui
 ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 	@# By the environment: every user of the machine sees a command line, and the address may hold a password.
-	@MLFLOW_BACKEND_STORE_URI="$$($(V)/python -m pipeline.monitoring.mlflow_uri '$(RUNS)')" \
+	@MLFLOW_BACKEND_STORE_URI="$$($(V)/python -m pipeline.monitoring.mlflow_ui '$(RUNS)')" \
 		MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(V)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
 
 .PHONY: test

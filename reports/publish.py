@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -15,12 +16,15 @@ from pipeline.monitoring.mlflow_uri import sqlite_file, without_password
 from pipeline.records import RecordError
 
 FOLDER = "report"
+TABLES = "tables"
 TAGS = ("sharedris.sweep", "sweep")  # the tracker's own, and a plain one set by hand
 NEWEST = "attributes.start_time DESC"
 
 
 def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
     """Log page, tables and figures below the artifact folder `report`; return the run's id and how many files.
+
+    Tables are logged once more as MLflow's own tables, below `tables`.
 
     Args:
         out: the report's folder.
@@ -42,6 +46,7 @@ def publish(out: Path, run: str, uri: str) -> tuple[str, int]:
         for path in files:
             below = path.relative_to(out).parent
             client.log_artifact(run_id, str(path), artifact_path=str(Path(FOLDER) / below) if below.name else FOLDER)
+        _show_tables(client, run_id, sorted((out / "tables").glob("*.csv")))
     remove_stray_folder(uri)
     return run_id, len(files)
 
@@ -58,6 +63,19 @@ def _find_run(client: MlflowClient, run: str) -> str:
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)  # a report that was killed leaves its staging folder
+
+
+def _show_tables(client: MlflowClient, run_id: str, files: list[Path]) -> None:
+    """Log each table once more in the form that MLflow's page shows as a table: `tables/NAME.json`."""
+    shown = {entry.path for entry in client.list_artifacts(run_id, TABLES)}
+    for path in files:
+        name = f"{TABLES}/{path.stem}.json"
+        rows = pd.read_csv(path, dtype=object)  # MLflow's call warns of the dtype `str` of pandas 3
+        rows = rows.astype(object).where(rows.notna(), "")
+        if name in shown:  # `log_table` appends to a table that is there
+            client.log_dict(run_id, {"columns": list(rows), "data": rows.to_numpy().tolist()}, name)
+        else:
+            client.log_table(run_id, rows, name)
 
 
 def _find_sweep(client: MlflowClient, name: str) -> str:

@@ -63,6 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
         add_execution_arguments(command)
         if name == "run":
             command.add_argument("--force", metavar="CELL", help="remove the record of this cell and train it again")
+            command.add_argument(
+                "--register-model",
+                metavar="NAME",
+                type=_model_name,
+                help="at the end, register the best cell's model (oIoU of its first split) in MLflow as NAME@best",
+            )
         if name == "plan":
             _add_cost_arguments(command)
         add_plugin_argument(command)
@@ -82,6 +88,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _start(arguments: list[str]) -> int:
     load_plugins(plugins_named_in(arguments))
     return _dispatch(build_parser().parse_args(arguments))
+
+
+def _model_name(text: str) -> str:
+    """Return a name that MLflow's registry accepts."""
+    if not text.strip() or any(letter in text for letter in "/:'"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name: it must not be empty or contain / : '")
+    return text
 
 
 def _sentence(text: str) -> str:
@@ -170,7 +183,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
         print(f"removed the records of {', '.join(forget(plan, args.force))}")
     print(describe(plan), flush=True)
     warn_of_changed_plugins(planned.job for planned in plan.in_state("done") if planned.job is not None)
-    if not plan.in_state("missing") and not open_marker(plan).exists():
+    if not plan.in_state("missing") and not open_marker(plan).exists() and args.register_model is None:
         print(f"all {len(plan.in_state('done'))} built cells are done; nothing to run")
         return 0
     check_workers_fit(execution_config(args))
@@ -187,7 +200,7 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
         with live_table(plan):
-            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}")
+            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", register_model=args.register_model)
     except RunError as error:  # of a cell it is in the cell's files; this one is of Ray itself
         print(f"python -m sweeps: {error}", file=sys.stderr)
         return SOME_FAILED

@@ -19,6 +19,7 @@ from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.lifecycle.signals import termination_raises
+from pipeline.monitoring.mlflow_tags import FOLDER
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
 from pipeline.run_marks import read_marks
@@ -27,14 +28,20 @@ from sweeps.fan_out import fan_out
 from sweeps.plan import PlannedCell, SweepPlan, open_marker, sweep_folder
 
 if TYPE_CHECKING:
+    from pipeline.monitoring.mlflow_tracker import Tracker
     from pipeline.monitoring.tracked_runs import TrackedRuns
 
 log = logging.getLogger(__name__)
 SOME_FAILED = 3
 
 
-def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
+def run_sweep(plan: SweepPlan, *, experiment: str, register_model: str | None = None) -> int:
     """Run all missing cells and return the exit code: 0, or 3 when a cell failed.
+
+    Args:
+        plan: of the sweep.
+        experiment: of MLflow.
+        register_model: name in MLflow's model registry that gets the best cell's model at the end.
 
     Raises:
         InputError: when another driver runs this sweep, the cluster holds no trial, or storage is not shared.
@@ -48,7 +55,11 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
     missing = plan.in_state("missing")
     parent = Parent(
         key=_sweep_key(plan),
-        tags={"sharedris.kind": "sweep", "sharedris.rows": str(plan.rows)},
+        tags={
+            "sharedris.kind": "sweep",
+            "sharedris.rows": str(plan.rows),
+            FOLDER: sweep_folder(plan).relative_to(plan.runs_root).as_posix(),
+        },
         complete=lambda: not plan.in_state("missing"),
     )
     with contextlib.ExitStack() as locks:
@@ -65,8 +76,23 @@ def run_sweep(plan: SweepPlan, *, experiment: str) -> int:
                     _run_missing(plan, jobs, tracked)
         if tracked.all_closed:  # else the same command closes the rest, though no cell is missing
             marker.unlink(missing_ok=True)
+        if register_model is not None:
+            _register(tracker, plan, register_model)
     log.info("MLflow: %s, experiment %s; make ui shows it", without_password(tracking_uri(plan.runs_root)), experiment)
     return _report_failures(missing)
+
+
+def _register(tracker: Tracker, plan: SweepPlan, name: str) -> None:
+    """Register the best model. The records are written, so an error is a warning: the same command tries again."""
+    from pipeline.monitoring.mlflow_registry import ALIAS, register_best
+
+    try:
+        version = register_best(tracker, _jobs(plan.cells), name)
+    except InputError as error:
+        log.warning("no model is registered as %s: %s", name, error)
+        return
+    run_id = version.tags["sharedris.run_id"]
+    log.info("registered the model of %s as models:/%s@%s, version %s", run_id, name, ALIAS, version.version)
 
 
 def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> None:

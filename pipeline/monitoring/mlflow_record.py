@@ -1,5 +1,9 @@
 """What a finished run logs to MLflow: scores per split and protocol as metrics, its tables as artifacts.
 
+    val/oiou, val/miou              the main scores of a split, to compare and chart
+    SET/SPLIT/PROTOCOL/METRIC       every score and count
+    run/NAME, train/NAME            costs and sizes of the run; one value per epoch
+
     records/RUN.parquet   history/RUN.parquet   samples/SET/SPLIT.parquet
 
 Each table has its own folder: record and history have the same file name, and two sets may have a split `val`.
@@ -8,11 +12,12 @@ Each table has its own folder: record and history have the same file name, and t
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import METRICS
+from pipeline.evaluation.metrics import METRICS, metrics_of
 from pipeline.job import Job
 from pipeline.records import history_path, record_path, samples_path
 
@@ -34,7 +39,7 @@ def artifacts_of(job: Job) -> list[tuple[Path, str]]:
 
 
 def final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
-    """Return the metrics of a record by names that MLflow accepts."""
+    """Return the metrics of a record by names that MLflow accepts, the headline scores first."""
     scores = [
         (metric_name(f"{row['split']}/{row['protocol']}/{name}"), float(row[name]))
         for _, row in record.iterrows()
@@ -42,7 +47,42 @@ def final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
         if name in row and pd.notna(row[name])  # an added metric has no score in earlier records
     ]
     once = [(f"run/{name}", float(record.iloc[0][name])) for name in _ONCE]
-    return [(name, value) for name, value in scores + once if math.isfinite(value)]  # a null is not a metric
+    found = headline_metrics(record) + scores + once
+    return [(name, value) for name, value in found if math.isfinite(value)]  # a null is not a metric
+
+
+def headline_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
+    """Return the main scores of each split under the protocol `original` by short names: `val/oiou`, `testA/miou`.
+
+    Where two sets have a split of one name, the short name is that of the set that is evaluated first.
+    """
+    found: dict[str, float] = {}
+    for _, row in record[record["protocol"] == "original"].iterrows():
+        for metric in metrics_of("main"):
+            if metric.name in row and pd.notna(row[metric.name]):
+                found.setdefault(_short_name(row["split"], metric.name), float(row[metric.name]))
+    return list(found.items())
+
+
+def metric_splits(record: pd.DataFrame) -> dict[str, str]:
+    """Return the split of each metric of `final_metrics` that belongs to one."""
+    found: dict[str, str] = {}
+    for _, row in record.iterrows():
+        for name in (*_COUNTS, *METRICS):
+            found[metric_name(f"{row['split']}/{row['protocol']}/{name}")] = row["split"]
+            found.setdefault(_short_name(row["split"], name), row["split"])
+    return found
+
+
+def _short_name(split: str, metric: str) -> str:
+    return metric_name(f"{split.partition('/')[2]}/{metric}")
+
+
+def milliseconds_of(record: pd.DataFrame) -> tuple[int, int]:
+    """Return start and end of a recorded run in milliseconds since 1970; the end is the start plus the work's time."""
+    first = record.iloc[0]
+    started = int(datetime.fromisoformat(first["started"]).timestamp() * 1000)
+    return started, started + int(1000 * first["seconds"])
 
 
 def metric_name(text: str) -> str:

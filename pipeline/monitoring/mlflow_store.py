@@ -14,12 +14,16 @@ from pathlib import Path
 from filelock import FileLock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each run that ends
 # With MLflow's seven retries a server that is away blocks each call for minutes; what it misses is logged later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
 
 from pipeline.files import is_out_of_space, safe_component
+from pipeline.monitoring.mlflow_abandoned import end_abandoned
+from pipeline.monitoring.mlflow_moved import ARTIFACTS, follow_move
 from pipeline.monitoring.mlflow_reachable import require_database, short_timeouts
+from pipeline.monitoring.mlflow_tags import EXPERIMENT_TAGS
 from pipeline.monitoring.mlflow_uri import DATABASE, sqlite_file, sqlite_uri, tracking_uri, without_password
 from sharedris.errors import InputError
 
@@ -51,17 +55,31 @@ def open_experiment(runs_root: Path, name: str) -> Experiment:
     location = None
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         safe_component(name, "MLflow experiment")  # it names a folder of artifacts
-        location = (Path(runs_root).resolve() / "mlartifacts" / name).as_uri()
+        location = (Path(runs_root).resolve() / ARTIFACTS / name).as_uri()
     # Two drivers that make the sqlite store at the same time break each other's migrations.
     with one_line_errors(runs_root), FileLock(runs_root / ".mlflow.lock"), short_timeouts():
         if not os.environ.get("MLFLOW_TRACKING_URI") and not (runs_root / DATABASE).exists():
             make_database(runs_root / DATABASE)
         require_database(tracking_uri(runs_root))
         client = MlflowClient(tracking_uri(runs_root))
+        follow_move(runs_root)
         found = client.get_experiment_by_name(name)
         identity = found.experiment_id if found else client.create_experiment(name, location)
+        for key, value in EXPERIMENT_TAGS.items():
+            if found is None or key not in found.tags:  # what a user has chosen stays
+                client.set_experiment_tag(identity, key, value)
+        if location is not None:
+            end_abandoned(client, [identity], runs_root)
     remove_stray_folder(tracking_uri(runs_root))
     return Experiment(client=client, identity=identity)
+
+
+def existing_store(runs_root: Path) -> MlflowClient | None:
+    """Return a client of the sqlite store below the runs; None for a server, and where no run was logged yet."""
+    _quiet_mlflow()
+    if os.environ.get("MLFLOW_TRACKING_URI") or not (runs_root / DATABASE).is_file():
+        return None
+    return MlflowClient(tracking_uri(runs_root))
 
 
 def make_database(path: Path) -> None:

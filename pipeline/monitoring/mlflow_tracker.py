@@ -7,26 +7,38 @@ serves a sweep over many nodes. A run is found again by its content hash and nev
 from __future__ import annotations
 
 import functools
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import pandas as pd
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.job import Job
-from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metric_name
+from pipeline.monitoring.mlflow_data import dataset_inputs
+from pipeline.monitoring.mlflow_figures import SCORES_TABLE, precision_figure, score_table
+from pipeline.monitoring.mlflow_model import log_model
+from pipeline.monitoring.mlflow_params import used_parameters
+from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metric_name, metric_splits, milliseconds_of
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
-from pipeline.records import HISTORY_SCHEMA, RECORD_SCHEMA, RecordError, history_path, read_table, record_path
-from sharedris.config import to_dict
+from pipeline.monitoring.mlflow_system import SystemMetrics
+from pipeline.monitoring.mlflow_tags import PREFIX, job_tags, source_tags
+from pipeline.records import (
+    HISTORY_SCHEMA,
+    RECORD_SCHEMA,
+    RecordError,
+    history_path,
+    read_table,
+    record_path,
+    samples_path,
+)
 
 log = logging.getLogger(__name__)
 
 _EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
 _VALIDATION_METRICS = ("oiou", "miou")
-_TAG = "sharedris."
 Outcome = Literal["done", "failed", "interrupted", "incomplete"]
 _STATUS: Mapping[Outcome, str] = {
     "done": "FINISHED",
@@ -34,6 +46,8 @@ _STATUS: Mapping[Outcome, str] = {
     "interrupted": "KILLED",
     "incomplete": "FAILED",
 }
+_BATCH = 1000
+"""What MLflow takes in one call; a run of 200 epochs has more values."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -63,38 +77,65 @@ class Tracker:
         runs_root.mkdir(parents=True, exist_ok=True)
         opened = open_experiment(runs_root, experiment)
         self.client, self.experiment_id = opened.client, opened.identity
+        self._system = SystemMetrics(opened.client.tracking_uri)
 
     @_asks_the_store
     def parent(self, key: str, tags: Mapping[str, str]) -> str:
         """Return the parent run of a sweep, found by its key or created; set to running."""
-        return self._find_or_create(f"{_TAG}sweep", key, key, tags, "RUNNING")
+        tags = {**source_tags(), **tags}
+        return self._find_or_create(f"{PREFIX}sweep", key, key, tags, "RUNNING", started=None)
 
     @_asks_the_store
     def child(self, job: Job, parent: str | None, label: str) -> str:
-        """Return the run of a job, found by its content hash or created; scheduled, since it waits for its start."""
-        tags = {
-            f"{_TAG}run_id": job.run_id,
-            f"{_TAG}label": label,
-            f"{_TAG}cells": "; ".join(job.cells),
-            f"{_TAG}variant": job.config.model.variant,
-            f"{_TAG}seed": str(job.config.seed),
-            f"{_TAG}git_commit": str(job.provenance.get("git_commit", "unknown")),
-            f"{_TAG}state": "waiting",
-        }
+        """Return the run of a job, found by its content hash or created; scheduled, since it waits for its start.
+
+        A run that is recorded already has the times of its record.
+        """
+        tags = job_tags(job, label)
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         name = f"{label} s{job.config.seed}"
-        run_id = self._find_or_create(f"{_TAG}content_hash", job.content_hash, name, tags, "SCHEDULED")
-        if not self.client.get_run(run_id).data.params:
-            params = [Param(name, str(value)[:6000]) for name, value in _flatten(to_dict(job.config))]
+        started = milliseconds_of(_record(job))[0] if job.done else None
+        run_id = self._find_or_create(
+            f"{PREFIX}content_hash", job.content_hash, name, tags, "SCHEDULED", started=started
+        )
+        found = self.client.get_run(run_id)
+        if not found.data.params:
+            params = [Param(name, value[:6000]) for name, value in used_parameters(job.config).items()]
             self.client.log_batch(run_id, params=params)
+        if not found.inputs.dataset_inputs:
+            self.client.log_inputs(run_id, dataset_inputs(job))
         return run_id
 
     @_asks_the_store
-    def start(self, run_id: str) -> None:
-        """Set a run that waited to running."""
-        self.client.set_tag(run_id, f"{_TAG}state", "running")
+    def start(self, run_id: str) -> str:
+        """Set a run that waited to running, and return its id.
+
+        MLflow writes a run's start time when it is created, and has no call that changes it. So a run that has only
+        waited is replaced by a new one: its duration is then that of the work.
+        """
+        waited = self.client.get_run(run_id)
+        if waited.data.tags.get(f"{PREFIX}started") is None and not waited.data.metrics:
+            run_id = self._replace(waited)
+        now = pd.Timestamp.now("UTC").isoformat(timespec="seconds")
+        tags = {"started": now} if f"{PREFIX}started" not in waited.data.tags else {}
+        for name, value in {**tags, "state": "running"}.items():
+            self.client.set_tag(run_id, f"{PREFIX}{name}", value)
         self.client.update_run(run_id, "RUNNING")
+        self._system.start(run_id)
+        return run_id
+
+    def _replace(self, waited: Run) -> str:
+        """Create a run as the one that waited, then delete that; a driver killed between leaves two, of one hash."""
+        name = waited.info.run_name
+        tags = {key: value for key, value in waited.data.tags.items() if key != "mlflow.runName"}
+        created = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
+        run_id = str(created.info.run_id)
+        params = [Param(key, value) for key, value in waited.data.params.items()]
+        self.client.log_batch(run_id, params=params)
+        self.client.log_inputs(run_id, waited.inputs.dataset_inputs)
+        self.client.delete_run(waited.info.run_id)
+        return run_id
 
     @_asks_the_store
     def epochs(self, run_id: str, history: pd.DataFrame) -> None:
@@ -107,8 +148,8 @@ class Tracker:
             for name in _EPOCH_METRICS
             if int(row["epoch"]) not in logged and pd.notna(row[name])
         ]
-        if metrics:
-            self.client.log_batch(run_id, metrics=metrics)
+        for first in range(0, len(metrics), _BATCH):
+            self.client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
 
     @_asks_the_store
     def validations(self, run_id: str, rows: pd.DataFrame) -> None:
@@ -128,9 +169,9 @@ class Tracker:
         """End a job's run by its outcome: finished with its record, failed with a cause, or interrupted."""
         if job.done:
             self._log_record(job, run_id)
-            self.end(run_id, "done")
+            self._end(run_id, "done", at=self._recorded_end(job, run_id))
         elif cause is not None:
-            self.client.set_tag(run_id, f"{_TAG}cause", cause[:5000])
+            self.client.set_tag(run_id, f"{PREFIX}cause", cause[:5000])
             self.end(run_id, "failed")
         else:  # the same command finds it again and goes on
             self.end(run_id, "interrupted")
@@ -138,56 +179,117 @@ class Tracker:
     @_asks_the_store
     def has_finished(self, job: Job) -> bool:
         """Return whether this experiment has the job's run as finished."""
-        query = f"tags.`{_TAG}content_hash` = '{job.content_hash}' and attributes.status = 'FINISHED'"
-        return bool(self.client.search_runs([self.experiment_id], query, max_results=1))
+        return self.finished_run(job) is not None
+
+    @_asks_the_store
+    def finished_run(self, job: Job) -> str | None:
+        """Return the finished run of a job in this experiment, or None."""
+        query = f"tags.`{PREFIX}content_hash` = '{job.content_hash}' and attributes.status = 'FINISHED'"
+        found = self.client.search_runs([self.experiment_id], query, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    @_asks_the_store
+    def ask(self, question: Callable[[MlflowClient], R]) -> R:
+        """Return what a question of another module returns."""
+        return question(self.client)
 
     @_asks_the_store
     def end(self, run_id: str, outcome: Outcome) -> None:
         """End a run."""
-        self.client.set_tag(run_id, f"{_TAG}state", outcome)
-        self.client.set_terminated(run_id, _STATUS[outcome])
+        self._end(run_id, outcome)
+
+    def _end(self, run_id: str, outcome: Outcome, at: int | None = None) -> None:
+        self._system.finish(run_id)
+        self.client.set_tag(run_id, f"{PREFIX}state", outcome)
+        self.client.set_terminated(run_id, _STATUS[outcome], end_time=at)
+
+    def _recorded_end(self, job: Job, run_id: str) -> int | None:
+        """Return when a run ended whose times are those of its record, or None for one that was followed live."""
+        started, ended = milliseconds_of(_record(job))
+        return ended if self.client.get_run(run_id).info.start_time == started else None
 
     def _log_record(self, job: Job, run_id: str) -> None:
         """Log final scores and the run's files, once: the tag is set last, so that a killed driver repeats it.
 
         The metrics of a split have its name, so those of splits that were evaluated later are added to them.
         """
-        logged = self.client.get_run(run_id).data
-        record = read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
-        now = _milliseconds_now()
-        metrics = [Metric(name, value, now, 0) for name, value in final_metrics(record) if name not in logged.metrics]
-        if logged.tags.get(f"{_TAG}recorded") == "yes" and not metrics:
+        run = self.client.get_run(run_id)
+        record = _record(job)
+        is_new = any(name not in run.data.metrics for name, _ in final_metrics(record))
+        if run.data.tags.get(f"{PREFIX}recorded") == "yes" and not is_new:
             return
+        # Before the epochs: MLflow's pages list metrics in the order in which they came.
+        self._log_scores(run, record, log_model(self.client, job, run_id))
         history = history_path(job.runs_root, job.run_id)
         if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
             try:
                 self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
             except RecordError as error:  # one damaged file must not keep the other runs out of the store
                 log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
-        self.client.log_batch(run_id, metrics=metrics)
+        self._show_scores(job, run_id, record)
         for path, folder in artifacts_of(job):
             self.client.log_artifact(run_id, str(path), folder)
-        self.client.set_tag(run_id, f"{_TAG}recorded", "yes")
+        self.client.set_tag(run_id, f"{PREFIX}recorded", "yes")
 
-    def _find_or_create(self, tag: str, value: str, name: str, tags: Mapping[str, str], status: str) -> str:
-        found: list[Run] = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+    def _log_scores(self, run: Run, record: pd.DataFrame, model_id: str | None) -> None:
+        """Log the scores that the run has not, each with the model and the data that it belongs to."""
+        digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+        splits = metric_splits(record)
+        now = _milliseconds_now()
+        metrics = [
+            Metric(
+                name,
+                value,
+                now,
+                0,
+                model_id=model_id,
+                dataset_name=splits.get(name),
+                dataset_digest=digests.get(splits.get(name, "")),
+                run_id=run.info.run_id,
+            )
+            for name, value in final_metrics(record)
+            if name not in run.data.metrics
+        ]
+        for first in range(0, len(metrics), _BATCH):
+            self.client.log_batch(run.info.run_id, metrics=metrics[first : first + _BATCH])
+
+    def _show_scores(self, job: Job, run_id: str, record: pd.DataFrame) -> None:
+        """Log scores as a table and a figure, each once: MLflow appends to a table that is there."""
+        shown = {entry.path for folder in ("tables", "figures") for entry in self.client.list_artifacts(run_id, folder)}
+        if SCORES_TABLE not in shown:
+            self.client.log_table(run_id, score_table(record), SCORES_TABLE)
+        for split in job.config.data.evaluate_splits:
+            name = f"figures/precision-{split.replace('/', '-')}.png"
+            samples = samples_path(job.runs_root, job.run_id, split)
+            if name in shown or not samples.exists():
+                continue
+            try:
+                self.client.log_figure(run_id, precision_figure(samples, split), name)
+            except RecordError as error:
+                log.warning("%s: no figure of %s: %s", job.run_id, split, error.message)
+
+    def _find_or_create(
+        self, tag: str, value: str, name: str, tags: Mapping[str, str], status: str, *, started: int | None
+    ) -> str:
+        found: list[Run] = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'")
         if found:
-            run_id = str(found[0].info.run_id)
+            first, *others = sorted(found, key=lambda run: len(run.data.metrics), reverse=True)
+            for other in others:  # a driver was killed while it replaced a run that had waited
+                if not other.data.metrics:
+                    self.client.delete_run(other.info.run_id)
+            run_id = str(first.info.run_id)
             self.client.log_batch(run_id, tags=[RunTag(key, text) for key, text in tags.items()])
         else:
-            created = self.client.create_run(self.experiment_id, tags={tag: value, **tags}, run_name=name)
+            tags = {tag: value, **tags}
+            created = self.client.create_run(self.experiment_id, start_time=started, tags=tags, run_name=name)
             run_id = str(created.info.run_id)
         self.client.update_run(run_id, status)
         return run_id
 
 
+def _record(job: Job) -> pd.DataFrame:
+    return read_table(record_path(job.runs_root, job.run_id), RECORD_SCHEMA)
+
+
 def _milliseconds_now() -> int:
     return int(pd.Timestamp.now("UTC").timestamp() * 1000)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)

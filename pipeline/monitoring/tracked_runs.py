@@ -57,8 +57,11 @@ class TrackedRuns:
     def start(self, job: Job) -> None:
         """Set a job's run to running, once."""
         if job.run_id in self._open and job.run_id not in self._started:
-            self._try(job, self._tracker.start)
+            self._try(job, lambda run: self._start(job, run))
             self._started.add(job.run_id)
+
+    def _start(self, job: Job, run: str) -> None:
+        self._runs[job.run_id] = self._tracker.start(run)
 
     def log_epochs(self, job: Job, history: pd.DataFrame) -> None:
         """Log the epochs of a job that are not logged yet."""

@@ -3,65 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import RunConfig
+from pipeline.job import Job
+from pipeline.monitoring.mlflow_registry import register_best
 from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.run import run_in_process
+from tests.integration.browser import chromium, needs_browser, save, seconds_until, text_of
 from tests.integration.micro_sweep import plan_of
+from tests.integration.mlflow_server import mlflow_server
 
-SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+Tracked = tuple[Tracker, list[str], list[Job]]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real tracking server as `make ui` starts it, on a store of its own."""
-    root, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{root / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(root / "artifacts"),
-    ]
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (root / "log").open("w") as log:
-        process = subprocess.Popen([*command, *store], env=quiet, stdout=log, stderr=log, start_new_session=True)
-        url, deadline = f"http://127.0.0.1:{port}", time.time() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=2).close()
-                break
-            except OSError:
-                assert process.poll() is None, (root / "log").read_text()
-                assert time.time() < deadline, (root / "log").read_text()
-                time.sleep(0.3)
+    """A real tracking server that also serves artifacts, on a store of its own."""
+    root = tmp_path_factory.mktemp("mlflow")
+    artifacts = ("--artifacts-destination", str(root / "artifacts"))
+    with mlflow_server(f"sqlite:///{root / 'mlflow.db'}", root / "log", *artifacts) as url:
         yield url
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
-def tracked(
-    server: str, toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Tracker, list[str]]:
+def tracked(server: str, toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     """Two real runs, logged to the server that `MLFLOW_TRACKING_URI` names, each of them twice."""
     runs = tmp_path_factory.mktemp("runs")
     plan = plan_of(micro_run, str(toy_root), str(runs))
@@ -78,14 +47,14 @@ def tracked(
             tracker.close(planned.job, child)
         children.append(child)
     tracker.end(parent, "done")
-    return tracker, children
+    return tracker, children, [planned.job for planned in plan.cells[:2] if planned.job is not None]
 
 
 @pytest.mark.slow
 def test_a_remote_server_holds_each_run_once_with_its_config_scores_and_files(
-    tracked: tuple[Tracker, list[str]],
+    tracked: Tracked,
 ) -> None:
-    tracker, children = tracked
+    tracker, children, _ = tracked
     assert len(tracker.client.search_runs([tracker.experiment_id])) == 3
     run = tracker.client.get_run(children[0])
     assert run.info.status == "FINISHED"
@@ -98,32 +67,27 @@ def test_a_remote_server_holds_each_run_once_with_its_config_scores_and_files(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
-def test_the_real_ui_compares_two_runs(server: str, tracked: tuple[Tracker, list[str]]) -> None:
-    from selenium import webdriver
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
+def test_a_remote_server_holds_models_and_registers_the_best(tracked: Tracked) -> None:
+    tracker, children, jobs = tracked
+    (output,) = tracker.client.get_run(children[0]).outputs.model_outputs
+    model = tracker.client.get_logged_model(output.model_id)
+    assert model.artifact_location.startswith("mlflow-artifacts:"), "relative to the server: its folder may move"
+    names = [entry.path for entry in tracker.client.list_logged_model_artifacts(model.model_id, "data")]
+    assert sorted(Path(name).name for name in names) == ["config.json", "model.safetensors", "tokenizer.model"]
+    for _ in range(2):
+        version = register_best(tracker, jobs, "shared-ris")
+    assert int(version.version) == 1
+    assert tracker.client.get_model_version_by_alias("shared-ris", "best").run_id in children
 
-    tracker, children = tracked
-    options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-sync",
-    ):
-        options.add_argument(flag)
-    options.add_argument("--window-size=1500,1400")
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    try:
+
+@pytest.mark.slow
+@needs_browser
+def test_the_real_ui_compares_two_runs(server: str, tracked: Tracked) -> None:
+    tracker, children, _ = tracked
+    with chromium() as browser:
         ids, experiments = json.dumps(children), json.dumps([tracker.experiment_id])
         browser.get(f"{server}/#/compare-runs?runs={ids}&experiments={experiments}")
-        page = browser.find_element(By.TAG_NAME, "body")
-        WebDriverWait(browser, 60).until(lambda _: "T/No FPN s0" in page.text and "T/{1} s0" in page.text)
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        assert browser.save_screenshot(str(SHOTS / "mlflow-compare.png"))
-        text = page.text
-    finally:
-        browser.quit()
+        seconds_until(browser, lambda: "T/No FPN s0" in text_of(browser) and "T/{1} s0" in text_of(browser))
+        save(browser, "mlflow-compare")
+        text = text_of(browser)
     assert "Comparing 2 Runs" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,19 @@ def test_report_files_become_artifacts_of_the_parent_run(
     (out / "tables").mkdir(parents=True)
     (out / "index.html").write_text("page")
     (out / "tables" / "VII.md").write_text("table")
-    assert publish(out, "sweep:fpn", uri) == (parent, 2)
-    assert publish(out, "sweep:", uri) == (newest, 2)
+    (out / "tables" / "VII.csv").write_text("row,oIoU [%]\nNo FPN,58.1\n{6 12},\n")
+    assert publish(out, "sweep:fpn", uri) == (parent, 3)
+    assert publish(out, "sweep:", uri) == (newest, 3)
     names = {item.path for item in mlflow_client.list_artifacts(parent, "report")}
     assert names == {"report/index.html", "report/tables"}
-    assert [item.path for item in mlflow_client.list_artifacts(parent, "report/tables")] == ["report/tables/VII.md"]
-    assert publish(out, parent, uri) == (parent, 2)
+    assert [item.path for item in mlflow_client.list_artifacts(parent, "report/tables")] == [
+        "report/tables/VII.csv",
+        "report/tables/VII.md",
+    ]
+    assert publish(out, parent, uri) == (parent, 3)
+    shown = Path(mlflow_client.download_artifacts(parent, "tables/VII.json", str(tmp_path)))
+    expected = {"columns": ["row", "oIoU [%]"], "data": [["No FPN", "58.1"], ["{6 12}", ""]]}
+    assert json.loads(shown.read_text()) == expected, "not appended the second time"
     for wrong in ("sweep:none", "0123"):
         with pytest.raises(RecordError, match="MLflow run"):
             publish(out, wrong, uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -68,3 +69,18 @@ def all_are_closed(plan: SweepPlan) -> bool:
     client = MlflowClient(f"sqlite:///{plan.runs_root / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("away").experiment_id])  # type: ignore[union-attr]
     return [one.info.status for one in found] == ["FINISHED"] * 2 and not open_marker(plan).exists()
+
+
+def test_the_end_of_a_sweep_registers_its_best_model_and_no_registry_fails_nothing(
+    done: SweepPlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert run.run_sweep(done, experiment="away", register_model="ours") == 0
+    (job,) = [planned.job for planned in done.cells if planned.job is not None]
+    assert f"registered the model of {job.run_id} as models:/ours@best, version 1" in caplog.messages
+    with patch.object(MlflowClient, "create_registered_model", side_effect=OSError("no registry there")):
+        assert run.run_sweep(done, experiment="away", register_model="other") == 0
+    (warning,) = [line for line in caplog.messages if "no model is registered as other" in line]
+    assert "no registry there" in warning
+    assert len(warning.splitlines()) == 1
+    assert all_are_closed(done)
