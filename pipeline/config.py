@@ -144,6 +144,7 @@ class RunConfig:
         """Return 12 hex digits of all but the ablated modules and the seed: a table holds rows of one recipe."""
         config = canonical(self)
         del config["seed"], config["model"]["fpn"], config["model"]["decoder"], config["model"]["system"]
+        config["model"].pop("no_target", None)  # of later versions: the canonical form has it only where it is set
         return digest({"config": config, "data": data_fingerprint}, version=CONFIG_VERSION)[:12]
 
     def run_id(self, data_fingerprint: str) -> str:

@@ -148,7 +148,7 @@ def _key_of(config_json: str) -> str:
         return json.dumps(config_json)
     config.pop("seed", None)
     for part, names in (
-        ("model", ("fpn", "decoder", "system")),
+        ("model", ("fpn", "decoder", "system", "no_target")),
         ("data", ("train_sets", "evaluate_splits")),
         ("train", ("encoder_weights_sha256",)),  # rows of table VI start from other weights
     ):

@@ -6,7 +6,8 @@ samples without a target; on another set these columns are absent.
 Command:   make sweep-no_target DATA=toyg_none; with prepared data also DATA=grefcoco_unc, DATA=rrefcoco_unc
 Hardware:  2 CPU cores at the tiny scale.
 Time:      estimated, about 5 minutes at the default tiny scale on 2 cores.
-Expected:  without the head few masks are empty, so that N-acc is low and T-acc high; the head raises N-acc.
+Expected:  after EPOCHS=3, seed 0, toyg_none/val: N-acc 39.61 and T-acc 82.71 without the head, 43.00 and 80.32 with it.
+           Such a short training does not rank the rows.
 """
 
 from sweeps.spec import Row, Sweep, no_target

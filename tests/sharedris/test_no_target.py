@@ -143,6 +143,7 @@ def test_the_default_leaves_no_trace_and_a_head_is_another_run(
     explicit = replace(micro_run, model=replace(micro_model, no_target=NoTargetConfig()))
     headed = replace(micro_run, model=replace(micro_model, no_target=HEAD))
     assert explicit.run_id("0" * 16) == micro_run.run_id("0" * 16) != headed.run_id("0" * 16)
+    assert headed.recipe("0" * 16) == micro_run.recipe("0" * 16)  # an ablated module, as FPN and decoder
     assert headed.model.variant == f"{micro_model.variant}|no_target=head"
 
 
