@@ -3,7 +3,6 @@
     ROOT/records/RUN.parquet          a row per split and protocol (RECORD_SCHEMA)
     ROOT/samples/RUN/SET/SPLIT.parquet  a row per expression (SAMPLE_SCHEMA)
     ROOT/history/RUN.parquet          a row per epoch (HISTORY_SCHEMA)
-    ROOT/validation/RUN.parquet       a row per validation and protocol (VALIDATION_SCHEMA)
     ROOT/costs/SCALE/NAME.parquet     a row per component of a model variant (COST_SCHEMA)
 
 One file per run, so that no two writers share a file. A record exists if and only if its run is done. Everything here
@@ -201,21 +200,6 @@ HISTORY_SCHEMA = pa.schema(
     ]
 )
 
-VALIDATION_SCHEMA = pa.schema(
-    [
-        ("schema_version", pa.int32()),
-        ("split", pa.string()),
-        ("step", pa.int64()),  # optimizer steps before it; each step once
-        ("epoch", pa.int64()),  # finished epochs
-        ("samples", pa.int64()),
-        ("protocol", pa.string()),
-        ("oiou", pa.float64()),
-        ("miou", pa.float64()),
-        ("precision_at_50", pa.float64()),
-        ("seconds", pa.float64()),
-    ]
-)
-
 COST_SCHEMA = pa.schema(
     [
         ("schema_version", pa.int32()),
@@ -261,11 +245,6 @@ def samples_path(root: Path, run_id: str, split: str) -> Path:
 def history_path(root: Path, run_id: str) -> Path:
     """Return where the per-epoch rows of a run lie."""
     return Path(root) / "history" / f"{run_id}.parquet"
-
-
-def validation_path(root: Path, run_id: str) -> Path:
-    """Return where the scores of a run's validations while it trained lie."""
-    return Path(root) / "validation" / f"{run_id}.parquet"
 
 
 def cost_path(root: Path, scale: str, variant: str) -> Path:

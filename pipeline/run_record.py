@@ -48,7 +48,6 @@ def build_records(
     """Return the rows of a run's record, one for each split and protocol.
 
     Args:
-        job: the run.
         state: of the end of training.
         worker: rank zero.
         model: trained, not wrapped.

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.metrics import METRICS
-from pipeline.records import VALIDATION_SCHEMA, RecordError, read_table, validation_path
+from pipeline.records import RecordError, read_table
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 from reports.labels import variant_label
 from reports.load import Runs
 from reports.plots import by_variant, line_style

@@ -32,7 +32,7 @@ ORDER = """
     pipeline.files  pipeline.digests  pipeline.provenance  pipeline.published
     pipeline.run_marks
     pipeline.monitoring.progress
-    pipeline.records  pipeline.identity
+    pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
     pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.check
     pipeline.evaluation.power  pipeline.evaluation.public_evaluators
@@ -127,6 +127,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",
     "pipeline.records",
+    "pipeline.validation_rows",
 }
 FOREIGN_TO_REPORTS = {"torch", "ray", "sharedris", "sweeps"}
 REPORTS_MAY_IMPORT_OF_OTHERS = {

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pipeline.files import safe_component
 from pipeline.lifecycle.locks import driver_lock
-from pipeline.records import history_path, record_path, validation_path
+from pipeline.records import history_path, record_path
 from pipeline.run_marks import marks_path
+from pipeline.validation_rows import validation_path
 
 
 def places_of(root: Path, run_id: str) -> list[Path]:

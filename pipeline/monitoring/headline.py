@@ -9,12 +9,11 @@ import pandas as pd
 from pipeline.evaluation.metrics import metrics_of
 from pipeline.records import (
     RECORD_SCHEMA,
-    VALIDATION_SCHEMA,
     RecordError,
     read_table,
     record_path,
-    validation_path,
 )
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 from sharedris.errors import InputError
 
 

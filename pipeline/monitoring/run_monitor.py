@@ -22,12 +22,11 @@ from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.monitoring.run_log import RunLogTail
 from pipeline.records import (
     HISTORY_SCHEMA,
-    VALIDATION_SCHEMA,
     RecordError,
     history_path,
     read_table,
-    validation_path,
 )
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns

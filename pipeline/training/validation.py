@@ -20,10 +20,11 @@ from pipeline.evaluation.metrics import score
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.split_samples import FixedSample, open_split
 from pipeline.job import Job
-from pipeline.records import VALIDATION_SCHEMA, RecordError, read_table, validation_path, write_table
+from pipeline.records import RecordError, read_table, write_table
 from pipeline.training.best_checkpoint import CheckpointSelection
 from pipeline.training.state import TrainState
 from pipeline.training.undisturbed import score_undisturbed
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 
 log = logging.getLogger(__name__)
 _SCORES = ("oiou", "miou", "precision_at_50")

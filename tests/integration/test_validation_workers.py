@@ -12,7 +12,8 @@ import pytest
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, resolve_job
 from pipeline.recorded_job import recorded_job
-from pipeline.records import record_path, samples_path, validation_path
+from pipeline.records import record_path, samples_path
+from pipeline.validation_rows import validation_path
 from tests.integration import workers
 
 TOY = "toyplus_unc"

@@ -14,7 +14,8 @@ import synthetic_runs
 from matplotlib.image import imread, imsave
 from pycocotools import mask as coco
 
-from pipeline.records import VALIDATION_SCHEMA, validation_path, write_table
+from pipeline.records import write_table
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
 from reports.build import build_one
 from reports.cost_cells import CostBook

@@ -14,9 +14,10 @@ from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, TrainConfig
 from pipeline.distributed.process_group import unwrap
 from pipeline.job import Job, resolve_job
-from pipeline.records import record_path, validation_path
+from pipeline.records import record_path
 from pipeline.run import run_in_process
 from pipeline.training import best_checkpoint, trainer
+from pipeline.validation_rows import validation_path
 from tests.integration import workers
 
 TOY = "toyplus_unc"

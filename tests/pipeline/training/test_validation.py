@@ -12,9 +12,9 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, resolve_job
-from pipeline.records import validation_path
 from pipeline.run import run_in_process
 from pipeline.training import trainer
+from pipeline.validation_rows import validation_path
 from tests.integration import workers
 
 TOY = "toyplus_unc"
