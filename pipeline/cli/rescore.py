@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rescore each run and print what was added to it."""
     from pipeline.evaluation.check import check_scoring
+    from pipeline.lifecycle.locks import driver_lock
     from pipeline.provenance import collect
     from pipeline.rescore import rescore_run
 
@@ -46,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     check_scoring()
     commit = str(collect()["git_commit"])
     for name in names:
-        added = rescore_run(
-            args.runs, name, evaluate=lambda run_id, split: _evaluate(args, run_id, split), git_commit=commit
-        )
+        with driver_lock(args.runs / "state" / name):  # `sharedris evaluate` writes the same record
+            added = rescore_run(
+                args.runs, name, evaluate=lambda run_id, split: _evaluate(args, run_id, split), git_commit=commit
+            )
         words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
         print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
     return 0

@@ -103,8 +103,9 @@ class Tracker:
         if not found.data.params:
             params = [Param(name, value[:6000]) for name, value in used_parameters(job.config).items()]
             self.client.log_batch(run_id, params=params)
-        if not found.inputs.dataset_inputs:
-            self.client.log_inputs(run_id, dataset_inputs(job))
+        known = {entry.dataset.name for entry in found.inputs.dataset_inputs}
+        if not known or not known.issuperset(job.splits):  # of splits that are evaluated later, only theirs
+            self.client.log_inputs(run_id, dataset_inputs(job, known))
         return run_id
 
     @_asks_the_store
@@ -226,7 +227,8 @@ class Tracker:
                 self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
             except RecordError as error:  # one damaged file must not keep the other runs out of the store
                 log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
-        self._show_scores(job, run_id, record)
+        logged = [metric_name(f"{split}/original/samples") in run.data.metrics for split in record["split"]]
+        self._show_scores(job, run_id, record, new=record[~pd.Series(logged, index=record.index)])
         for path, folder in artifacts_of(job):
             self.client.log_artifact(run_id, str(path), folder)
         self.client.set_tag(run_id, f"{PREFIX}recorded", "yes")
@@ -243,7 +245,7 @@ class Tracker:
                 now,
                 0,
                 model_id=model_id,
-                dataset_name=splits.get(name),
+                dataset_name=splits[name] if splits.get(name, "") in digests else None,
                 dataset_digest=digests.get(splits.get(name, "")),
                 run_id=run.info.run_id,
             )
@@ -253,12 +255,13 @@ class Tracker:
         for first in range(0, len(metrics), _BATCH):
             self.client.log_batch(run.info.run_id, metrics=metrics[first : first + _BATCH])
 
-    def _show_scores(self, job: Job, run_id: str, record: pd.DataFrame) -> None:
-        """Log scores as a table and a figure, each once: MLflow appends to a table that is there."""
+    def _show_scores(self, job: Job, run_id: str, record: pd.DataFrame, *, new: pd.DataFrame) -> None:
+        """Log scores of new splits as a table, to which MLflow appends, and a figure per split, each once."""
         shown = {entry.path for folder in ("tables", "figures") for entry in self.client.list_artifacts(run_id, folder)}
-        if SCORES_TABLE not in shown:
-            self.client.log_table(run_id, score_table(record), SCORES_TABLE)
-        for split in job.config.data.evaluate_splits:
+        rows = new if SCORES_TABLE in shown else record
+        if len(rows):
+            self.client.log_table(run_id, score_table(rows), SCORES_TABLE)
+        for split in job.splits:
             name = f"figures/precision-{split.replace('/', '-')}.png"
             samples = samples_path(job.runs_root, job.run_id, split)
             if name in shown or not samples.exists():

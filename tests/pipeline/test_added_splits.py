@@ -16,6 +16,8 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import Job, resolve_job
 from pipeline.records import record_path, samples_path
 from pipeline.run import run_in_process
+from reports.load import load_runs
+from reports.run_selection import Wanted, select_runs
 from tests.integration import workers
 
 TOY = "toyplus_unc"
@@ -74,6 +76,9 @@ def test_a_split_added_later_has_the_bits_of_one_scored_at_once(
     rows = [[{k: v for k, v in row.items() if k not in own} for row in part["record"]] for part in (expected, got)]
     assert rows[0] == rows[1]
     assert [row["evaluated_json"] != "nan" for row in got["record"]] == [False] * 3 + [True] * 3
+    loaded = load_runs(runs)
+    variant, wanted = short.model.variant, Wanted(split="testA")
+    assert list(select_runs(loaded.records, loaded.claims, [variant], wanted).rows["run_id"]) == [run_id]
 
 
 def test_a_split_that_is_done_is_not_evaluated_again(

@@ -91,3 +91,22 @@ def test_a_done_run_is_done_without_a_store(
 )
 def test_a_password_is_not_printed(address: str, shown: str) -> None:
     assert without_password(address) == shown
+
+
+def test_validations_and_splits_of_later_get_names_of_their_own(command: list[str], tmp_path: Path) -> None:
+    assert main([*command, "--validate-every-epochs", "1", "--validate-samples", "5"]) == 0
+    (record,) = (tmp_path / "runs/records").glob("*.parquet")
+    later = ["--runs", str(tmp_path / "runs"), "--experiment", "away", "--device", "cpu"]
+    prepared = command[command.index("--prepared") + 1]
+    for _ in range(2):
+        assert main(["evaluate", record.stem, "toyplus_unc/testA", "--prepared", prepared, *later]) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("away").experiment_id])  # type: ignore[union-attr]
+    history = client.get_metric_history(run.info.run_id, "validation/toyplus_unc/val/original/oiou")
+    assert len(history) == 1
+    assert history[0].step > 1, "by optimizer step"
+    for split in ("val", "testA"):
+        assert len(client.get_metric_history(run.info.run_id, f"toyplus_unc/{split}/original/oiou")) == 1
+    assert [each.path for each in client.list_artifacts(run.info.run_id, "samples/toyplus_unc")] == [
+        f"samples/toyplus_unc/{split}.parquet" for split in ("testA", "val")
+    ]
