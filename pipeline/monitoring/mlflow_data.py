@@ -21,7 +21,7 @@ def dataset_inputs(job: Job) -> list[DatasetInput]:
         InputError: when a set is not prepared.
     """
     splits = {f"{name}/train": "training" for name in job.config.data.train_sets}
-    splits |= dict.fromkeys(job.config.data.evaluate_splits, "evaluation")
+    splits |= dict.fromkeys(job.splits, "evaluation")
     root = job.execution.prepared_root
     manifests = {name: load_manifest(root, name) for name in {split.partition("/")[0] for split in splits}}
     return [
