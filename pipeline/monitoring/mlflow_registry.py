@@ -18,7 +18,7 @@ ALIAS = "best"
 
 
 def best_job(jobs: Sequence[Job]) -> Job:
-    """Return the job with the highest oIoU on its first split (protocol `original`); the first of equal ones.
+    """Return the job with the highest oIoU on its first split (protocol `original`), the first of equal ones.
 
     Raises:
         InputError: when none is done, or their first splits are different.
@@ -26,12 +26,13 @@ def best_job(jobs: Sequence[Job]) -> Job:
     done = [job for job in jobs if job.done]
     if not done:
         raise InputError("no cell of the sweep is done, so no model is registered", "Run the sweep first")
-    splits = {job.config.data.evaluate_splits[0] for job in done}
+    scores = [read_scores(job.runs_root, job.run_id).iloc[0] for job in done]
+    splits = {str(score["split"]) for score in scores}
     if len(splits) > 1:
         raise InputError(
             f"cells are scored on {', '.join(sorted(splits))}, so none is the best", "Register one by hand in `make ui`"
         )
-    return max(done, key=lambda job: float(read_scores(job.runs_root, job.run_id).iloc[0]["oiou"]))
+    return max(zip(done, scores, strict=True), key=lambda pair: float(pair[1]["oiou"]))[0]
 
 
 def register_best(tracker: Tracker, jobs: Sequence[Job], name: str) -> ModelVersion:

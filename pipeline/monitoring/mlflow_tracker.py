@@ -34,6 +34,7 @@ from pipeline.records import (
     record_path,
     samples_path,
 )
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +105,9 @@ class Tracker:
             params = [Param(name, value[:6000]) for name, value in used_parameters(job.config).items()]
             self.client.log_batch(run_id, params=params)
         known = {entry.dataset.name for entry in found.inputs.dataset_inputs}
-        if not known or not known.issuperset(job.splits):  # of splits that are evaluated later, only theirs
-            self.client.log_inputs(run_id, dataset_inputs(job, known))
+        new = [entry for entry in dataset_inputs(job) if entry.dataset.name not in known]  # also splits asked for later
+        if new:
+            self.client.log_inputs(run_id, new)
         return run_id
 
     @_asks_the_store
@@ -149,8 +151,7 @@ class Tracker:
             for name in _EPOCH_METRICS
             if int(row["epoch"]) not in logged and pd.notna(row[name])
         ]
-        for first in range(0, len(metrics), _BATCH):
-            self.client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
+        self._log_metrics(run_id, metrics)
 
     @_asks_the_store
     def validations(self, run_id: str, rows: pd.DataFrame) -> None:
@@ -162,8 +163,11 @@ class Tracker:
                 logged = {metric.step for metric in self.client.get_metric_history(run_id, key)}
                 new = of_pair[~of_pair["step"].isin(logged)]
                 metrics += [Metric(key, float(row[name]), now, int(row["step"])) for _, row in new.iterrows()]
-        if metrics:
-            self.client.log_batch(run_id, metrics=metrics)
+        self._log_metrics(run_id, metrics)
+
+    def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
+        for first in range(0, len(metrics), _BATCH):
+            self.client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
 
     @_asks_the_store
     def close(self, job: Job, run_id: str, *, cause: str | None = None) -> None:
@@ -221,14 +225,18 @@ class Tracker:
             return
         # Before the epochs: MLflow's pages list metrics in the order in which they came.
         self._log_scores(run, record, log_model(self.client, job, run_id))
-        history = history_path(job.runs_root, job.run_id)
-        if history.exists():  # epochs that nobody watched, or that the store did not take when they ended
-            try:
-                self.epochs(run_id, read_table(history, HISTORY_SCHEMA))
-            except RecordError as error:  # one damaged file must not keep the other runs out of the store
-                log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
-        logged = [metric_name(f"{split}/original/samples") in run.data.metrics for split in record["split"]]
-        self._show_scores(job, run_id, record, new=record[~pd.Series(logged, index=record.index)])
+        # Curves that nobody watched, or that the store did not take at their time.
+        history, validation = history_path(job.runs_root, job.run_id), validation_path(job.runs_root, job.run_id)
+        for path, schema, log_rows, what in (
+            (history, HISTORY_SCHEMA, self.epochs, "epochs"),
+            (validation, VALIDATION_SCHEMA, self.validations, "validations"),
+        ):
+            if path.exists():
+                try:
+                    log_rows(run_id, read_table(path, schema))
+                except RecordError as error:  # one damaged file must not keep the other runs out of the store
+                    log.warning("%s: its %s are not logged: %s", job.run_id, what, error.message)
+        self._show_scores(job, run_id, record)
         for path, folder in artifacts_of(job):
             self.client.log_artifact(run_id, str(path), folder)
         self.client.set_tag(run_id, f"{PREFIX}recorded", "yes")
@@ -245,23 +253,25 @@ class Tracker:
                 now,
                 0,
                 model_id=model_id,
-                dataset_name=splits[name] if splits.get(name, "") in digests else None,
+                dataset_name=splits.get(name),
                 dataset_digest=digests.get(splits.get(name, "")),
                 run_id=run.info.run_id,
             )
             for name, value in final_metrics(record)
             if name not in run.data.metrics
         ]
-        for first in range(0, len(metrics), _BATCH):
-            self.client.log_batch(run.info.run_id, metrics=metrics[first : first + _BATCH])
+        self._log_metrics(run.info.run_id, metrics)
 
-    def _show_scores(self, job: Job, run_id: str, record: pd.DataFrame, *, new: pd.DataFrame) -> None:
-        """Log scores of new splits as a table, to which MLflow appends, and a figure per split, each once."""
+    def _show_scores(self, job: Job, run_id: str, record: pd.DataFrame) -> None:
+        """Log scores as a table, and a figure per split, once; a table gets the splits that were evaluated later."""
         shown = {entry.path for folder in ("tables", "figures") for entry in self.client.list_artifacts(run_id, folder)}
-        rows = new if SCORES_TABLE in shown else record
-        if len(rows):
-            self.client.log_table(run_id, score_table(rows), SCORES_TABLE)
-        for split in job.splits:
+        table = score_table(record)
+        if SCORES_TABLE not in shown:
+            self.client.log_table(run_id, table, SCORES_TABLE)
+        else:  # `log_table` would append to it; this is the form that it writes
+            rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+            self.client.log_dict(run_id, {"columns": list(table), "data": rows}, SCORES_TABLE)
+        for split in dict.fromkeys(record["split"]):
             name = f"figures/precision-{split.replace('/', '-')}.png"
             samples = samples_path(job.runs_root, job.run_id, split)
             if name in shown or not samples.exists():

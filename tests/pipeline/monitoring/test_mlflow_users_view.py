@@ -30,8 +30,14 @@ from pipeline.monitoring.mlflow_params import used_parameters
 from pipeline.monitoring.mlflow_registry import register_best
 from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.monitoring.tracked_runs import Parent, tracked_runs
-from pipeline.records import RECORD_SCHEMA, read_table, record_path
+from pipeline.records import (
+    RECORD_SCHEMA,
+    read_table,
+    record_path,
+    write_table,
+)
 from pipeline.run import run_in_process
+from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 from sharedris.baselines.config import SystemConfig
 from sharedris.errors import InputError
 from sharedris.predictor import Predictor
@@ -109,8 +115,16 @@ def test_scores_and_precision_are_shown_as_table_and_figure_once(
     logged: tuple[Tracker, Job, Run], tmp_path: Path
 ) -> None:
     tracker, job, run = logged
-    tracker.client.delete_tag(run.info.run_id, "sharedris.recorded")  # as a driver that was killed just before it
-    tracker._log_record(job, run.info.run_id)
+    validations = pd.DataFrame({"step": [2, 4], "split": "toyplus_unc/val", "protocol": "original", "samples": 4})
+    validations = validations.assign(epoch=1, oiou=[0.1, 0.2], miou=[0.1, 0.3], precision_at_50=0.0, seconds=1.0)
+    write_table(validation_path(job.runs_root, job.run_id), validations, VALIDATION_SCHEMA)
+    for _ in range(2):  # as by drivers that were killed just before they set the tag
+        tracker.client.set_tag(
+            run.info.run_id, "sharedris.recorded", "no"
+        )  # as a driver that was killed just before it
+        tracker._log_record(job, run.info.run_id)
+    curve = tracker.client.get_metric_history(run.info.run_id, "validation/toyplus_unc/val/original/miou")
+    assert [(metric.step, metric.value) for metric in curve] == [(2, 0.1), (4, 0.3)]
     file = tracker.client.download_artifacts(run.info.run_id, "tables/scores.json", str(tmp_path))
     table = pd.DataFrame(**json.loads(Path(file).read_text()))
     assert len(table) == 3
