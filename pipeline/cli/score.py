@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score the predictions, record them and print the scores; does nothing where they are recorded already."""
+    from pipeline.data.prepared.manifest import data_fingerprint
     from pipeline.evaluation.check import check_scoring
     from pipeline.predictions.digest import predictions_digest
     from pipeline.predictions.external_record import ExternalSystem, PredictionFacts, recorded_split
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     system = ExternalSystem(
         name=args.name,
         set_name=targets.manifest.set,
-        data_fingerprint=targets.manifest.fingerprint,
+        data_fingerprint=data_fingerprint(args.prepared, [targets.manifest.set]),  # as a run on this set has it
         input_size=input_size,
     )
     facts = PredictionFacts(
