@@ -94,7 +94,17 @@ def _split_note(row: pd.Series) -> str:
     left_out = f", {facts['unknown']:,} for other expressions left out" if facts.get("unknown") else ""
     missing = f", † {facts['missing']:,} missing and scored as empty masks" if facts.get("missing") else ""
     digest = str(facts.get("sha256", ""))[:12]
-    return f"{row['split']}: {row['samples']:,} expressions, predictions {digest}{size}{missing}{left_out}"
+    facts_in_words = f"{row['samples']:,} expressions, predictions {digest}{size}{missing}{left_out}"
+    return f"{row['split']}: {facts_in_words}{_public_scores(row)}"
+
+
+def _public_scores(row: pd.Series) -> str:
+    """Return the second, labeled scores: what public code prints for the same masks."""
+    parts = []
+    for name, scores in object_of(row.get("public_scores_json")).items():
+        shown = ", ".join(f"{score} {value:.2f}" for score, value in scores.items() if value is not None)
+        parts.append(f"; by the rule of {name}'s public code: {shown}")
+    return "".join(parts)
 
 
 def external_facts(row: pd.Series) -> dict[str, str]:

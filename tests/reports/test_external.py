@@ -62,7 +62,7 @@ def runs(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_ours(folder / "runs", list_runs(folder / "runs")[0])
     score(
         folder / "a", toy_root, folder / "runs",
-        "--name", "LAVT", "--paper", "Yang et al., CVPR 2022", "--allow-missing", drop=2,
+        "--name", "LAVT", "--paper", "Yang et al., CVPR 2022", "--allow-missing", "--evaluator", "cris", drop=2,
     )  # fmt: skip
     return folder / "runs"
 
@@ -85,6 +85,7 @@ def test_external_row_stands_below_ours_with_its_name_and_what_was_allowed(
     assert "Yang et al., CVPR 2022" in note
     assert "† 2 missing and scored as empty masks" in note
     assert json.loads(record["predictions_json"])["sha256"][:12] in note
+    assert f"by the rule of cris's public code: IoU {100 * record['miou']:.2f}" in note
 
 
 def test_paired_test_of_an_external_run_and_ours(

@@ -312,7 +312,12 @@ def test_public_evaluators_score_the_same_masks(
     assert cgformer["remark"] == ""
     assert "compares at the input size" in printed["evaluators"]["lavt"]["remark"]
     assert "without a target" in printed["evaluators"]["ref_zom"]["remark"]
+    stored = json.loads(recorded(runs)[0]["public_scores_json"][0])
+    assert stored["cgformer"] == cgformer["scores"]
+    assert not {"lavt", "ref_zom"} & {*stored}
+    before = next((runs / "records").iterdir()).read_bytes()
     assert score(path, toy_root, runs, "--evaluator", "cris") == 0
+    assert next((runs / "records").iterdir()).read_bytes() == before
     assert "cris (CRIS, percent): IoU " in capsys.readouterr().out
 
 
