@@ -148,6 +148,15 @@ def test_cards_and_galleries_have_it(runs: Path) -> None:
     assert shown.mask[lavt].map(len).min() > 0
 
 
+def test_explorer_shows_it_next_to_ours(
+    runs: Path, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--masks-of", OURS, list_runs(runs)[0]]
+    places = ["--runs", str(runs), "--prepared", str(toy_root), "--out", str(tmp_path)]
+    assert reports(["explore", *places, *named]) == 0
+    assert "2 run(s)" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_page_and_galleries_show_it(
     runs: Path, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
