@@ -31,12 +31,14 @@ def external_lines(spec: TableSpec, splits: Sequence[str], runs: Runs, protocol:
     """Return a line per external system with scores in some column of a comparison of methods, and their notes."""
     rows, notes = [], []
     of_table = _of_columns(runs.external, splits)
-    for name, mine in of_table.groupby([system_label(row) for _, row in of_table.iterrows()]):
+    labels = pd.Series([system_label(row) for _, row in of_table.iterrows()], index=of_table.index, dtype="object")
+    for name in sorted(set(labels)):
+        mine = of_table[labels == name]
         cells = [_cell(_of_columns(mine, [split]), split, spec, protocol) for split in splits]
-        head = [text_cell(str(name)), *(text_cell("") for _ in spec.labels)]
+        head = [text_cell(name), *(text_cell("") for _ in spec.labels)]
         head += [missing_cell("not known")] if spec.component else []
         rows.append(Row(kind="ours", cells=(*head, *cells)))
-        notes += _notes(str(name), mine)
+        notes += _notes(name, mine)
     return rows, notes
 
 

@@ -124,11 +124,14 @@ def test_score_on_a_whole_published_split_is_comparable(runs: Path) -> None:
     rows = loaded.external[loaded.external["run_id"] == list_runs(runs)[0]]
     rows = rows.assign(split="refcoco_unc/val", samples=FULL_SPLITS["refcoco_unc/val"])
     lines, _ = external_lines(SPECS["I"], ["RefCOCO val"], dataclasses.replace(loaded, external=rows), "original")
+    assert [row.cells[0].text for row in lines] == ["LAVT (external)"]
     assert [row.cells[-1].text.count("§") for row in lines] == [0]
     part = dataclasses.replace(loaded, external=rows.assign(samples=9))
     lines, _ = external_lines(SPECS["I"], ["RefCOCO val"], part, "original")
     assert [row.cells[-1].text.count("§") for row in lines] == [1]
-    twice = dataclasses.replace(loaded, external=pd.concat([rows, rows.assign(run_id="external-LAVT-again")]))
+    twice = dataclasses.replace(
+        loaded, external=pd.concat([rows, rows.assign(run_id="external-LAVT-again")], ignore_index=True)
+    )
     lines, _ = external_lines(SPECS["I"], ["RefCOCO val"], twice, "original")
     assert [row.cells[-1].text for row in lines] == ["two claims"]
 
