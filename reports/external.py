@@ -31,12 +31,14 @@ def external_lines(spec: TableSpec, splits: Sequence[str], runs: Runs, protocol:
     """Return a line per external system with scores in some column of a comparison of methods, and their notes."""
     rows, notes = [], []
     of_table = _of_columns(runs.external, splits)
-    for name, mine in of_table.groupby([system_label(row) for _, row in of_table.iterrows()]):
+    labels = pd.Series([system_label(row) for _, row in of_table.iterrows()], index=of_table.index, dtype="object")
+    for name in sorted(set(labels)):
+        mine = of_table[labels == name]
         cells = [_cell(_of_columns(mine, [split]), split, spec, protocol) for split in splits]
-        head = [text_cell(str(name)), *(text_cell("") for _ in spec.labels)]
+        head = [text_cell(name), *(text_cell("") for _ in spec.labels)]
         head += [missing_cell("not known")] if spec.component else []
         rows.append(Row(kind="ours", cells=(*head, *cells)))
-        notes += _notes(str(name), mine)
+        notes += _notes(name, mine)
     return rows, notes
 
 
@@ -94,7 +96,17 @@ def _split_note(row: pd.Series) -> str:
     left_out = f", {facts['unknown']:,} for other expressions left out" if facts.get("unknown") else ""
     missing = f", † {facts['missing']:,} missing and scored as empty masks" if facts.get("missing") else ""
     digest = str(facts.get("sha256", ""))[:12]
-    return f"{row['split']}: {row['samples']:,} expressions, predictions {digest}{size}{missing}{left_out}"
+    facts_in_words = f"{row['samples']:,} expressions, predictions {digest}{size}{missing}{left_out}"
+    return f"{row['split']}: {facts_in_words}{_public_scores(row)}"
+
+
+def _public_scores(row: pd.Series) -> str:
+    """Return the second, labeled scores: what public code prints for the same masks."""
+    parts = []
+    for name, scores in object_of(row.get("public_scores_json")).items():
+        shown = ", ".join(f"{score} {value:.2f}" for score, value in scores.items() if value is not None)
+        parts.append(f"; by the rule of {name}'s public code: {shown}")
+    return "".join(parts)
 
 
 def external_facts(row: pd.Series) -> dict[str, str]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.evaluation.metrics import Metric, shown_metrics
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.records import RecordError
 from reports.bootstrap_samples import Resampled, resample_runs
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.load import Runs
@@ -29,8 +30,9 @@ def paired_test(runs: Runs, run_ids: list[str], *, draws: int = DRAWS) -> tuple[
     problems: list[str] = []
     metrics = shown_metrics(pd.concat([runs.rows_of(run_id) for run_id in run_ids]), "main")
     for split, protocol in _shared(runs, run_ids):
-        resampled = resample_runs(runs, run_ids, split, protocol, draws=draws)
-        problems += resampled.problems
+        same, others = _with_same_truth(runs, run_ids, split, protocol)
+        resampled = resample_runs(runs, same, split, protocol, draws=draws)
+        problems += [*others, *resampled.problems]
         lines = _lines(resampled, run_ids, metrics)
         if lines:
             title = f"{split}, protocol {protocol}"
@@ -58,6 +60,26 @@ def _shared(runs: Runs, run_ids: list[str]) -> list[tuple[str, str]]:
     ]
     shared = found[0] & set().union(*found[1:])
     return sorted(each for each in shared if each[1] in PROTOCOLS)
+
+
+def _with_same_truth(runs: Runs, run_ids: list[str], split: str, protocol: str) -> tuple[list[str], list[str]]:
+    """Return the runs whose true masks have the areas of the first one's, and a line for each other.
+
+    Two copies of a set may have the same sentences and other masks. A run without samples is left to the resampling.
+    """
+    column, areas, kept, problems = f"target_area_{PROTOCOLS[protocol].scored_at}", None, [], []
+    for run_id in run_ids:
+        try:
+            mine = runs.samples(run_id, split, [column])[column].to_numpy()
+        except RecordError:
+            kept.append(run_id)
+            continue
+        areas = mine if areas is None else areas
+        if len(mine) == len(areas) and (mine != areas).any():
+            problems.append(f"paired test without {run_id}: it was scored on other true masks of {split}")
+        else:
+            kept.append(run_id)
+    return kept, problems
 
 
 def _columns(metric: Metric) -> list[Column]:

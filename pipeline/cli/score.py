@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score the predictions, record them and print the scores; does nothing where they are recorded already."""
+    from pipeline.data.prepared.manifest import data_fingerprint
     from pipeline.evaluation.check import check_scoring
     from pipeline.predictions.digest import predictions_digest
     from pipeline.predictions.external_record import ExternalSystem, PredictionFacts, recorded_split
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     system = ExternalSystem(
         name=args.name,
         set_name=targets.manifest.set,
-        data_fingerprint=targets.manifest.fingerprint,
+        data_fingerprint=data_fingerprint(args.prepared, [targets.manifest.set]),  # as a run on this set has it
         input_size=input_size,
     )
     facts = PredictionFacts(
@@ -168,7 +169,7 @@ def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, f
 def _print(args: argparse.Namespace, system: ExternalSystem, split: str) -> None:
     """Print the scores of a recorded split."""
     from pipeline.evaluation.protocols import sample_schema
-    from pipeline.predictions.external_record import recorded_split
+    from pipeline.predictions.external_record import record_public_scores, recorded_split
     from pipeline.predictions.public_scores import public_scores
     from pipeline.records import read_table, samples_path
 
@@ -178,6 +179,8 @@ def _print(args: argparse.Namespace, system: ExternalSystem, split: str) -> None
     if args.evaluator:
         samples = read_table(samples_path(args.runs, system.run_id, split), sample_schema())
         by_code = public_scores(samples, system.protocol, args.evaluator)
+        own_size = {name: each.scores for name, each in by_code.items() if each.scores and not each.remark}
+        record_public_scores(args.runs, system.run_id, split, own_size)
     if args.json:
         values = _values(row) | (
             {"evaluators": {name: asdict(each) for name, each in by_code.items()}} if by_code else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -189,6 +190,27 @@ def write_external(
         for metric in added_metrics():
             row[metric.name] = pd.Series([scores.values.get(metric.name)], dtype="float64")
         _write(path, [*_rows_of(kept), *_rows_of(row)])
+
+
+def record_public_scores(root: Path, run_id: str, split: str, scores: dict[str, dict[str, float]]) -> None:
+    """Add what public evaluators print to the row of a split, next to what is there; NaN is stored as None.
+
+    Raises:
+        InputError: when another command holds the record.
+    """
+    new = {name: {key: _finite(value) for key, value in each.items()} for name, each in scores.items()}
+    with _lock(root, run_id):
+        path = record_path(root, run_id)
+        rows = _rows_of(read_table(path, record_schema()))
+        row = next(row for row in rows if row["split"] == split)
+        known = json.loads(row["public_scores_json"] or "{}")
+        if known != {**known, **new}:
+            row["public_scores_json"] = json.dumps({**known, **new})
+            _write(path, rows)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _without(kept: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:

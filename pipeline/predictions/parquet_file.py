@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.data.readers.json_stream import unique_keys
+from pipeline.data.readers.parquet_rows import parquet_columns, parquet_rows
 from pipeline.predictions.form import Prediction, prediction_of_fields
 from sharedris.errors import InputError
-from sharedris.regular_file import open_regular
 
 _KEYS = ("sent_id", "ref_id", "sentence_index")
 _MASKS = ("segmentation", "mask_rle")
@@ -26,32 +24,15 @@ def read_parquet(path: Path) -> Iterator[Prediction]:
     per-sample rows.
 
     Raises:
-        InputError: when the file is not parquet, is damaged, or has no column with masks.
+        InputError: when the file is not parquet, is damaged, unpacks out of proportion, or has no column with masks.
     """
-    number = 0
-    with open_regular(path) as stream:
-        rows = _rows(path, stream)
-        for row in rows:
-            yield _prediction(row, f"{path.name}, row {number}")
-            number += 1
-
-
-def _rows(path: Path, stream: Any) -> Iterator[dict[str, Any]]:
-    try:
-        file = pq.ParquetFile(stream, page_checksum_verification=True)
-        names = file.schema_arrow.names
-        mask = next((name for name in _MASKS if name in names), None)
-        wanted = [
-            name for name in (*_KEYS, mask, *(("height", "width") if mask == "mask_rle" else ())) if name in names
-        ]
-        if mask is not None:
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted, use_threads=False):
-                yield from batch.to_pylist()
-    except Exception as error:  # damaged metadata raises nearly any type
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read as parquet: {reason}", "Write it again") from None
+    names = parquet_columns(path)
+    mask = next((name for name in _MASKS if name in names), None)
     if mask is None:
         raise InputError(f"{path} has no column segmentation or mask_rle", f"It has: {', '.join(names[:12])}")
+    wanted = {*_KEYS, mask, *(("height", "width") if mask == "mask_rle" else ())}
+    for number, row in parquet_rows(path, lambda leaf: leaf.partition(".")[0] in wanted, batch_rows=_ROWS_AT_ONCE):
+        yield _prediction(row, f"{path.name}, row {number}")
 
 
 def _prediction(row: dict[str, Any], where: str) -> Prediction:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,13 @@ from pipeline.cli.main import main
 from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path, samples_path, write_table
 from reports.__main__ import main as reports
+from reports.external import external_lines
 from reports.load import load_runs
+from reports.mask_gallery import read_predictions
+from reports.paired_test import paired_test
+from reports.paper import FULL_SPLITS, SPECS
+from reports.provenance import run_cards
+from reports.run_selection import Wanted, select_runs
 from tests.pipeline.predictions.forms import FORMS, PART, SET, answers
 
 SPLIT = f"{SET}/{PART}"
@@ -55,7 +62,7 @@ def runs(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_ours(folder / "runs", list_runs(folder / "runs")[0])
     score(
         folder / "a", toy_root, folder / "runs",
-        "--name", "LAVT", "--paper", "Yang et al., CVPR 2022", "--allow-missing", drop=2,
+        "--name", "LAVT", "--paper", "Yang et al., CVPR 2022", "--allow-missing", "--evaluator", "cris", drop=2,
     )  # fmt: skip
     return folder / "runs"
 
@@ -78,6 +85,7 @@ def test_external_row_stands_below_ours_with_its_name_and_what_was_allowed(
     assert "Yang et al., CVPR 2022" in note
     assert "† 2 missing and scored as empty masks" in note
     assert json.loads(record["predictions_json"])["sha256"][:12] in note
+    assert f"by the rule of cris's public code: IoU {100 * record['miou']:.2f}" in note
 
 
 def test_paired_test_of_an_external_run_and_ours(
@@ -100,6 +108,59 @@ def test_paired_test_of_an_external_run_and_ours(
     assert "| epochs | 5 | - |" in lists
 
 
+def test_paired_test_leaves_out_a_run_on_other_true_masks(runs: Path, toy_root: Path, tmp_path: Path) -> None:
+    lavt, other, _ = list_runs(runs)
+    shutil.copytree(runs, tmp_path / "runs")
+    samples = read_table(samples_path(tmp_path / "runs", other, SPLIT), sample_schema()).drop(columns="schema_version")
+    samples["target_area_original"] += 1
+    write_table(samples_path(tmp_path / "runs", other, SPLIT), samples, sample_schema())
+    table, problems = paired_test(load_runs(tmp_path / "runs"), [lavt, other, OURS], draws=50)
+    assert problems == [f"paired test without {other}: it was scored on other true masks of {SPLIT}"]
+    assert [row.cells[0].text for row in table.rows if row.kind == "row"] == [f"{OURS} − {lavt}"]
+
+
+def test_score_on_a_whole_published_split_is_comparable(runs: Path) -> None:
+    loaded = load_runs(runs)
+    rows = loaded.external[loaded.external["run_id"] == list_runs(runs)[0]]
+    rows = rows.assign(split="refcoco_unc/val", samples=FULL_SPLITS["refcoco_unc/val"])
+    lines, _ = external_lines(SPECS["I"], ["RefCOCO val"], dataclasses.replace(loaded, external=rows), "original")
+    assert [row.cells[0].text for row in lines] == ["LAVT (external)"]
+    assert [row.cells[-1].text.count("§") for row in lines] == [0]
+    part = dataclasses.replace(loaded, external=rows.assign(samples=9))
+    lines, _ = external_lines(SPECS["I"], ["RefCOCO val"], part, "original")
+    assert [row.cells[-1].text.count("§") for row in lines] == [1]
+    twice = dataclasses.replace(
+        loaded, external=pd.concat([rows, rows.assign(run_id="external-LAVT-again")], ignore_index=True)
+    )
+    lines, _ = external_lines(SPECS["I"], ["RefCOCO val"], twice, "original")
+    assert [row.cells[-1].text for row in lines] == ["two claims"]
+
+
+def test_cards_and_galleries_have_it(runs: Path) -> None:
+    loaded, lavt = load_runs(runs), list_runs(runs)[0]
+    assert set(loaded.records["run_id"]) == {OURS}
+    assert loaded.external["run_id"].nunique() == 2
+    assert loaded.records["epochs"].dtype == np.int64
+    card = next(card for card in run_cards(loaded) if card.id == lavt)
+    assert card.label == "LAVT (external)"
+    assert "its masks were scored here" in dict(card.facts)["system"]
+    choice = select_runs(loaded.records, loaded.claims, [synthetic_runs.FULL], Wanted())
+    shown = read_predictions(loaded, choice, [lavt, OURS])
+    assert shown.problems == ()
+    assert shown.labels[lavt] == "LAVT (external)"
+    assert shown.mask[lavt].map(len).min() > 0
+
+
+def test_explorer_shows_it_next_to_ours(
+    runs: Path, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--masks-of", OURS, list_runs(runs)[0]]
+    places = ["--runs", str(runs), "--prepared", str(toy_root), "--out", str(tmp_path)]
+    assert reports(["explore", *places, *named]) == 0
+    assert "2 run(s)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_page_and_galleries_show_it(
     runs: Path, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,10 +174,6 @@ def test_page_and_galleries_show_it(
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "LAVT (external)" in page
     assert "its masks were scored here" in page
-    loaded = load_runs(runs)
-    assert set(loaded.records["run_id"]) == {OURS}
-    assert loaded.external["run_id"].nunique() == 2
-    assert loaded.records["epochs"].dtype == np.int64
 
 
 def test_lists_and_rescoring_cope(

@@ -312,7 +312,12 @@ def test_public_evaluators_score_the_same_masks(
     assert cgformer["remark"] == ""
     assert "compares at the input size" in printed["evaluators"]["lavt"]["remark"]
     assert "without a target" in printed["evaluators"]["ref_zom"]["remark"]
+    stored = json.loads(recorded(runs)[0]["public_scores_json"][0])
+    assert stored["cgformer"] == cgformer["scores"]
+    assert not {"lavt", "ref_zom"} & {*stored}
+    before = next((runs / "records").iterdir()).read_bytes()
     assert score(path, toy_root, runs, "--evaluator", "cris") == 0
+    assert next((runs / "records").iterdir()).read_bytes() == before
     assert "cris (CRIS, percent): IoU " in capsys.readouterr().out
 
 
@@ -330,3 +335,25 @@ def test_samples_without_a_target_have_their_metrics(tmp_path: Path, capsys: pyt
     printed = json.loads(capsys.readouterr().out)
     assert printed["n_acc"] == len(empty & answered) / len(empty)
     assert printed["evaluators"]["rela"]["scores"]["gIoU"] == pytest.approx(100 * printed["giou"])
+
+
+def test_rescoring_adds_a_metric_of_a_plugin(
+    found: list[Answer], toy_root: Path, tmp_path: Path, fresh_plugins: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    assert score(write_lines(tmp_path, list(entries_of(found))), toy_root, runs) == 0
+    before, _ = recorded(runs)
+    plugin = tmp_path / "halves.py"
+    plugin.write_text(
+        "from pipeline.evaluation.metrics import Metric\n"
+        'HALF = Metric(name="half_miou", heading="half", columns=("iou", "pixels"), formula=lambda iou, _: iou / 2)\n'
+        'METRICS = {"half_miou": HALF}\n'
+    )
+    capsys.readouterr()
+    assert main(["rescore", "all", "--runs", str(runs), "--plugin", str(plugin)]) == 0
+    assert "added metric half_miou" in capsys.readouterr().out
+    record, _ = recorded(runs)
+    assert record["half_miou"][0] == pytest.approx(record["miou"][0] / 2)
+    assert pd.isna(record["seed"][0])
+    same = [name for name in before if name != "rescored_json"]
+    pd.testing.assert_frame_equal(record[same], before[same], check_dtype=False)
