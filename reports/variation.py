@@ -118,12 +118,4 @@ def visible_words(variation: Variation, metric: Metric, images: int, seeds: int,
     factor, unit = metric.factor, points(metric)
     now = f"{metric.heading} {factor * variation.visible(images=images, seeds=seeds):.2f} {unit}"
     goal = f"{wished:g} {unit.removesuffix('s') if wished == 1 else unit}".rstrip()
-    return now if seeds == 1 else f"{now} ({needs(variation, images, seeds, wished / factor, goal)})"
-
-
-def needs(variation: Variation, images: int, seeds: int, wished: float, name: str) -> str:
-    """Return how many seeds, or images, show a wished difference (a share) that `name` puts in words."""
-    more_seeds = variation.seeds_for(wished, images=images)
-    more_images = variation.images_for(wished, seeds=seeds)
-    ways = [f"{more_seeds} seeds" if more_seeds else "", f"{more_images:,} images" if more_images else ""]
-    return f"{name}: {' or '.join(filter(None, ways)) or 'neither more seeds nor more images are enough'}"
+    return now if seeds == 1 else f"{now} ({goal}: {variation.needs(wished / factor, images=images, seeds=seeds)})"

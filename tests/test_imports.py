@@ -68,7 +68,7 @@ ORDER = """
     sweeps.backbones  sweeps.framework  sweeps.datasets  sweeps.no_target  sweeps.search
     sweeps.registry  sweeps.plan
     sweeps.status  sweeps.costs  sweeps.evaluate
-    sweeps.live_table  sweeps.cost_estimate
+    sweeps.live_table  sweeps.cost_estimate  sweeps.power
     sweeps.cost_report
     sweeps.fan_out
     sweeps.run
