@@ -104,7 +104,17 @@ def rank_table(built: Built, resampled: Resampled) -> dict[tuple[int, str], Rank
 
 
 def _tested(resampled: Resampled) -> list[Metric]:
-    return [metric for metric in metrics_of("main") if metric.name in resampled.scores and metric.better]
+    return [metric for metric in scored_metrics(resampled) if metric.better]
+
+
+def scored_metrics(resampled: Resampled) -> list[Metric]:
+    """Return the main metrics that some run has a score of."""
+    scores = resampled.scores
+    return [
+        metric
+        for metric in metrics_of("main")
+        if metric.name in scores and np.isfinite(scores[metric.name].observed_R).any()
+    ]
 
 
 def columns_of(built: Built, line: int, resampled: Resampled) -> list[int]:

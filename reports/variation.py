@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from pipeline.evaluation.metrics import Metric, metrics_of
+from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.power import Variation, measure
 from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
-from reports.ranks import columns_of, fewest_seeds, row_label
+from reports.ranks import columns_of, fewest_seeds, row_label, scored_metrics
 from reports.tables import Built
 from reports.two_level import variance_of
 
@@ -48,7 +48,7 @@ def variation_of(built: Built, resampled: Resampled, metric: str) -> Variation |
 
 def build_variation(built: Built, resampled: Resampled) -> Table:
     """Return the table that splits each score's deviation, with the smallest visible differences as notes."""
-    metrics = [metric for metric in metrics_of("main") if metric.name in resampled.scores]
+    metrics = scored_metrics(resampled)
     columns = [Column(heading=built.spec.first_heading, numeric=False), Column(heading="seeds")]
     for metric in metrics:
         columns += [Column(heading=part, group=metric.heading, unit=points(metric)) for part in PARTS]
@@ -94,8 +94,8 @@ def visible_notes(built: Built, resampled: Resampled, wished: float = WISHED_POI
     seeds = fewest_seeds(built)
     seen: list[str] = []
     images = 0
-    for metric in metrics_of("main"):
-        variation = variation_of(built, resampled, metric.name) if metric.name in resampled.scores else None
+    for metric in scored_metrics(resampled):
+        variation = variation_of(built, resampled, metric.name)
         if variation is not None:
             images = len(resampled.moved[metric.name])
             seen.append(visible_words(variation, metric, images, seeds, wished))
