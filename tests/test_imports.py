@@ -96,6 +96,7 @@ ORDER = """
     reports.overview
     reports.page
     reports.explorer
+    reports.reference
     reports.build
     reports.__main__
 """
