@@ -187,8 +187,8 @@ def check_runs(expected: Expected, runs: Runs) -> Checked:
     """Compare the runs of the reference's recipe and split with it, row by row.
 
     A row fails where the mean of its seeds lies outside the prediction interval of the reference, whose deviation is
-    pooled over all rows; and where it has no record. A row that has the reference's last training loss in nine tenths of
-    the epochs converges faster: it is named and does not fail.
+    pooled over all rows; and where it has no record. A row that has the reference's last training loss in nine tenths
+    of the epochs converges faster: it is named and does not fail.
 
     Raises:
         RecordError: where no run has the recipe.
