@@ -11,7 +11,7 @@ from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.power import Variation, measure
 from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
-from reports.ranks import columns_of, fewest_seeds, row_label, scored_metrics
+from reports.ranks import columns_of, fewest_seeds, lines_with_parts, row_label, scored_metrics
 from reports.tables import Built
 from reports.two_level import variance_of
 
@@ -52,8 +52,9 @@ def build_variation(built: Built, resampled: Resampled) -> Table:
     columns = [Column(heading=built.spec.first_heading, numeric=False), Column(heading="seeds")]
     for metric in metrics:
         columns += [Column(heading=part, group=metric.heading, unit=points(metric)) for part in PARTS]
-    rows = []
-    for line in built.published.drop_duplicates(["part", "variant"]).index:
+    rows: list[Row] = []
+    for line, heading in lines_with_parts(built):
+        rows += heading
         row = columns_of(built, line, resampled)
         cells = [text_cell(row_label(built, line)), Cell(text=str(len(row)), value=float(len(row)))]
         for metric in metrics:

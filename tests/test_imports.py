@@ -90,7 +90,7 @@ ORDER = """
     reports.pareto  reports.row_scores
     reports.unflagged
     reports.validation_curves
-    reports.breakdown  reports.publish
+    reports.breakdown  reports.precision_curve  reports.seen_words  reports.publish
     reports.registry
     reports.figures
     reports.overview
