@@ -82,6 +82,19 @@ report: $(READY) ## Write tables, figures and the page from what is recorded
 	@$(V)/python -m reports all --prepared $(PREPARED) --runs '$(RUNS)' --out '$(RUNS)/report' \
 		$(if $(wildcard $(RUNS)/mlflow.db),--mlflow-run sweep:)
 
+# The sweep of the reference in its own recipe: what has a record is not trained again.
+REFERENCE ?= benchmarks/reference/fpn-tiny
+.PHONY: check-reference demo-report
+check-reference: $(READY) data ## Run or read the sweep of the reference (fpn, tiny, 3 seeds, 12 epochs) and compare it
+	@test -e '$(REFERENCE)/expected.json' || { echo "no reference: $(REFERENCE)/expected.json does not exist;" \
+		"make one: $(V)/python -m reports.reference make --runs RUNS --out $(REFERENCE)" >&2; exit 2; }
+	@$(V)/python -m sweeps run fpn --data toyplus_unc --model tiny --seeds 3 --epochs 12 --workers $(WORKERS) \
+		--runs '$(RUNS)' --prepared $(PREPARED) $(OPTIONS)
+	@$(V)/python -m reports.reference check '$(REFERENCE)' --runs '$(RUNS)'
+
+demo-report: $(READY) ## Write the whole page from the reference's records to build/demo-report: no training, no data
+	@$(V)/python -m reports all --runs '$(REFERENCE)' --prepared $(PREPARED) --out build/demo-report
+
 .PHONY: ui
 ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 	@# By the environment: every user of the machine sees a command line, and the address may hold a password.

@@ -103,7 +103,7 @@ def by_size(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | N
     edges = np.array(SIZE_EDGES_PERCENT[1:-1])
     areas = {v: 100 * frame["area_ratio"].to_numpy() for v, frame in frames.items()}
     binner = {v: np.where(area == 0, 0, 1 + np.digitize(area, edges)) for v, area in areas.items()}
-    return _draw(frames, binner, names, choice, "object size (% of the image)", "IoU by object size")
+    return draw_bins(frames, binner, names, choice, "object size (% of the image)", "IoU by object size")
 
 
 def by_length(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
@@ -113,7 +113,7 @@ def by_length(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure |
     names[-1] = f"≥{LENGTH_EDGES_WORDS[-2]}"
     edges = np.array(LENGTH_EDGES_WORDS[1:-1])
     binner = {v: np.digitize([len(text.split()) for text in frame["expression"]], edges) for v, frame in frames.items()}
-    return _draw(frames, binner, names, choice, "words in the expression", "IoU by sentence length")
+    return draw_bins(frames, binner, names, choice, "words in the expression", "IoU by sentence length")
 
 
 def by_kind(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
@@ -123,11 +123,11 @@ def by_kind(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | N
         v: np.array([names.index(kind_of(text)) for text in frame["expression"]], dtype=np.int64)
         for v, frame in frames.items()
     }
-    return _draw(frames, binner, names, choice, "kind of expression (by its words)", "IoU by kind", joined=False)
+    return draw_bins(frames, binner, names, choice, "kind of expression (by its words)", "IoU by kind", joined=False)
 
 
 @styled
-def _draw(
+def draw_bins(
     frames: dict[str, pd.DataFrame],
     binner: dict[str, np.ndarray],
     names: list[str],
@@ -136,6 +136,7 @@ def _draw(
     title: str,
     joined: bool = True,
 ) -> Figure | None:
+    """Draw mean IoU with its interval per bin, a line per variant; `binner` has the bin of each sample."""
     if not frames:
         return None
     figure = new_figure(7.6, 4.6)

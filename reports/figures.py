@@ -129,7 +129,7 @@ def draw_all(
             album.plot(row_scores.row_scores(each), f"scores-{numeral}", title, table=numeral)
     for each in own:
         problems += _of_sweep(album, each, runs)
-    data = ReportData(runs=runs, choice=choice, costs=costs, problems=problems)
+    data = ReportData(runs=runs, choice=choice, costs=costs, problems=problems, prepared=prepared)
     for group, title in GROUPS.items():
         named = {name: plot for name, plot in FIGURES.items() if plot.group == group}
         if named:

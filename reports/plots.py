@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.evaluation.metrics import PRECISION_THRESHOLDS
 from reports.cost_cells import CostBook
 from reports.labels import in_order, variant_label
 from reports.run_selection import RunSelection
@@ -90,26 +89,6 @@ def _total(costs: CostBook, scale: str, variant: str, field: str) -> float:
 def _component(costs: CostBook, scale: str, variant: str, component: str, field: str) -> float:
     cost = costs.components(scale, variant).get(component)
     return float(getattr(cost, field)) if cost else 0.0
-
-
-@styled
-def precision_curve(choice: RunSelection) -> Figure | None:
-    """Draw P@X over X for every variant: the share of samples with an IoU above X, mean over seeds."""
-    if choice.rows.empty:
-        return None
-    figure = new_figure(7.6, 4.4)
-    axes = figure.axes[0]
-    columns = [f"precision_at_{round(100 * level)}" for level in PRECISION_THRESHOLDS]
-    for series, (variant, rows) in enumerate(by_variant(choice)):
-        values = 100 * rows[columns].mean().to_numpy()
-        axes.plot(PRECISION_THRESHOLDS, values, label=variant_label(variant), **line_style(series))
-    axes.set_xticks(PRECISION_THRESHOLDS)
-    axes.set_xlabel("IoU threshold X")
-    axes.set_ylabel("P@X (% of samples with IoU > X)")
-    axes.set_ylim(0, max(10.0, axes.get_ylim()[1]))
-    axes.set_title(f"Precision over threshold: {where(choice)}")
-    axes.legend()
-    return figure
 
 
 def line_style(series: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ from reports.two_level import compare
 MAY_BE_BEST = "≈"
 SURE = (
     f"Bold: surely rank 1 of its column; underlined: surely rank 2; {MAY_BE_BEST}: may be rank 1, which these runs "
-    "cannot decide (all ranks together hold in 95 %)."
+    "cannot decide (among the rows that were run; all ranks together hold in 95 %)."
 )
 ONE_SEED = (
     f"{MAY_BE_BEST}: may be rank 1, from the images. With one seed no rank is sure, since the variation between "
@@ -104,7 +104,17 @@ def rank_table(built: Built, resampled: Resampled) -> dict[tuple[int, str], Rank
 
 
 def _tested(resampled: Resampled) -> list[Metric]:
-    return [metric for metric in metrics_of("main") if metric.name in resampled.scores and metric.better]
+    return [metric for metric in scored_metrics(resampled) if metric.better]
+
+
+def scored_metrics(resampled: Resampled) -> list[Metric]:
+    """Return the main metrics that some run has a score of."""
+    scores = resampled.scores
+    return [
+        metric
+        for metric in metrics_of("main")
+        if metric.name in scores and np.isfinite(scores[metric.name].observed_R).any()
+    ]
 
 
 def columns_of(built: Built, line: int, resampled: Resampled) -> list[int]:
@@ -169,8 +179,9 @@ def build_ranks(built: Built, resampled: Resampled, ranks: dict[tuple[int, str],
             Column(heading="rank", group=metric.heading, csv_heading="rank first", parts=("rank last",)),
             Column(heading="P(better)", group=metric.heading, unit="%"),
         ]
-    rows = []
-    for line in built.published.drop_duplicates(["part", "variant"]).index:
+    rows: list[Row] = []
+    for line, heading in lines_with_parts(built):
+        rows += heading
         cells = [text_cell(row_label(built, line))]
         for metric in metrics:
             cells += _rank_cells(metric, ranks.get((line, metric.name)))
@@ -183,6 +194,15 @@ def build_ranks(built: Built, resampled: Resampled, ranks: dict[tuple[int, str],
         columns=tuple(columns),
         rows=tuple(rows),
     )
+
+
+def lines_with_parts(built: Built) -> Iterator[tuple[int, list[Row]]]:
+    """Yield the position of each row once per part, with the part's heading before its first row."""
+    lines = built.published.drop_duplicates(["part", "variant"])
+    several = lines["part"].nunique() > 1
+    for number, (line, part) in enumerate(zip(lines.index, lines["part"], strict=True)):
+        is_first = number == 0 or part != lines["part"].iloc[number - 1]
+        yield line, [Row(kind="section", cells=(text_cell(str(part)),))] if several and is_first else []
 
 
 def row_label(built: Built, line: int) -> str:

@@ -6,9 +6,11 @@ function of the runs and of what the user asked for. The bars and galleries of o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,7 +21,9 @@ from reports.cost_cells import CostBook
 from reports.labels import in_order
 from reports.layout import Table
 from reports.load import Runs
+from reports.precision_curve import draw_precisions, read_precisions
 from reports.run_selection import RunSelection, Wanted
+from reports.seen_words import by_seen_words, count_words
 from reports.tables import published_rows
 from reports.validation_curves import read_validations, validation_curves
 
@@ -33,12 +37,21 @@ class ReportData:
         choice: the runs that the report shows: `choice.rows` has their records, one row per variant and seed.
         costs: measured costs.
         problems: lines that the report prints at its end; a plot adds one per file that it could not use.
+        prepared: folder of the prepared sets.
     """
 
     runs: Runs
     choice: RunSelection
     costs: CostBook
     problems: list[str] = field(default_factory=list)
+    prepared: Path = Path("data/prepared")
+
+    @cached_property
+    def training_words(self) -> Counter[str] | None:
+        """How often each word stands in the training expressions of the shown runs; None where they are not there."""
+        if self.choice.rows.empty:
+            return None
+        return count_words(self.prepared, list(self.choice.rows.iloc[0]["train_sets"]))
 
     @cached_property
     def samples(self) -> dict[str, pd.DataFrame]:
@@ -123,7 +136,10 @@ FIGURES: dict[str, Plot] = {
         is_wide=True,
     ),
     "precision": Plot(
-        group="scores", title="Precision over threshold", draw=lambda data: plots.precision_curve(data.choice)
+        group="scores",
+        title="P@X over X from 0.05 to 0.95",
+        draw=lambda data: draw_precisions(read_precisions(data.runs, data.choice, data.problems), data.choice),
+        needs=_SAMPLES,
     ),
     "iou-by-size": Plot(
         group="scores",
@@ -135,6 +151,12 @@ FIGURES: dict[str, Plot] = {
         group="scores", title="IoU by sentence length", draw=_by(breakdown.by_length), needs=_SAMPLES
     ),
     "iou-by-kind": Plot(group="scores", title="IoU by kind of expression", draw=_by(breakdown.by_kind), needs=_SAMPLES),
+    "iou-by-seen-words": Plot(
+        group="scores",
+        title="IoU by seen and unseen words",
+        draw=lambda data: by_seen_words(data.samples, data.choice, data.training_words),
+        needs="per-sample rows or the prepared training set",
+    ),
 }
 """Name -> plot; the name is that of its files."""
 

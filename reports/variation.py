@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from pipeline.evaluation.metrics import Metric, metrics_of
+from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.power import Variation, measure
 from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
-from reports.ranks import columns_of, fewest_seeds, row_label
+from reports.ranks import columns_of, fewest_seeds, lines_with_parts, row_label, scored_metrics
 from reports.tables import Built
 from reports.two_level import variance_of
 
@@ -48,12 +48,13 @@ def variation_of(built: Built, resampled: Resampled, metric: str) -> Variation |
 
 def build_variation(built: Built, resampled: Resampled) -> Table:
     """Return the table that splits each score's deviation, with the smallest visible differences as notes."""
-    metrics = [metric for metric in metrics_of("main") if metric.name in resampled.scores]
+    metrics = scored_metrics(resampled)
     columns = [Column(heading=built.spec.first_heading, numeric=False), Column(heading="seeds")]
     for metric in metrics:
         columns += [Column(heading=part, group=metric.heading, unit=points(metric)) for part in PARTS]
-    rows = []
-    for line in built.published.drop_duplicates(["part", "variant"]).index:
+    rows: list[Row] = []
+    for line, heading in lines_with_parts(built):
+        rows += heading
         row = columns_of(built, line, resampled)
         cells = [text_cell(row_label(built, line)), Cell(text=str(len(row)), value=float(len(row)))]
         for metric in metrics:
@@ -94,8 +95,8 @@ def visible_notes(built: Built, resampled: Resampled, wished: float = WISHED_POI
     seeds = fewest_seeds(built)
     seen: list[str] = []
     images = 0
-    for metric in metrics_of("main"):
-        variation = variation_of(built, resampled, metric.name) if metric.name in resampled.scores else None
+    for metric in scored_metrics(resampled):
+        variation = variation_of(built, resampled, metric.name)
         if variation is not None:
             images = len(resampled.moved[metric.name])
             seen.append(visible_words(variation, metric, images, seeds, wished))
@@ -118,12 +119,4 @@ def visible_words(variation: Variation, metric: Metric, images: int, seeds: int,
     factor, unit = metric.factor, points(metric)
     now = f"{metric.heading} {factor * variation.visible(images=images, seeds=seeds):.2f} {unit}"
     goal = f"{wished:g} {unit.removesuffix('s') if wished == 1 else unit}".rstrip()
-    return now if seeds == 1 else f"{now} ({needs(variation, images, seeds, wished / factor, goal)})"
-
-
-def needs(variation: Variation, images: int, seeds: int, wished: float, name: str) -> str:
-    """Return how many seeds, or images, show a wished difference (a share) that `name` puts in words."""
-    more_seeds = variation.seeds_for(wished, images=images)
-    more_images = variation.images_for(wished, seeds=seeds)
-    ways = [f"{more_seeds} seeds" if more_seeds else "", f"{more_images:,} images" if more_images else ""]
-    return f"{name}: {' or '.join(filter(None, ways)) or 'neither more seeds nor more images are enough'}"
+    return now if seeds == 1 else f"{now} ({goal}: {variation.needs(wished / factor, images=images, seeds=seeds)})"

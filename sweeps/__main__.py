@@ -97,6 +97,21 @@ def _model_name(text: str) -> str:
     return text
 
 
+def positive_points(text: str) -> float:
+    """Return a positive number of points.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 100.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points above 0 and up to 100")
+    return value
+
+
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
@@ -104,6 +119,12 @@ def _sentence(text: str) -> str:
 def _add_cost_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--gflops", type=float, help="sustained rate of one worker in GFLOP/s (default: measured)")
     command.add_argument("--price", type=float, help="money per worker-hour, in any currency")
+    command.add_argument(
+        "--difference", type=positive_points, default=1.0, help="wished difference in points of mIoU: what it needs"
+    )
+    command.add_argument(
+        "--training-deviation", type=positive_points, help="points between trainings (default: measured, or assumed)"
+    )
     command.add_argument("--paper-gflops", type=float, help="GFLOP/s of one of the paper's 8 GPUs, to estimate hours")
 
 
@@ -172,8 +193,11 @@ def _evaluate(args: argparse.Namespace, plan: SweepPlan) -> int:
 
 def _show_plan(args: argparse.Namespace, plan: SweepPlan) -> int:
     from sweeps.cost_report import cost_report
+    from sweeps.power import power_report
 
     print(describe(plan))
+    power = power_report(plan, args.prepared, points=args.difference, training_points=args.training_deviation)
+    print(power)
     print(cost_report(plan, args.prepared, gflops=args.gflops, price=args.price, paper_gflops=args.paper_gflops))
     return 0
 

@@ -68,7 +68,7 @@ ORDER = """
     sweeps.backbones  sweeps.framework  sweeps.datasets  sweeps.no_target  sweeps.search
     sweeps.registry  sweeps.plan
     sweeps.status  sweeps.costs  sweeps.evaluate
-    sweeps.live_table  sweeps.cost_estimate
+    sweeps.live_table  sweeps.cost_estimate  sweeps.power
     sweeps.cost_report
     sweeps.fan_out
     sweeps.run
@@ -90,12 +90,13 @@ ORDER = """
     reports.pareto  reports.row_scores
     reports.unflagged
     reports.validation_curves
-    reports.breakdown  reports.publish
+    reports.breakdown  reports.precision_curve  reports.seen_words  reports.publish
     reports.registry
     reports.figures
     reports.overview
     reports.page
     reports.explorer
+    reports.reference
     reports.build
     reports.__main__
 """

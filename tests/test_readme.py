@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.cli.main import build_parser
 from reports.__main__ import build_parser as reports_parser
+from reports.reference import build_parser as reference_parser
 from reports.sweep_tables import names_of
 from sweeps.__main__ import build_parser as sweeps_parser
 from sweeps.registry import SWEEPS, find_sweep
@@ -49,6 +50,9 @@ def check_command(line: str) -> None:
         sweep = getattr(sweeps_parser().parse_args(words[3:]), "name", "all")
         assert sweep.endswith(".py") or "--plugin" in words or find_sweep(sweep)  # a plugin's sweep may have any name
     else:
+        if words[2] == "reports.reference":
+            reference_parser().parse_args(words[3:])
+            return
         what = reports_parser().parse_args(words[3:]).what
         for table in [] if what[0] in {"all", "compare", "explore"} or "--plugin" in words else what:
             names_of(table, SWEEPS)
@@ -83,6 +87,7 @@ def test_a_shown_command_exists(page: str, line: str) -> None:
         "python -m sweeps status fpn --made-up=1",
         "python -m reports VII-a --made-up",
         "python -m reports compare RUN RUN --made-up",
+        "python -m reports.reference check FOLDER --made-up",
     ],
 )
 def test_a_made_up_option_fails(line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
 from reports.load import load_costs, load_runs
 from reports.outline import outline
+from reports.precision_curve import draw_precisions, read_precisions
 from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.style import DARK, INK, SERIES, dark, save, save_pixels, themed, to_svg
 from reports.tables import published_rows
@@ -107,7 +108,7 @@ def test_plots_are_valid_svg_in_three_uses_and_reproducible(runs_root: Path, tmp
         "bars": row_scores.row_scores(built),
         "pareto": pareto.pareto(published, built.choice, costs),
         "costs": plots.component_costs(costs, costs.variants("base")),
-        "precision": plots.precision_curve(built.choice),
+        "precision": draw_precisions(read_precisions(load_runs(runs_root), built.choice, []), built.choice),
     }
     for name, figure in figures.items():
         assert figure is not None
@@ -118,7 +119,7 @@ def test_plots_are_valid_svg_in_three_uses_and_reproducible(runs_root: Path, tmp
         assert INK not in night
         assert not any(colour in themed(svg) for colour in (*SERIES, INK))
         assert "http" not in themed(svg).replace("http://www.w3.org", "")
-    again = plots.precision_curve(built.choice)
+    again = draw_precisions(read_precisions(load_runs(runs_root), built.choice, []), built.choice)
     assert again is not None
     assert to_svg(again) == (tmp_path / "precision.svg").read_text(encoding="utf-8").partition("\n")[2]
 

@@ -40,6 +40,11 @@ def test_no_number_of_images_makes_up_for_trainings() -> None:
     variation = Variation(image=0.2, training=0.05, source="test")
     assert variation.images_for(0.01, seeds=3) is None
     assert variation.seeds_for(0.0001, images=10) is None
+    both = variation.both_for(0.04)
+    assert both is not None
+    assert variation.visible(seeds=both[0], images=both[1]) <= 0.04
+    assert variation.needs(0.04, images=10, seeds=3) == f"{both[0]} seeds and {both[1]:,} images"
+    assert "more than 50 seeds" in variation.needs(0.0001, images=10, seeds=3)
 
 
 def test_variation_is_measured_from_scores() -> None:
