@@ -11,11 +11,13 @@ import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import write_failure
+from pipeline.job import Job
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.run import run_in_process
 from sharedris.errors import InputError
 from sweeps.cost_estimate import cell_cost_of
 from sweeps.cost_report import cost_report
+from sweeps.evaluate import evaluate_sweep
 from sweeps.plan import SweepPlan, plan_sweep, sweep_folder
 from sweeps.status import describe, forget, stop
 from tests.integration.micro_sweep import plan_of
@@ -95,3 +97,30 @@ def test_a_plan_measures_this_machines_rate(micro_run: RunConfig, monkeypatch: p
 
     monkeypatch.setattr(cost_estimate, "_WARM_UP_SECONDS", 0.05)
     assert cost_estimate.measure_gflops(micro_run) > 0.01
+
+
+def test_a_sweep_with_other_splits_evaluates_only_what_its_runs_lack(
+    plan: SweepPlan, toy_root: Path, micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = plan.cells[0].job
+    assert job is not None
+    run_in_process(job)
+    split = "toyplus_unc/testA"
+    other = replace(micro_run, data=replace(micro_run.data, evaluate_splits=(split,)))
+    again = plan_of(other, str(toy_root), str(plan.runs_root))
+    first = again.cells[0].job
+    assert first is not None
+    assert (again.cells[0].state, first.run_id) == ("missing", job.run_id)
+    assert f"trained, {split} to evaluate" in describe(again)
+    taken: list[tuple[str, tuple[str, ...]]] = []
+
+    def taking(job: Job, **_: object) -> bool:
+        taken.append((job.run_id, job.missing_splits))
+        return True
+
+    monkeypatch.setattr("sweeps.evaluate.evaluate_job", taking)
+    assert evaluate_sweep(plan, [split], first.execution) == 0
+    assert taken == [(first.run_id, (split,))], "cells without a record are left out"
+    run_in_process(first)
+    assert again.cells[0].state == "done"
+    assert plan.cells[0].state == "done"
