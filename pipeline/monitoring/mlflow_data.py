@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import asdict
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -14,14 +15,19 @@ _DIGEST_LETTERS = 36
 """What MLflow's store holds of a digest."""
 
 
-def dataset_inputs(job: Job) -> list[DatasetInput]:
+def dataset_inputs(job: Job, known: Container[str] = ()) -> list[DatasetInput]:
     """Return the splits that a job reads, each with its context; `mlflow.data.get_source` finds their folder.
+
+    Args:
+        job: of the run.
+        known: splits to leave out, which the store has already.
 
     Raises:
         InputError: when a set is not prepared.
     """
     splits = {f"{name}/train": "training" for name in job.config.data.train_sets}
     splits |= dict.fromkeys(job.splits, "evaluation")
+    splits = {split: context for split, context in splits.items() if split not in known}
     root = job.execution.prepared_root
     manifests = {name: load_manifest(root, name) for name in {split.partition("/")[0] for split in splits}}
     return [

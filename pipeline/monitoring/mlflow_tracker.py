@@ -105,9 +105,8 @@ class Tracker:
             params = [Param(name, value[:6000]) for name, value in used_parameters(job.config).items()]
             self.client.log_batch(run_id, params=params)
         known = {entry.dataset.name for entry in found.inputs.dataset_inputs}
-        new = [entry for entry in dataset_inputs(job) if entry.dataset.name not in known]  # also splits asked for later
-        if new:
-            self.client.log_inputs(run_id, new)
+        if not known or not known.issuperset(job.splits):  # of splits that are evaluated later, only theirs
+            self.client.log_inputs(run_id, dataset_inputs(job, known))
         return run_id
 
     @_asks_the_store
@@ -253,7 +252,7 @@ class Tracker:
                 now,
                 0,
                 model_id=model_id,
-                dataset_name=splits.get(name),
+                dataset_name=splits[name] if splits.get(name, "") in digests else None,
                 dataset_digest=digests.get(splits.get(name, "")),
                 run_id=run.info.run_id,
             )
