@@ -84,15 +84,18 @@ report: $(READY) ## Write tables, figures and the page from what is recorded
 
 # The sweep of the reference in its own recipe: what has a record is not trained again.
 REFERENCE ?= benchmarks/reference/fpn-tiny
+REQUIRE_REFERENCE = test -e '$(REFERENCE)/expected.json' || { \
+	echo "no reference: $(REFERENCE)/expected.json does not exist;" \
+	"make one: $(V)/python -m reports.reference make --runs RUNS --out $(REFERENCE)" >&2; exit 2; }
 .PHONY: check-reference demo-report
 check-reference: $(READY) data ## Run or read the sweep of the reference (fpn, tiny, 3 seeds, 12 epochs) and compare it
-	@test -e '$(REFERENCE)/expected.json' || { echo "no reference: $(REFERENCE)/expected.json does not exist;" \
-		"make one: $(V)/python -m reports.reference make --runs RUNS --out $(REFERENCE)" >&2; exit 2; }
+	@$(REQUIRE_REFERENCE)
 	@$(V)/python -m sweeps run fpn --data toyplus_unc --model tiny --seeds 3 --epochs 12 --workers $(WORKERS) \
 		--runs '$(RUNS)' --prepared $(PREPARED) $(OPTIONS)
 	@$(V)/python -m reports.reference check '$(REFERENCE)' --runs '$(RUNS)'
 
 demo-report: $(READY) ## Write the whole page from the reference's records to build/demo-report: no training, no data
+	@$(REQUIRE_REFERENCE)
 	@$(V)/python -m reports all --runs '$(REFERENCE)' --prepared $(PREPARED) --out build/demo-report
 
 .PHONY: ui
