@@ -34,7 +34,8 @@ ORDER = """
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
-    pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.check
+    pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.sample_columns
+    pipeline.evaluation.check
     pipeline.evaluation.power  pipeline.evaluation.public_evaluators
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
@@ -122,6 +123,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.power",
     "pipeline.evaluation.protocols",
+    "pipeline.evaluation.sample_columns",
     "pipeline.files",
     "pipeline.monitoring.mlflow_store",
     "pipeline.monitoring.mlflow_uri",

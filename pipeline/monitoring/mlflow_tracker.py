@@ -229,7 +229,7 @@ class Tracker:
                 log.warning("%s: its epochs are not logged: %s", job.run_id, error.message)
         logged = [metric_name(f"{split}/original/samples") in run.data.metrics for split in record["split"]]
         self._show_scores(job, run_id, record, new=record[~pd.Series(logged, index=record.index)])
-        for path, folder in artifacts_of(job):
+        for path, folder in artifacts_of(job.runs_root, job.run_id, job.splits):
             self.client.log_artifact(run_id, str(path), folder)
         self.client.set_tag(run_id, f"{PREFIX}recorded", "yes")
 
