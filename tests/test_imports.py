@@ -119,6 +119,8 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.recipes",
     "pipeline.data.catalog",
     "pipeline.data.masks",
+    "pipeline.data.prepared.fingerprint",
+    "pipeline.data.readers.images",
     "pipeline.data.readers.quality_flags",
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.power",
