@@ -18,7 +18,8 @@ from pipeline.data.prepared.manifest import load_manifest
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.metrics import record_schema
 from pipeline.evaluation.named_rules import own_evaluator
-from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.evaluation.split_samples import open_split
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state

@@ -37,7 +37,7 @@ def check_runs(configs: Iterable[RunConfig], runs_root: Path) -> None:
 
     Raises:
         InputError: for a module, loss term, metric or protocol that breaks its contract, a folder that cannot be
-            written, or a disk with too little room for the largest of the runs.
+            written, or a disk with too little room for the runs, one after the other.
     """
     from pipeline.evaluation.check import check_scoring  # here: it imports torch
 
@@ -48,18 +48,27 @@ def check_runs(configs: Iterable[RunConfig], runs_root: Path) -> None:
     check_space(configs, runs_root)
 
 
-def check_space(configs: Iterable[RunConfig], runs_root: Path) -> None:
-    """Check that the disk has room for the checkpoints and the export of the largest run.
+def check_space(configs: Iterable[RunConfig], runs_root: Path, *, at_once: int = 1) -> None:
+    """Check that the disk has room for the checkpoints of the runs that train at once, and for the export of each.
+
+    Args:
+        configs: of all runs that are to be trained.
+        runs_root: where they write.
+        at_once: how many of them train at the same time; the largest are counted.
 
     Raises:
         InputError: where it has not; names both sizes.
     """
-    largest = max((_count_weights(model) for model in dict.fromkeys(config.model for config in configs)), default=0)
+    models = [config.model for config in configs]
+    weights = {model: _count_weights(model) for model in dict.fromkeys(models)}
+    sizes = sorted((weights[model] for model in models), reverse=True)
     existing = next(place for place in (runs_root, *runs_root.absolute().parents) if place.exists())
-    needed, free = largest * _BYTES_PER_WEIGHT * _COPIES_ON_DISK, shutil.disk_usage(existing).free
+    needed = _BYTES_PER_WEIGHT * (_COPIES_ON_DISK * sum(sizes[:at_once]) + sum(sizes[at_once:]))
+    free = shutil.disk_usage(existing).free
     if needed > free:
+        runs = "a run writes" if len(sizes) == 1 else f"{len(sizes)} runs, {min(at_once, len(sizes))} at once, write"
         raise InputError(
-            f"--runs {runs_root} has {free / 2**20:,.0f} MiB free, a run writes up to {needed / 2**20:,.0f} MiB",
+            f"--runs {runs_root} has {free / 2**20:,.0f} MiB free, {runs} up to {needed / 2**20:,.0f} MiB",
             "Free some space, or name another folder",
         )
 

@@ -163,7 +163,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("area_ratio", pa.float64()),  # mask area / image area
-        ("intersection_paper", pa.int64()),  # columns of later protocols: pipeline.evaluation.protocols.sample_schema
+        ("intersection_paper", pa.int64()),  # columns of later protocols: pipeline.evaluation.sample_columns
         ("union_paper", pa.int64()),
         ("intersection_original", pa.int64()),
         ("union_original", pa.int64()),

@@ -1,7 +1,9 @@
 """Scores of a finished run again, for metrics and protocols that were added after it was recorded. Nothing is trained.
 
 A metric is computed from the stored per-sample rows. A protocol makes masks from probabilities, which are not stored,
-so it needs the exported model and the prepared data. What is on disk is kept: only missing values and rows are added.
+so it needs the exported model and the prepared data, and so does a metric of masks: of the predicted masks only those
+of `original` are stored. What is on disk is kept: only missing values and rows are added. The one exception is a
+protocol whose version was raised: its rows are replaced, and `rescored_json` names the version before.
 The per-sample rows are written before the record, so the same command finishes an interrupted rescoring.
 """
 
@@ -18,7 +20,8 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.evaluation.metrics import added_metrics, record_schema, score, values_of
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.sample_columns import mask_columns, sample_schema
 from pipeline.records import RecordError, read_table, record_path, samples_path, write_table
 
 SAMPLE_KEYS = ["index", "image_id", "ref_id", "sent_id", "expression"]
@@ -32,6 +35,7 @@ class Added:
 
     protocols: dict[str, None] = field(default_factory=dict)
     metrics: dict[str, None] = field(default_factory=dict)
+    replaced: dict[str, int] = field(default_factory=dict)  # protocol -> version of the rows before
 
 
 def rescore_run(root: Path, run_id: str, *, evaluate: Evaluate, git_commit: str) -> Added:
@@ -49,11 +53,17 @@ def rescore_run(root: Path, run_id: str, *, evaluate: Evaluate, git_commit: str)
     record = read_table(record_path(root, run_id), record_schema())
     added, parts = Added(), []
     for split, of_split in record.groupby("split", sort=False):
-        missing = [name for name in PROTOCOLS if name not in set(of_split["protocol"])]
+        stale = _stale(of_split)
+        missing = [name for name in PROTOCOLS if name in stale or name not in set(of_split["protocol"])]
+        samples = read_table(samples_path(root, run_id, str(split)), sample_schema())
+        samples = samples.sort_values("index", ignore_index=True)
         if of_split["system"].notna().any():  # masks of others have one protocol, and no model that could answer anew
-            missing = []
-        samples = _samples(root, run_id, str(split), missing, evaluate)
-        parts += [_with_metrics(of_split, samples, added), _protocol_rows(of_split, samples, missing, added)]
+            stale, missing = {}, []
+        elif lacking := _lacking_columns(samples, missing, stale):
+            samples = _filled(root, run_id, str(split), samples, lacking, evaluate)
+        added.replaced.update(stale)
+        kept = of_split[~of_split["protocol"].isin(list(stale))]
+        parts += [_with_metrics(kept, samples, added), _protocol_rows(of_split, samples, missing, added)]
     if added.protocols or added.metrics:
         rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
         rows["rescored_json"] = [_with_entry(text, added, git_commit) for text in rows["rescored_json"]]
@@ -61,19 +71,35 @@ def rescore_run(root: Path, run_id: str, *, evaluate: Evaluate, git_commit: str)
     return added
 
 
-def _samples(root: Path, run_id: str, split: str, missing: list[str], evaluate: Evaluate) -> pd.DataFrame:
-    """Return the per-sample rows of a split, with those of missing protocols added on disk first."""
+def _stale(rows: pd.DataFrame) -> dict[str, int]:
+    """Return protocol -> version of the rows under a version that has been raised since."""
+    known = rows[rows["protocol"].isin(list(PROTOCOLS))]
+    versions = {str(row["protocol"]): int(row["protocol_version"]) for _, row in known.iterrows()}
+    return {name: version for name, version in versions.items() if version < PROTOCOLS[name].version}
+
+
+def _lacking_columns(samples: pd.DataFrame, missing: list[str], stale: Mapping[str, int]) -> list[str]:
+    """Return the columns of the per-sample rows that only the model can give."""
+    lacking = [name for name in missing if name in stale or samples[f"union_{name}"].isna().any()]
+    columns = [f"{kind}_{name}" for name in lacking for kind in ("intersection", "union", "iou")]
+    if "original" in lacking:
+        columns.append("mask_rle")
+    for protocol in PROTOCOLS.values():
+        of_masks = mask_columns(protocol)
+        columns += [name for name in of_masks if protocol.name in lacking or samples[name].isna().any()]
+    return columns
+
+
+def _filled(
+    root: Path, run_id: str, split: str, samples: pd.DataFrame, columns: list[str], evaluate: Evaluate
+) -> pd.DataFrame:
+    """Return the per-sample rows with these columns from the run's model, written to disk first."""
     path = samples_path(root, run_id, split)
-    samples = read_table(path, sample_schema()).sort_values("index", ignore_index=True)
-    lacking = [name for name in missing if samples[f"union_{name}"].isna().any()]
-    if not lacking:
-        return samples
     new = evaluate(run_id, split).sort_values("index", ignore_index=True)
     if not new[SAMPLE_KEYS].equals(samples[SAMPLE_KEYS].astype(new[SAMPLE_KEYS].dtypes.to_dict())):
         raise RecordError(f"{path} has other samples than the prepared {split}", "Prepare the data of the run again")
-    for name in lacking:
-        for column in (f"intersection_{name}", f"union_{name}", f"iou_{name}"):
-            samples[column] = new[column]
+    for column in columns:
+        samples[column] = new[column]
     replace_table(path, samples, sample_schema())
     return samples
 
@@ -128,6 +154,7 @@ def _with_entry(text: str | None, added: Added, git_commit: str) -> str:
         "git_commit": git_commit,
         "protocols": list(added.protocols),
         "metrics": list(added.metrics),
+        **({"replaced": added.replaced} if added.replaced else {}),
     }
     return json.dumps([*(json.loads(text) if isinstance(text, str) else []), entry])
 

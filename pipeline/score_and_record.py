@@ -21,8 +21,9 @@ from pipeline.evaluation.attention_maps import store_attention
 from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import Scores, record_schema, score
 from pipeline.evaluation.named_rules import own_evaluator
-from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.evaluation.split_samples import open_split
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state

@@ -180,7 +180,8 @@ def _galleries(album: Album, runs: Runs, choice: RunSelection, prepared: Path, m
         figure = mask_gallery.draw_gallery(predictions, truth, selection, choice)
         title = f"Masks: {meaning.format(main=predictions.labels.get(predictions.main, 'the runs'))}"
         album.pixels(figure, f"masks-{selection}", title, needs="per-sample rows")
-    return list(predictions.problems)
+    changed = [f"{name} is not shown: it is not the image that was prepared" for name in truth.changed]
+    return [*predictions.problems, *changed]
 
 
 def _attention(album: Album, runs: Runs, choice: RunSelection) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.evaluation.metrics import record_schema
-from pipeline.evaluation.protocols import sample_schema
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import (
     COST_SCHEMA,
     HISTORY_SCHEMA,

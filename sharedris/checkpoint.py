@@ -21,6 +21,7 @@ from torch import nn
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import Precision, from_dict, to_dict
+from sharedris.config_values import checked_value
 from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
 from sharedris.finite_weights import require_finite
@@ -113,16 +114,38 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
         weights = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder / WEIGHTS} cannot be read: {error}", REMEDY) from None
-    model = build_model(config)
+    _require_size(config, weights, folder)
+    try:
+        model = build_model(config)
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error).splitlines() or ["no memory"])[0]
+        raise InputError(f"{folder / CONFIG} asks for a model that cannot be built: {reason}", REMEDY) from None
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY) from None
+    kinds = {name: tensor.is_floating_point() for name, tensor in model.state_dict().items()}
+    changed = next((name for name, tensor in weights.items() if tensor.is_floating_point() != kinds[name]), None)
+    if changed is not None:  # torch would convert them without a word
+        raise InputError(f"{folder / WEIGHTS} holds {changed} as {weights[changed].dtype}", REMEDY)
     require_finite(weights, str(folder / WEIGHTS), "Train the model again, or give another run")
     model.to(device).eval()
     use_cpu_kernels(model)
     return SavedModel(model, config, folder / TOKENIZER, *values)
+
+
+def _require_size(config: ComparedModelConfig, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Refuse a config that asks for far more weights than there are, before they take the memory of the machine."""
+    try:
+        with torch.device("meta"):
+            wanted = sum(tensor.numel() for tensor in build_model(config).state_dict().values())
+    except Exception:  # a module of a plugin that reads values; its size is not known
+        return
+    held = sum(tensor.numel() for tensor in weights.values())
+    if wanted > 2 * held:
+        reason = f"the config asks for {wanted:,} numbers, the file holds {held:,}"
+        raise InputError(f"{folder / WEIGHTS} does not fit its config: {reason}", REMEDY)
 
 
 def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str]]:
@@ -138,8 +161,11 @@ def _read_config(path: Path) -> tuple[ComparedModelConfig, tuple[float, str, str
         if precision not in get_args(Precision):
             raise ValueError(f"unknown precision {precision!r}")
         config = from_dict(ComparedModelConfig, values["model"])
-        rest = (float(values["threshold"]), str(values["run_id"]), precision)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        threshold = checked_value(float, values["threshold"], "threshold")
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold {threshold} is no probability between 0 and 1")
+        rest = (float(threshold), checked_value(str, values["run_id"], "run_id"), precision)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         remedy = f"The model {plugins}: give --plugin with its file" if plugins else REMEDY
         raise InputError(f"{path} is not the config of a model: {error}", remedy) from None
     if plugins:

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.evaluation.metrics import record_schema
 from pipeline.evaluation.power import ASSUMED, Variation, influence, measure
-from pipeline.evaluation.protocols import sample_schema
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import RecordError, list_runs, read_columns, record_path, samples_path
 from sharedris.errors import InputError
 from sweeps.plan import SweepPlan

@@ -22,6 +22,7 @@ from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_tags import FOLDER
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
+from pipeline.preflight import check_space
 from pipeline.run_marks import read_marks
 from sharedris.errors import InputError
 from sweeps.fan_out import fan_out
@@ -99,8 +100,10 @@ def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> 
     capacity = launch.capacity(jobs[0].execution)
     storage_check.check_shared_storage(plan.runs_root, jobs[0].execution.reads)
     _clear_away(plan, jobs)
+    at_once = min(capacity.trials, len(jobs))
+    check_space([job.config for job in jobs], plan.runs_root, at_once=at_once)
     log.info("Ray: %s; %d cells to run", capacity.arithmetic, len(jobs))
-    monitor = RunMonitor(jobs, labels=_labels(plan), tracked=tracked, at_once=min(capacity.trials, len(jobs)))
+    monitor = RunMonitor(jobs, labels=_labels(plan), tracked=tracked, at_once=at_once)
     monitor.start()
     try:
         with termination_raises():

@@ -19,7 +19,7 @@ from pipeline.cli.main import main
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.split_table import read_split
 from pipeline.evaluation.metrics import record_schema
-from pipeline.evaluation.protocols import sample_schema
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import RECORD_SCHEMA, read_table, samples_path
 from reports.__main__ import main as main_of_reports
 from reports.cost_cells import CostBook

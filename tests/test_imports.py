@@ -34,7 +34,8 @@ ORDER = """
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
-    pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.check
+    pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.sample_columns
+    pipeline.evaluation.check
     pipeline.evaluation.power  pipeline.evaluation.public_evaluators
     pipeline.config
     pipeline.recipes  pipeline.precision  pipeline.pretrained_ids
@@ -119,10 +120,13 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.recipes",
     "pipeline.data.catalog",
     "pipeline.data.masks",
+    "pipeline.data.prepared.fingerprint",
+    "pipeline.data.readers.images",
     "pipeline.data.readers.quality_flags",
     "pipeline.evaluation.metrics",
     "pipeline.evaluation.power",
     "pipeline.evaluation.protocols",
+    "pipeline.evaluation.sample_columns",
     "pipeline.files",
     "pipeline.monitoring.mlflow_store",
     "pipeline.monitoring.mlflow_uri",

@@ -172,7 +172,7 @@ def _print_split(args: argparse.Namespace, model: Path, split: str) -> None:
 
 
 def _write_files(args: argparse.Namespace, rows: pd.DataFrame, extra: dict[str, Protocol]) -> None:
-    from pipeline.evaluation.protocols import sample_schema
+    from pipeline.evaluation.sample_columns import sample_schema
     from pipeline.predictions.mask_lines import write_mask_lines
     from pipeline.records import write_table
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files import require_writable, runs_folder
+from pipeline.lifecycle.locks import driver_lock
+from pipeline.monitoring.mlflow_uri import DATABASE
 from pipeline.records import list_runs, record_path
 from sharedris.errors import InputError
 
@@ -33,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rescore each run and print what was added to it."""
     from pipeline.evaluation.check import check_scoring
-    from pipeline.lifecycle.locks import driver_lock
     from pipeline.provenance import collect
     from pipeline.rescore import rescore_run
 
@@ -53,7 +55,18 @@ def run(args: argparse.Namespace) -> int:
             )
         words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
         print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
+        _log_to_mlflow(args.runs, name)
     return 0
+
+
+def _log_to_mlflow(runs_root: Path, run_id: str) -> None:
+    """Log the scores that MLflow lacks, where it has the run; a store that is away is a warning."""
+    if os.environ.get("MLFLOW_TRACKING_URI") is None and not (runs_root / DATABASE).exists():
+        return
+    from pipeline.monitoring.mlflow_rescored import log_rescored
+    from pipeline.monitoring.mlflow_store import try_logging
+
+    try_logging(lambda: log_rescored(runs_root, run_id))
 
 
 def _evaluate(args: argparse.Namespace, run_id: str, split: str) -> pd.DataFrame:
@@ -72,7 +85,10 @@ def _evaluate(args: argparse.Namespace, run_id: str, split: str) -> pd.DataFrame
 
     folder = args.runs / "models" / run_id
     if not folder.is_dir():
-        raise InputError(f"{run_id}: a new protocol needs its model, and {folder} is not there", "Train the run again")
+        raise InputError(
+            f"{run_id}: a new protocol or metric of masks needs its model, and {folder} is not there",
+            "Train the run again",
+        )
     log.info("%s: evaluating its model on %s", run_id, split)
     cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))

@@ -168,7 +168,7 @@ def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, f
 
 def _print(args: argparse.Namespace, system: ExternalSystem, split: str) -> None:
     """Print the scores of a recorded split."""
-    from pipeline.evaluation.protocols import sample_schema
+    from pipeline.evaluation.sample_columns import sample_schema
     from pipeline.predictions.external_record import record_public_scores, recorded_split
     from pipeline.predictions.public_scores import public_scores
     from pipeline.records import read_table, samples_path

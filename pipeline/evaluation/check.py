@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.evaluation.metrics import BASE_METRICS, METRICS, Metric, columns_in_file, sums_of
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA
 from sharedris.errors import InputError
 
@@ -35,6 +36,7 @@ def check_scoring() -> None:
         _check_name("metric", key, metric.name, metric.formula)
         if metric.name in RECORD_SCHEMA.names and metric.name not in BASE_METRICS:
             raise _broken("metric", key, metric.formula, f"records have another column {key}")
+        _check_per_mask(metric)
         for protocol in PROTOCOLS.values():
             _check_formula(metric, protocol)
 
@@ -57,6 +59,19 @@ def _check_binarize(protocol: Protocol) -> None:
         got = " ".join(f"{type(error).__name__}: {error}".split())
     if got != f"bool {size}":
         raise _broken("protocol", protocol.name, protocol.binarize, f"binarize gives {got}, not a bool mask {size}")
+
+
+def _check_per_mask(metric: Metric) -> None:
+    if metric.per_mask is None:
+        return
+    empty, whole = np.zeros((_SIDE, _SIDE + 1), dtype=bool), np.ones((_SIDE, _SIDE + 1), dtype=bool)
+    for mask, target in ((empty, empty), (empty, whole), (whole, empty), (whole, whole)):
+        try:
+            got = f"{float(metric.per_mask(mask, target))}"
+        except Exception as error:
+            got = " ".join(f"{type(error).__name__}: {error}".split())
+        if got in ("nan", "inf", "-inf") or ": " in got:
+            raise _broken("metric", metric.name, metric.per_mask, f"per_mask gives {got}, not a finite number")
 
 
 def _check_formula(metric: Metric, protocol: Protocol) -> None:

@@ -24,6 +24,7 @@ from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.sample_columns import mask_numbers
 from pipeline.precision import autocast
 from sharedris.config import Precision
 from sharedris.errors import InputError
@@ -147,6 +148,7 @@ def score_sample(
         row[f"intersection_{protocol.name}"] = intersection
         row[f"union_{protocol.name}"] = union
         row[f"iou_{protocol.name}"] = intersection / union if union else 1.0
+        row |= mask_numbers(protocol, mask, target) if protocol.name in PROTOCOLS else {}
         if protocol.name == "original":
             row["mask_rle"] = encode_mask(mask)
     return row

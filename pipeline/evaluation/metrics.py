@@ -56,6 +56,8 @@ class Metric:
         nothing: the score where the second sum is 0.
         group: heading above those of the metrics that are read together.
         no_target: a score of splits with samples without a target only; null for every other split.
+        per_mask: a number per sample from its masks: (predicted, target), bool arrays of the size at which the protocol
+            scores, to a finite number. `formula` receives it as the column `per_mask`.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Metric:
     nothing: float = 1.0
     group: str = ""
     no_target: bool = False
+    per_mask: Callable[[np.ndarray, np.ndarray], float] | None = None
 
     @property
     def factor(self) -> float:
@@ -238,6 +241,7 @@ def columns_in_file(metric: Metric, protocol: Protocol) -> list[str]:
         "iou": [f"intersection_{protocol.name}", f"union_{protocol.name}"],
         "target_area": [f"target_area_{protocol.scored_at}"],
         "pixels": ["height", "width"],
+        "per_mask": [f"{metric.name}_{protocol.name}"],
     }
     return list(dict.fromkeys(name for column in metric.columns for name in of_protocol.get(column, [column])))
 
@@ -254,7 +258,8 @@ def sums_of(
     Raises:
         ValueError: when the formula returns something else than one or two arrays [N].
     """
-    found = metric.formula(*(_column(name, samples, protocol, input_size) for name in metric.columns))
+    names = [f"{metric.name}_{protocol.name}" if name == "per_mask" else name for name in metric.columns]
+    found = metric.formula(*(_column(name, samples, protocol, input_size) for name in names))
     above, below = found if isinstance(found, tuple) else (found, np.ones(len(samples), dtype=np.int64))
     for array in (above, below):
         if np.shape(array) != (len(samples),):

@@ -84,8 +84,8 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (PAPER
 """Name -> protocol. Read it when it is needed and keep no copy: plugins add to it."""
 
 
-def sample_schema(extra: Iterable[str] = ()) -> pa.Schema:
-    """Return the schema of per-sample rows as this process writes them: SAMPLE_SCHEMA, added protocols, extra rules."""
+def protocol_schema(extra: Iterable[str] = ()) -> pa.Schema:
+    """Return the columns of per-sample rows that protocols give: SAMPLE_SCHEMA, added protocols, extra rules."""
     added = [name for name in (*PROTOCOLS, *extra) if f"iou_{name}" not in SAMPLE_SCHEMA.names]
     kinds = (("intersection", pa.int64()), ("union", pa.int64()), ("iou", pa.float64()))
     return pa.schema([*SAMPLE_SCHEMA, *(pa.field(f"{kind}_{name}", of) for name in added for kind, of in kinds)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.files import read_json
+from sharedris.errors import printable
 
 
 def failure_path(state_folder: Path) -> Path:
@@ -16,7 +17,7 @@ def read_cause(state_folder: Path) -> str | None:
     """Return why a run failed in one line, or None where it did not or the file is damaged."""
     values = read_json(failure_path(state_folder))
     cause = values.get("cause") if isinstance(values, dict) else None
-    return cause if isinstance(cause, str) else None
+    return printable(cause) if isinstance(cause, str) else None  # the file may have been changed
 
 
 def read_is_bad_input(state_folder: Path) -> bool:

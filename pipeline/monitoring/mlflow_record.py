@@ -12,28 +12,25 @@ Each table has its own folder: record and history have the same file name, and t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.evaluation.metrics import METRICS, metrics_of
-from pipeline.job import Job
 from pipeline.records import history_path, record_path, samples_path
 
 _COUNTS = ("samples", "empty_unions")
 _ONCE = ("million_params", "gmacs", "seconds_per_step", "peak_memory_mib", "final_loss", "seconds")
 
 
-def artifacts_of(job: Job) -> list[tuple[Path, str]]:
+def artifacts_of(root: Path, run_id: str, splits: Iterable[str]) -> list[tuple[Path, str]]:
     """Return the files of a finished run with the artifact folder of each."""
     files = [
-        (record_path(job.runs_root, job.run_id), "records"),
-        (history_path(job.runs_root, job.run_id), "history"),
-        *(
-            (samples_path(job.runs_root, job.run_id, split), f"samples/{split.rpartition('/')[0]}")
-            for split in job.splits
-        ),
+        (record_path(root, run_id), "records"),
+        (history_path(root, run_id), "history"),
+        *((samples_path(root, run_id, split), f"samples/{split.rpartition('/')[0]}") for split in splits),
     ]
     return [(path, folder) for path, folder in files if path.exists()]
 

@@ -18,6 +18,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two l
 # With MLflow's seven retries a server that is away blocks each call for minutes; what it misses is logged later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from pipeline.files import is_out_of_space, safe_component
 from pipeline.monitoring.mlflow_abandoned import end_abandoned
@@ -91,6 +92,14 @@ def make_database(path: Path) -> None:
     finally:
         for left in path.parent.glob(f"{partial.name}*"):  # sqlite's journal too
             left.unlink()
+
+
+def all_runs(runs_root: Path, query: str) -> tuple[MlflowClient, list[Run]]:
+    """Return a client and the runs of every experiment of the store that fit a query; the store is not made."""
+    client = MlflowClient(tracking_uri(runs_root))
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found: list[Run] = list(client.search_runs(experiments, query))
+    return client, found
 
 
 @contextlib.contextmanager

@@ -236,7 +236,7 @@ class Tracker:
                 except RecordError as error:  # one damaged file must not keep the other runs out of the store
                     log.warning("%s: its %s are not logged: %s", job.run_id, what, error.message)
         self._show_scores(job, run_id, record)
-        for path, folder in artifacts_of(job):
+        for path, folder in artifacts_of(job.runs_root, job.run_id, job.splits):
             self.client.log_artifact(run_id, str(path), folder)
         self.client.set_tag(run_id, f"{PREFIX}recorded", "yes")
 

@@ -22,7 +22,8 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from pipeline.evaluation.metrics import BASE_METRICS, METRICS, Scores, added_metrics, record_schema
-from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.provenance import hardware
 from pipeline.records import RunRecord, read_table, record_path, samples_path, write_table
 from sharedris.errors import InputError

@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.data.masks import MaskError, encode_mask, mask_area
 from pipeline.data.readers.mask_forms import encode_any_form
 from pipeline.data.run_lengths import counts_of_runs, filled_counts, mask_overlap
-from pipeline.evaluation.protocols import sample_schema
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.predictions.faults import Faults
 from pipeline.predictions.form import Prediction
 from pipeline.predictions.targets import Targets

@@ -132,7 +132,7 @@ def test_a_damaged_record_does_not_hide_the_others(trained: Path, capsys: pytest
 
 
 def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixture) -> None:
-    write_json(trained / "state" / "broken" / "failure.json", {"cause": "out of memory with 14 samples"})
+    write_json(trained / "state" / "broken" / "failure.json", {"cause": "out of \x1b[31mmemory with 14 samples"})
     reading = Progress(run_id="going", phase="training", epoch=3, epochs=10, step=25, steps=100)
     for name in ("going", "gone"):
         ProgressFile(trained / "state" / name).write(reading)
@@ -149,7 +149,7 @@ def test_runs_lists_states_and_scores(trained: Path, capsys: pytest.CaptureFixtu
     done = next(line for name, line in lines.items() if name.startswith("tiny-"))
     assert "done" in done
     assert "toyplus_unc/val oIoU" in done
-    assert "failed    out of memory with 14 samples" in lines["broken"]
+    assert r"failed    out of \x1b[31mmemory with 14 samples" in lines["broken"]
     assert "running   starting" in lines["waiting"]
     assert "interrupted training, epoch 3/10, 24 %" in lines["silent"]
     assert "running   training, epoch 3/10, 24 %" in lines["going"]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.evaluation.check import check_scoring
 from pipeline.evaluation.metrics import METRICS, Metric, score
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.protocols import ORIGINAL, PROTOCOLS, Protocol
 from pipeline.job import resolve_job
+from pipeline.lifecycle.locks import driver_lock
+from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA
 from pipeline.run import run_in_process
+from sharedris.errors import InputError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "records" / "v1"
 PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
@@ -28,7 +34,15 @@ SOFT = Protocol(
     version=3,
     rule="as original, at a threshold that few pixels reach",
     scored_at="original",
-    binarize=lambda map_HW, size, threshold: PROTOCOLS["original"].binarize(map_HW, size, 0.999),
+    binarize=lambda map_HW, size, threshold: ORIGINAL.binarize(map_HW, size, 0.999),
+)
+SOFT_AS_ORIGINAL = replace(SOFT, name="original")
+OVERLAP = Metric(
+    name="overlap",
+    heading="overlap",
+    columns=("per_mask",),
+    formula=lambda value: value,
+    per_mask=lambda mask, target: (mask & target).sum() / (mask | target).sum() if (mask | target).any() else 1.0,
 )
 
 
@@ -103,6 +117,73 @@ def test_columns_of_another_plugin_stay(runs: Path, toy_root: Path, monkeypatch:
     assert after["area_iou"].equals(values)
     assert after["other"].equals(after["miou"].rename("other"))
     assert [entry["metrics"] for entry in json.loads(after["rescored_json"].iloc[0])] == [["area_iou"], ["other"]]
+
+
+def test_a_raised_version_is_scored_again_and_the_one_before_is_named(
+    runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, samples = read(runs, "records"), read(runs, "samples")
+    monkeypatch.setitem(PROTOCOLS, "original", SOFT_AS_ORIGINAL)
+    assert rescore(runs, toy_root) == 0
+    after = read(runs, "records").set_index("protocol")
+    assert after["protocol_version"].to_dict() == {"paper": 1, "original": 3, "input": 1}
+    expected = score(read(runs, "samples"), SOFT_AS_ORIGINAL, input_size=32)
+    assert after["oiou"]["original"] == expected.values["oiou"] != before.set_index("protocol")["oiou"]["original"]
+    (entry,) = json.loads(after["rescored_json"]["paper"])
+    assert (entry["protocols"], entry["replaced"]) == (["original"], {"original": 1})
+    kept = [name for name in samples if not name.endswith("_original") and name != "mask_rle"]
+    pd.testing.assert_frame_equal(read(runs, "samples")[kept], samples[kept], check_exact=True)
+    content = next((runs / "records").glob("*.parquet")).read_bytes()
+    assert rescore(runs, toy_root) == 0
+    assert next((runs / "records").glob("*.parquet")).read_bytes() == content
+
+
+def test_a_metric_of_masks_is_stored_and_filled_from_the_model(
+    runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(METRICS, "overlap", OVERLAP)
+    check_scoring()
+    assert rescore(runs, toy_root) == 0
+    assert "added metric overlap" in capsys.readouterr().out
+    samples, record = read(runs, "samples"), read(runs, "records").set_index("protocol")
+    for protocol in PROTOCOLS:
+        assert samples[f"overlap_{protocol}"].tolist() == samples[f"iou_{protocol}"].tolist()
+        assert record["overlap"][protocol] == pytest.approx(record["miou"][protocol])
+    (runs / "models").rename(runs / "away")  # a second metric of the same column needs no model
+    assert rescore(runs, toy_root) == 0
+
+
+def test_a_metric_of_masks_that_gives_no_number_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "overlap", replace(OVERLAP, per_mask=lambda mask, target: mask.sum() / target.sum()))
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="metric 'overlap' of .*: per_mask gives nan"):
+        check_scoring()
+
+
+def test_a_run_that_is_held_is_not_rescored(
+    runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(METRICS, "area_iou", AREA)
+    (run,) = [path.stem for path in (runs / "records").glob("*.parquet")]
+    with driver_lock(runs / "state" / run):
+        assert rescore(runs, toy_root) == 2
+    assert f"{run} is being run by" in capsys.readouterr().err
+    assert "area_iou" not in read(runs, "records")
+
+
+def test_mlflow_gets_the_new_scores(
+    runs: Path, toy_root: Path, micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(runs))
+    job = resolve_job(micro_run, execution, provenance=PROVENANCE)
+    tracker = Tracker(runs, "e")
+    run = tracker.child(job, None, "micro")
+    tracker.close(job, run)
+    monkeypatch.setitem(METRICS, "area_iou", AREA)
+    assert rescore(runs, toy_root) == 0
+    logged = tracker.client.get_run(run).data.metrics
+    record = read(runs, "records").set_index("protocol")
+    assert logged["toyplus_unc/val/original/area_iou"] == record["area_iou"]["original"]
+    assert len(tracker.client.get_metric_history(run, "toyplus_unc/val/original/miou")) == 1
 
 
 @pytest.mark.parametrize("cause", ["no run", "no model", "no data", "no samples", "broken metric"])

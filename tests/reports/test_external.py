@@ -13,7 +13,8 @@ import pytest
 import synthetic_runs
 
 from pipeline.cli.main import main
-from pipeline.evaluation.protocols import PROTOCOLS, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path, samples_path, write_table
 from reports.__main__ import main as reports
 from reports.external import external_lines

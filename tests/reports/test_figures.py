@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import synthetic_runs
 from matplotlib.image import imread, imsave
 from pycocotools import mask as coco
 
-from pipeline.records import write_table
+from pipeline.records import RecordError, write_table
 from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
 from reports.build import build_one
@@ -324,3 +325,23 @@ def test_validation_curves_have_a_line_per_run_and_none_without_rows(tmp_path: P
     (line,) = figure.axes[0].lines
     assert list(line.get_xydata()[:, 1]) == [10.0, 20.0]
     assert validation_curves({}) is None
+
+
+def test_pictures_are_of_what_was_prepared(toy_root: Path, tmp_path: Path) -> None:
+    prepared = Path(shutil.copytree(toy_root, tmp_path / "prepared"))
+    images = Path(shutil.copytree(load_truth(toy_root, "toyplus_unc/val").image_root, tmp_path / "images"))
+    manifest = json.loads((prepared / "toyplus_unc" / "dataset.json").read_text())
+    (prepared / "toyplus_unc" / "dataset.json").write_text(
+        json.dumps({**manifest, "image_root": str(images), "image_folder": ""})
+    )
+    truth = load_truth(prepared, "toyplus_unc/val")
+    name = str(truth.refs["file_name"].iloc[0])
+    assert truth.image(name) is not None
+    assert not truth.changed
+    (images / name).write_bytes((images / name).read_bytes() + b"x")
+    assert truth.image(name) is None
+    assert list(truth.changed) == [name]
+    rows = prepared / "toyplus_unc" / "val.parquet"
+    rows.write_bytes(rows.read_bytes() + b"x")
+    with pytest.raises(RecordError, match=r"val\.parquet was changed after it was prepared"):
+        load_truth(prepared, "toyplus_unc/val")

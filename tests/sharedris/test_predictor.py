@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
@@ -211,3 +212,37 @@ def test_weights_that_are_not_finite_are_not_saved(
     with pytest.raises(InputError, match="the model of run has NaN or infinite weights in"):
         save_model(tmp_path / "run", model, micro_model, folder / "tokenizer.model", 0.35, "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('{"threshold": 7}', "threshold 7 is no probability"),
+        ('{"threshold": "0.5"}', "threshold: '0.5' is refused"),
+        ('{"threshold": NaN}', "threshold: nan is not a finite number"),
+        ('{"threshold": 1e400}', "threshold: inf is not a finite number"),
+        ('{"run_id": [1]}', "run_id: "),
+        ("[" * 100_000, "is not the config of a model: maximum recursion depth"),
+        ('{"width": 1000000000, "heads": 1}', "config.json asks for a model that cannot be built"),
+        ('{"vocabulary_size": 1000000000000}', "the config asks for .* numbers, the file holds"),
+    ],
+)
+def test_values_of_a_folder_that_was_changed_are_refused(text: str, refused: str, folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "run"))
+    values = json.loads((copy / "config.json").read_text())
+    if text.startswith("{"):
+        change = json.loads(text)
+        part = values["model"]["encoder"] if set(change) <= set(values["model"]["encoder"]) else values
+        part.update(change)
+        text = json.dumps(values)
+    (copy / "config.json").write_text(text)
+    with pytest.raises(InputError, match=refused):
+        load_model(copy)
+
+
+def test_weights_as_integers_are_refused(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "run"))
+    weights = load_file(copy / "model.safetensors")
+    save_file({name: tensor.to(torch.int8) for name, tensor in weights.items()}, copy / "model.safetensors")
+    with pytest.raises(InputError, match=r"model.safetensors holds .* as torch.int8"):
+        load_model(copy)

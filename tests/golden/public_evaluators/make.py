@@ -30,9 +30,9 @@ def make(name: str, root: Path) -> None:
     import numpy as np
     import torch
     from masks import SETS, digest, make_masks
+    from their_runs import RUNS
 
     from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
-    from runs import RUNS
 
     evaluator = PUBLIC_EVALUATORS[name]
     torch.set_num_threads(1)

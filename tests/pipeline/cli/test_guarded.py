@@ -157,3 +157,13 @@ def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
         assert run_guarded(lambda: os.kill(os.getpid(), signal.SIGHUP) or 0, name="cmd") == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written_ends_nothing(toy_root: Path, tmp_path: Path) -> None:
+    train = f"sharedris {quoted(arguments(toy_root, tmp_path / 'runs'))} --experiment e"
+    report = f"{sys.executable} -m reports I --runs {tmp_path / 'runs'} --mlflow-run sweep:none"
+    ended = shell(f"{train} && {report}", HOME="/proc/nowhere", XDG_CACHE_HOME="/proc/nowhere", MPLCONFIGDIR="")
+    assert ended.returncode == 2, ended.stderr
+    assert "no MLflow run has the tag" in ended.stderr.splitlines()[-1], "training, store and table were made"
+    assert "Traceback" not in ended.stderr

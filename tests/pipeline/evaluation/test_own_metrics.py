@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.evaluation.check import check_scoring
 from pipeline.evaluation.metrics import METRICS, Metric, record_schema, score
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, sample_schema
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.monitoring.headline import split_scores
 from pipeline.monitoring.mlflow_record import final_metrics
 from pipeline.preflight import check_space

@@ -113,7 +113,7 @@ def test_splits_of_one_name_in_two_sets_are_two_artifacts(jobs: list[Job]) -> No
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    names = [f"{folder}/{path.name}" for path, folder in artifacts_of(job)]
+    names = [f"{folder}/{path.name}" for path, folder in artifacts_of(job.runs_root, job.run_id, job.splits)]
     assert len(names) == len(set(names)) == 4
     assert {"samples/one/val.parquet", "samples/two/val.parquet"} <= set(names)
 

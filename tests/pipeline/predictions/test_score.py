@@ -16,8 +16,8 @@ from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.evaluation.metrics import METRICS, record_schema
-from pipeline.evaluation.protocols import sample_schema
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.predictions import external_record
 from pipeline.records import list_runs, read_table, record_path, samples_path
 from tests.pipeline.predictions.forms import FORMS, PART, SET, Answer, answers

@@ -12,7 +12,7 @@ import torch
 from pipeline.cli.main import main
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.evaluation.metrics import METRICS, record_schema
-from pipeline.evaluation.protocols import sample_schema
+from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import list_runs, read_table, record_path, samples_path
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model

@@ -345,3 +345,12 @@ def test_offsets_that_point_out_of_an_embedded_file_are_refused(tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"images\.arrow cannot be read"):
         own.load()
+
+
+def test_check_says_what_a_set_without_image_digests_cannot_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic(tmp_path / "refer", SET, expressions=40, seed=4)
+    prepare_source(read_refer(tmp_path / "refer", SET), tmp_path / "prepared", read_images=False)
+    main(["check", SET, "--prepared", str(tmp_path / "prepared")])
+    assert "prepared with --no-images: a changed image cannot be found" in capsys.readouterr().out
