@@ -14,6 +14,8 @@ PREPARED ?= data/prepared
 REFER ?= ../shared/data/mini-refcoco
 PROTOCOL ?= original
 OPTIONS ?=
+# One more than the processors, since many tests wait for a process of their own.
+TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
 
 V := .venv/bin
 READY := .venv/.ready
@@ -106,7 +108,7 @@ ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 
 .PHONY: test
 test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)
-	@$(V)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	@$(V)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the slow tests: kills and resumes, numbers of workers, every compared row

@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="prepared sets, for the pictures")
     parser.add_argument("--masks-of", nargs="+", metavar="RUN", help="runs whose masks the galleries show")
+    parser.add_argument("--pdf", action="store_true", help="of `all`: also write plots as PDF, for a paper")
     parser.add_argument(
         "--images",
         choices=("thumbnails", "paths", "none"),
@@ -134,7 +135,7 @@ def _tables(args: argparse.Namespace, out: Path) -> int:
     )
     with staged_folder(out) as place:
         if whole:
-            write_report(report, place, args.prepared, wanted, args.masks_of)
+            write_report(report, place, args.prepared, wanted, args.masks_of, pdf=args.pdf)
         else:
             write_tables([table for each in report.built for table in _of_one(report, each, args.style)], place)
     if whole:

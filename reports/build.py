@@ -190,7 +190,15 @@ def write_tables(tables: list[Table], out: Path) -> None:
     write_file(out / "tables" / "references.bib", read_bibliography().encode())
 
 
-def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, masks_of: list[str] | None = None) -> Path:
+def write_report(
+    report: Report,
+    out: Path,
+    prepared: Path,
+    wanted: Wanted,
+    masks_of: list[str] | None = None,
+    *,
+    pdf: bool = False,
+) -> Path:
     """Write tables, pictures (masks of the named runs, or of the usual ones) and the page; return where it lies."""
     write_tables(report.tables, out)
     # Only a whole report writes the document: one table, written later into the same folder, must not replace it.
@@ -199,7 +207,7 @@ def write_report(report: Report, out: Path, prepared: Path, wanted: Wanted, mask
     shown = report.recipe.runs
     choice = select_runs(shown.records, shown.claims, variants, wanted, published_split="refcoco+_unc/val")
     narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
-    album = Album(out / "figures")
+    album = Album(out / "figures", pdf=pdf)
     ablations = [each for each in report.built if not each.spec.metric and each.is_of_paper]
     own = [each for each in report.built if not each.spec.metric and not each.is_of_paper]
     found = draw_all(album, ablations, own, choice, report.runs, report.costs, prepared=prepared, masks_of=masks_of)

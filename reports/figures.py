@@ -46,8 +46,8 @@ class FigureGroup:
 class Album:
     """Collects pictures while writing them below a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, pdf: bool = False) -> None:
+        self._folder, self._pdf = folder, pdf
         self.groups: list[FigureGroup] = []
 
     def group(self, name: str, title: str) -> None:
@@ -68,7 +68,7 @@ class Album:
         if figure is None:
             self.missing(f"{title}: not drawn, {needs} are missing.")
             return
-        svg = save(figure, self._folder, name)
+        svg = save(figure, self._folder, name, pdf=self._pdf)
         # The SVG is matplotlib's, which escapes its labels; a title may come from a record.
         start = Markup('<svg role="img" aria-label="{}" ').format(title)
         markup = Markup(themed(svg).replace("<svg ", start, 1))  # noqa: S704

@@ -161,11 +161,12 @@ def _darken(figure: Figure) -> None:
 
 
 @styled
-def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write NAME.pdf for a paper, NAME.svg and NAME-dark.svg, and return the text of the light SVG."""
-    pdf = io.BytesIO()
-    figure.savefig(pdf, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
-    write_file(folder / f"{name}.pdf", pdf.getvalue())
+def save(figure: Figure, folder: Path, name: str, *, pdf: bool = False) -> str:
+    """Write NAME.svg, NAME-dark.svg and, for a paper, NAME.pdf; return the text of the light SVG."""
+    if pdf:  # only where it is asked for: embedding the fonts takes most of the time of a plot
+        content = io.BytesIO()
+        figure.savefig(content, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+        write_file(folder / f"{name}.pdf", content.getvalue())
     svg = to_svg(figure)
     header = '<?xml version="1.0" encoding="utf-8"?>\n'
     for suffix, themed_svg in (("", svg), ("-dark", dark(svg))):

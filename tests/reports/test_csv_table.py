@@ -123,9 +123,13 @@ def test_a_cell_has_as_many_parts_as_its_column() -> None:
         Table(name="T", title="T", caption="", columns=columns, rows=(Row(cells=(Cell(parts=(1.0, 2.0)),)),))
 
 
-def test_the_whole_report_writes_a_document(runs_root: Path, tmp_path: Path) -> None:
-    main(["all", "--runs", str(runs_root), "--out", str(tmp_path), "--prepared", str(tmp_path)])
-    assert r"\label{tab:viii-differences}" in (tmp_path / "tables" / "document.tex").read_text(encoding="utf-8")
+def test_the_whole_report_writes_a_document_and_plots_for_a_paper(whole_report: Path) -> None:
+    assert r"\label{tab:viii-differences}" in (whole_report / "tables" / "document.tex").read_text(encoding="utf-8")
+    plots = {path.stem for path in (whole_report / "figures").glob("*.svg")} - {"masks"}
+    pdfs = {path.stem for path in (whole_report / "figures").glob("*.pdf")}
+    assert pdfs
+    assert pdfs == {name for name in plots if not name.endswith("-dark")}
+    assert all(b"/Type3" not in path.read_bytes() for path in (whole_report / "figures").glob("*.pdf"))
 
 
 @pytest.mark.parametrize("later", [["VII-a"], ["compare", "tiny-fake-s0-001000", "tiny-fake-s0-001003"]])
