@@ -211,7 +211,7 @@ def test_recipe_runs_by_seed(folder: Path) -> None:
     album.group("own", "own")
     _draw(album, "by_seed", FIGURES["by_seed"], data)
     assert not data.problems
-    assert (folder / "by_seed.pdf").is_file()
+    assert (folder / "by_seed.svg").is_file()
 
 
 @pytest.mark.slow
@@ -223,7 +223,7 @@ def test_recipe_runs_by_seed_on_the_page(folder: Path) -> None:
     page = (folder / "runs" / "report" / "index.html").read_text()
     assert "mIoU over the seed" in page
     assert "Every run" in page
-    assert (folder / "runs" / "report" / "figures" / "by_seed.pdf").is_file()
+    assert (folder / "runs" / "report" / "figures" / "by_seed.svg").is_file()
 
 
 def report_data(root: Path) -> ReportData:

@@ -22,6 +22,9 @@ from sharedris.config import to_dict
 from sweeps.plan import SweepPlan
 from tests.integration.micro_sweep import plan_of
 
+# Two minutes of real processes, most of them waiting for Ray: `make test` has those of one run (test_ray.py).
+pytestmark = pytest.mark.slow
+
 TIMES = ["seconds", "seconds_per_step", "train_samples_per_second", "evaluate_samples_per_second", "started"]
 PLACES = ["peak_memory_mib", "hardware_json"]
 
