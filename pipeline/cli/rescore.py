@@ -34,10 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Rescore each run and print what was added to it."""
+    """Rescore each run and print what was added to it; a run that cannot be rescored keeps no other from it."""
     from pipeline.evaluation.check import check_scoring
     from pipeline.provenance import collect
-    from pipeline.rescore import rescore_run
 
     known = list_runs(args.runs, archived=True)
     names = known if args.names == ["all"] else list(dict.fromkeys(args.names))
@@ -48,15 +47,33 @@ def run(args: argparse.Namespace) -> int:
     require_writable(args.runs, "--runs")
     check_scoring()
     commit = str(collect()["git_commit"])
+    failed = []
     for name in names:
-        with driver_lock(args.runs / "state" / name):  # `sharedris evaluate` writes the same record
-            added = rescore_run(
-                args.runs, name, evaluate=lambda run_id, split: _evaluate(args, run_id, split), git_commit=commit
-            )
-        words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
-        print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
-        _log_to_mlflow(args.runs, name)
+        try:
+            _rescore_one(args, name, commit)
+        except InputError as error:
+            if len(names) == 1:
+                raise
+            failed.append(name)
+            log.error("%s: %s", name, error)
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(names)} runs could not be rescored, for the reasons above",
+            f"Mend them and run the same command again, or only these: {', '.join(failed[:5])}",
+        )
     return 0
+
+
+def _rescore_one(args: argparse.Namespace, name: str, commit: str) -> None:
+    from pipeline.rescore import rescore_run
+
+    with driver_lock(args.runs / "state" / name):  # `sharedris evaluate` writes the same record
+        added = rescore_run(
+            args.runs, name, evaluate=lambda run_id, split: _evaluate(args, run_id, split), git_commit=commit
+        )
+    words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
+    print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
+    _log_to_mlflow(args.runs, name)
 
 
 def _log_to_mlflow(runs_root: Path, run_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,22 @@ def test_a_run_that_is_held_is_not_rescored(
         assert rescore(runs, toy_root) == 2
     assert f"{run} is being run by" in capsys.readouterr().err
     assert "area_iou" not in read(runs, "records")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more", "held"])
+def test_a_damaged_or_held_run_keeps_no_other_from_its_scores(
+    damage: bytes | str, runs: Path, toy_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(METRICS, "area_iou", AREA)
+    (whole,) = (runs / "records").glob("*.parquet")
+    other = whole.with_name("a-first-one.parquet")  # sorts before the whole one
+    other.write_bytes(whole.read_bytes() if isinstance(damage, str) else damage)
+    with driver_lock(runs / "state" / other.stem) if damage == "held" else nullcontext():
+        assert rescore(runs, toy_root) == 2
+    printed = capsys.readouterr()
+    assert "a-first-one" in printed.err
+    assert "1 of 2 runs could not be rescored" in printed.err
+    assert "area_iou" in pd.read_parquet(whole)
 
 
 def test_mlflow_gets_the_new_scores(
