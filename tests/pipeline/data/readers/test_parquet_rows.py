@@ -144,3 +144,16 @@ def test_values_of_wrong_types_are_counted(
     (tmp_path / "val.json").write_text(json.dumps(rows))
     assert main(["identify", "val.json"]) == 1
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [0x16, 0x2C, 0x7C])
+def test_a_footer_that_ends_arrow_is_one_line(value: int, tmp_path: Path) -> None:
+    """One changed byte makes a column "encrypted"; asking for its size then aborts the process that asks."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": [1, 2], "b": ["x", "y"]}), path, store_schema=False)
+    content = bytearray(path.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[footer + 20] = value
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet is not a readable parquet file"):
+        list(parquet_rows(path, wanted=lambda name: True))
