@@ -193,8 +193,11 @@ def load_index(path: Path) -> ReferenceIndex:
                 raise InputError(f"{path} is not an index of version {INDEX_VERSION}", remedy)
             table = file.read()
             table.validate(full=True)
-    except (pa.ArrowException, OSError, MemoryError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}", remedy) from None
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:  # names that are no UTF-8 are a ValueError
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"{path} cannot be read: {lines[0]}", remedy) from None
     if table.num_rows and any(table[name].null_count for name in table.column_names):
         raise InputError(f"{path} is damaged: it has empty cells", remedy)
     if unknown := set(table["set"].unique().to_pylist()) - set(SETS):

@@ -360,3 +360,11 @@ def test_the_command_prints_and_returns(
     assert main(["identify", "nowhere"]) == 2
     assert main(["identify", str(good), "--index", "found.json"]) == 2
     assert main(["identify"]) == 2
+
+
+def test_an_index_whose_column_names_are_no_utf8_is_one_line(synthetic: Known, tmp_path: Path) -> None:
+    path = tmp_path / "index.parquet"
+    save_index(synthetic.index, path)
+    path.write_bytes(path.read_bytes().replace(b"ref_id", b"re\xff_id"))
+    with pytest.raises(InputError, match=r"index\.parquet cannot be read"):
+        load_index(path)
