@@ -1,4 +1,4 @@
-"""A real browser for tests of pages."""
+"""A real browser for tests of MLflow's pages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests import browser
+
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 needs_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
 # MLflow opens a panel over its pages at the first visit.
 _NO_PANEL = "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');" + (
     "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
@@ -22,18 +23,12 @@ _NO_PANEL = "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');" + 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """A headless browser for the block."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    for flag in (*_FLAGS, "--window-size=1500,1400"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": f"try {{ {_NO_PANEL} }} catch (e) {{}}"})
-    try:
+    """A headless browser for the block, in which MLflow shows its pages without its panel."""
+    with browser.chromium(width=1500, height=1400) as driver:
+        driver.execute_cdp_cmd(
+            "Page.addScriptToEvaluateOnNewDocument", {"source": f"try {{ {_NO_PANEL} }} catch (e) {{}}"}
+        )
         yield driver
-    finally:
-        driver.quit()
 
 
 def text_of(driver: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.data.masks import encode_mask
 from pipeline.records import SAMPLE_SCHEMA, write_table
 from reports.__main__ import main
 from reports.small_masks import grid_size, run_lengths, shrink
+from tests.browser import chromium
 
 SIDE = synthetic_runs.SIDE
 
@@ -143,24 +143,15 @@ def test_a_run_that_is_not_there_is_one_line(explored: Path, capsys: pytest.Capt
 @pytest.fixture
 def page_in_browser(explored: Path) -> Iterator[object]:
     """Return the opened page; afterwards, the browser's console must be empty."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.support.ui import WebDriverWait
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1300,900"):
-        options.add_argument(f"--{flag}")
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    found.get(explored.as_uri())
-    WebDriverWait(found, 20).until(lambda page: page.execute_script("return document.documentElement.dataset.ready"))
-    yield found
-    assert found.get_log("browser") == []
-    found.quit()
+    with chromium(width=1300, height=900) as found:
+        found.get(explored.as_uri())
+        WebDriverWait(found, 20).until(
+            lambda page: page.execute_script("return document.documentElement.dataset.ready")
+        )
+        yield found
+        assert found.get_log("browser") == []
 
 
 @pytest.mark.slow

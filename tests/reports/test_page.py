@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import synthetic_runs
 
 from pipeline.records import RECORD_SCHEMA, read_table, record_path, write_table
 from reports.__main__ import main
+from tests.browser import chromium
 
 EVIL = "<script>document.title='owned'</script>\\input{secret}"
 
@@ -61,20 +61,8 @@ def test_every_table_is_there_with_its_copies(page: Path) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """Return a headless Chromium."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1300,1000"):
-        options.add_argument(f"--{flag}")
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
+    with chromium(width=1300, height=1000) as found:
+        yield found
 
 
 class Clicks:
