@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,19 @@ class Truth:
         return dict(zip(rows["file_name"], rows["content"], strict=True))
 
 
+def read_split(folder: Path, name: str) -> tuple[dict[str, Any], pa.Table]:
+    """Return the manifest of a prepared set and the rows of one split, which is checked against its digest.
+
+    Raises:
+        OSError, ValueError: when one of them is not there, unreadable, or was changed after it was prepared.
+    """
+    manifest: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    content = (folder / f"{name}.parquet").read_bytes()
+    if manifest.get("file_digests", {}).get(name) not in (None, file_digest(content)):
+        raise ValueError(f"{folder / name}.parquet was changed after it was prepared")
+    return manifest, pq.read_table(pa.BufferReader(content))
+
+
 def load_truth(prepared: Path, split: str) -> Truth:
     """Read a prepared split (`SET/SPLIT`).
 
@@ -81,11 +95,7 @@ def load_truth(prepared: Path, split: str) -> Truth:
     data_set, _, name = split.partition("/")
     folder = Path(prepared) / data_set
     try:
-        manifest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        content = (folder / f"{name}.parquet").read_bytes()
-        if manifest.get("file_digests", {}).get(name) not in (None, file_digest(content)):
-            raise ValueError(f"{folder / name}.parquet was changed after it was prepared")
-        held = pq.read_table(pa.BufferReader(content))
+        manifest, held = read_split(folder, name)
         refs = held.select([each for each in COLUMNS if each in held.column_names]).to_pandas().set_index("ref_id")
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from reports.breakdown import draw_bins
+from reports.ground_truth import read_split
 from reports.run_selection import RunSelection
 
 EDGES = (1, 10, 100, 1000)
@@ -25,15 +25,16 @@ def words_of(expression: str) -> list[str]:
 
 
 def count_words(prepared: Path, train_sets: list[str]) -> Counter[str] | None:
-    """Return how often each word occurs in the expressions of the train splits; None where one is not prepared."""
+    """Return how often each word occurs in the expressions of the train splits; None where one is absent or was changed."""
     counts: Counter[str] = Counter()
     for name in train_sets:
         try:
-            rows = pq.read_table(prepared / name / "train.parquet", columns=["expressions"]).to_pylist()
+            _, rows = read_split(prepared / name, "train")
+            expressions = rows["expressions"].to_pylist()
         except (OSError, ValueError, KeyError):
             return None
-        for row in rows:
-            for expression in row["expressions"]:
+        for of_ref in expressions:
+            for expression in of_ref:
                 counts.update(words_of(expression))
     return counts
 

@@ -57,8 +57,12 @@ def test_words_are_counted_in_the_train_split(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"expressions": [["Red circle.", "the red star"], ["star"]]}), tmp_path / "set/train.parquet"
     )
+    manifest = tmp_path / "set" / "dataset.json"
+    manifest.write_text("{}", encoding="utf-8")
     assert count_words(tmp_path, ["set"]) == Counter({"red": 2, "star": 2, "circle": 1, "the": 1})
     assert count_words(tmp_path, ["set", "other"]) is None
+    manifest.write_text('{"file_digests": {"train": "of another file"}}', encoding="utf-8")
+    assert count_words(tmp_path, ["set"]) is None
     assert words_of("The man's LEFT-most hat, no_2!") == ["the", "man's", "left", "most", "hat", "no", "2"]
 
 
