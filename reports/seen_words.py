@@ -25,7 +25,7 @@ def words_of(expression: str) -> list[str]:
 
 
 def count_words(prepared: Path, train_sets: list[str]) -> Counter[str] | None:
-    """Return how often each word occurs in the expressions of the train splits; None where one is absent or was changed."""
+    """Return how often each word occurs in the train splits; None where one is not prepared, or was changed."""
     counts: Counter[str] = Counter()
     for name in train_sets:
         try:
