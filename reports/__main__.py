@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
 
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
@@ -207,29 +209,24 @@ def _compare(args: argparse.Namespace, out: Path) -> int:
     return 1 if problems else 0
 
 
-class _Progress:
-    """Prints how far a long piece of work is, every 5 seconds."""
-
-    def __init__(self) -> None:
-        self._started = self._printed = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._printed >= 5 or (done == total and self._printed != self._started):
-            self._printed = now
-            left = (now - self._started) * (total - done) / done
-            print(f"{done} of {total} samples, {left:.0f} s left", file=sys.stderr, flush=True)
-
-
 def _explore(args: argparse.Namespace, out: Path) -> int:
     runs = load_runs(args.runs)
     wanted = Wanted(protocol=args.protocol, data=args.data, split=args.split, scale=args.scale, recipe=args.recipe)
     variants = [str(variant) for variant in runs.records["variant"].unique()]
     choice = select_runs(runs.records, runs.claims, variants, wanted, any_sets=True)
     truth = load_truth(args.prepared, choice.split)
-    explorer = build_explorer(
-        runs, choice, truth, names=args.masks_of, images=args.images, out=out, progress=_Progress()
-    )
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("packing masks", total=None)
+        explorer = build_explorer(
+            runs,
+            choice,
+            truth,
+            names=args.masks_of,
+            images=args.images,
+            out=out,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     out.mkdir(parents=True, exist_ok=True)
     with atomic_writer(out / "samples.html") as stream:
         stream.write(explorer.html.encode())
