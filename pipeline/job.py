@@ -12,6 +12,7 @@ from pipeline.data.catalog import parse_split
 from pipeline.data.prepared.manifest import Manifest, data_fingerprint, load_manifest
 from pipeline.data.prepared.verification import read_verified
 from pipeline.evaluation.metrics import METRICS
+from pipeline.evaluation.threshold_counts import threshold_schema, thresholds_path
 from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
@@ -41,6 +42,7 @@ class Job:
         skipped_refs: set -> kind -> refs that `prepare` left out, for the sets from which it left any out.
         asked_splits: that the record has to hold for this command; those of the config where there are none. They are
             not part of the run's identity: the config has the splits of the run that is the same training.
+        wants_curves: recorded splits that were asked for get their scores over the threshold, where they have none.
     """
 
     run_id: str
@@ -54,6 +56,7 @@ class Job:
     plugins: tuple[Plugin, ...] = ()
     skipped_refs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     asked_splits: tuple[str, ...] = ()
+    wants_curves: bool = False
 
     @property
     def runs_root(self) -> Path:
@@ -87,8 +90,8 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether the record is on disk and holds every split that was asked for."""
-        return self.trained and not self.missing_splits
+        """Whether the record is on disk, with every split and curve that was asked for."""
+        return self.trained and not self.missing_splits and not self.missing_curves
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -101,6 +104,15 @@ class Job:
         recorded = read_training(record_path(self.runs_root, self.run_id))
         asked = self.asked_splits or self.config.data.evaluate_splits
         return () if recorded is None else tuple(split for split in asked if split not in recorded.splits)
+
+    @property
+    def missing_curves(self) -> tuple[str, ...]:
+        """Recorded splits whose scores over the threshold were asked for and are not on disk."""
+        if not self.wants_curves:
+            return ()
+        there = [split for split in self.asked_splits if split not in self.missing_splits]
+        paths = {split: thresholds_path(self.runs_root, self.run_id, split) for split in there}
+        return tuple(split for split, path in paths.items() if not is_intact(path, threshold_schema()))
 
     def per_rank_batch(self, world_size: int) -> PerRankBatch:
         """Return one worker's part of an optimizer step among `world_size` workers."""

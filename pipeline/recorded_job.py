@@ -21,7 +21,12 @@ _MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.model")
 
 
 def recorded_job(
-    run_id: str, splits: Iterable[str], execution: ExecutionConfig, provenance: Mapping[str, Any] | None = None
+    run_id: str,
+    splits: Iterable[str],
+    execution: ExecutionConfig,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    wants_curves: bool = False,
 ) -> Job:
     """Return the job that evaluates splits with the exported model of a run, with the identity of its record.
 
@@ -55,6 +60,7 @@ def recorded_job(
         provenance=provenance or {},
         plugins=loaded_plugins(),
         asked_splits=splits,
+        wants_curves=wants_curves,
     )
     _require_model(job)
     for manifest in verified_manifests(execution, splits).values():

@@ -25,6 +25,13 @@ from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
 from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.evaluation.split_samples import open_split
+from pipeline.evaluation.threshold_counts import (
+    COUNTS,
+    threshold_rows,
+    threshold_schema,
+    thresholds_path,
+    thresholds_with,
+)
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.monitoring.progress import Progress
@@ -73,7 +80,7 @@ def finish(job: Job, worker: Worker, state: TrainState) -> None:
             cut_sentences=dataset.cut_sentences() if worker.is_main_process else 0,  # only rank zero writes the record
         )
         if worker.is_main_process:
-            write_table(samples_path(job.runs_root, job.run_id, split), stored_rows(rows, own), sample_schema())
+            write_samples(job, split, rows, own)
     if worker.is_main_process:
         seconds = state.seconds + time.perf_counter() - session_started
         records = build_records(job, state, worker, model, scored, seconds=seconds)
@@ -149,7 +156,7 @@ def evaluate_one(
     evaluation: EvaluationConfig,
     own: PublicEvaluator | None,
 ) -> pd.DataFrame:
-    """Return the per-sample rows of one split; collective."""
+    """Return the per-sample rows of one split, with counts at the grid of thresholds; collective."""
     return evaluate_split(
         model,
         dataset,
@@ -158,6 +165,7 @@ def evaluate_one(
         worker=worker,
         loader_workers=job.execution.loader_workers,
         extra=own.rules_on_maps if own else (),
+        thresholds=thresholds_with(evaluation.threshold),
         on_progress=progress.update,
     )
 
@@ -169,10 +177,23 @@ def public_scores(own: PublicEvaluator | None, rows: pd.DataFrame) -> dict[str, 
     return {own.name: {name: None if math.isnan(value) else value for name, value in own.scores_of_rows(rows).items()}}
 
 
-def stored_rows(rows: pd.DataFrame, own: PublicEvaluator | None) -> pd.DataFrame:
-    """Return the rows without the counts of another paper's masks, so that the rows of all runs have one schema."""
+def write_samples(job: Job, split: str, rows: pd.DataFrame, own: PublicEvaluator | None) -> None:
+    """Write the per-sample rows of a split, and the counts over thresholds before them.
+
+    The counts of another paper's masks are left out, so that the rows of all runs have one schema.
+    """
+    write_thresholds(job, split, rows)
     names = [rule.name for rule in own.rules_on_maps] if own else []
-    return rows.drop(columns=[f"{kind}_{name}" for name in names for kind in ("intersection", "union", "iou")])
+    others = [f"{kind}_{name}" for name in names for kind in ("intersection", "union", "iou")]
+    stored = rows.drop(columns=[COUNTS, *others])
+    write_table(samples_path(job.runs_root, job.run_id, split), stored, sample_schema())
+
+
+def write_thresholds(job: Job, split: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Write the counts over thresholds of a split and return them, from rows of `evaluate_one`."""
+    counts = threshold_rows(rows, thresholds_with(job.config.evaluation.threshold))
+    write_table(thresholds_path(job.runs_root, job.run_id, split), counts, threshold_schema())
+    return counts
 
 
 def score_all_protocols(rows: pd.DataFrame, config: RunConfig) -> dict[str, Scores]:

@@ -25,6 +25,7 @@ from reports.precision_curve import draw_precisions, read_precisions
 from reports.run_selection import RunSelection, Wanted
 from reports.seen_words import by_seen_words, count_words
 from reports.tables import published_rows
+from reports.threshold_curve import draw_curves, read_curves
 from reports.validation_curves import read_validations, validation_curves
 
 
@@ -140,6 +141,13 @@ FIGURES: dict[str, Plot] = {
         title="P@X over X from 0.05 to 0.95",
         draw=lambda data: draw_precisions(read_precisions(data.runs, data.choice, data.problems), data.choice),
         needs=_SAMPLES,
+    ),
+    "threshold": Plot(
+        group="scores",
+        title="Score over the binarization threshold",
+        draw=lambda data: draw_curves(read_curves(data.runs, data.choice, data.problems), data.choice),
+        needs="counts over thresholds (sharedris evaluate RUN SPLIT --threshold-curve)",
+        is_wide=True,
     ),
     "iou-by-size": Plot(
         group="scores",

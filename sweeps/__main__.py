@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.cli.run_options import (
+    add_curve_argument,
     add_execution_arguments,
     add_run_arguments,
     execution_config,
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "evaluate":
             command.add_argument("splits", metavar="SPLIT", nargs="+", help="splits with their set: refcocog_umd/val")
             command.add_argument("--batch-size", type=positive_int, help="samples a forward (default: that of the run)")
+            add_curve_argument(command)
         command.add_argument(
             "--seeds", type=positive_int, default=1, help="number of seeds: 0 .. N-1 (default: %(default)s)"
         )
@@ -188,7 +190,8 @@ def _stop(args: argparse.Namespace, plan: SweepPlan) -> int:
 def _evaluate(args: argparse.Namespace, plan: SweepPlan) -> int:
     from sweeps.evaluate import evaluate_sweep
 
-    return evaluate_sweep(plan, args.splits, execution_config(args), batch_size=args.batch_size)
+    execution = execution_config(args)
+    return evaluate_sweep(plan, args.splits, execution, batch_size=args.batch_size, wants_curves=args.threshold_curve)
 
 
 def _show_plan(args: argparse.Namespace, plan: SweepPlan) -> int:

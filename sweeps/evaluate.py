@@ -18,7 +18,12 @@ SOME_FAILED = 3
 
 
 def evaluate_sweep(
-    plan: SweepPlan, splits: Sequence[str], execution: ExecutionConfig, *, batch_size: int | None = None
+    plan: SweepPlan,
+    splits: Sequence[str],
+    execution: ExecutionConfig,
+    *,
+    batch_size: int | None = None,
+    wants_curves: bool = False,
 ) -> int:
     """Add the splits that the records of a sweep lack; every run is checked before the first is evaluated.
 
@@ -40,7 +45,10 @@ def evaluate_sweep(
 
     check_scoring()
     provenance = collect()
-    jobs = [recorded_job(run_id, splits, execution, provenance) for run_id in dict.fromkeys(trained)]
+    jobs = [
+        recorded_job(run_id, splits, execution, provenance, wants_curves=wants_curves)
+        for run_id in dict.fromkeys(trained)
+    ]
     use_ray = execution.workers > 1 or "RAY_ADDRESS" in os.environ
     done = [evaluate_job(job, use_ray=use_ray, experiment=f"sweep-{plan.sweep.name}") for job in jobs]
     return 0 if all(done) else SOME_FAILED

@@ -35,6 +35,7 @@ ORDER = """
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
     pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.sample_columns
+    pipeline.evaluation.threshold_counts
     pipeline.evaluation.check
     pipeline.evaluation.power  pipeline.evaluation.public_evaluators
     pipeline.config
@@ -91,7 +92,7 @@ ORDER = """
     reports.pareto  reports.row_scores
     reports.unflagged
     reports.validation_curves
-    reports.breakdown  reports.precision_curve  reports.seen_words  reports.publish
+    reports.breakdown  reports.precision_curve  reports.threshold_curve  reports.seen_words  reports.publish
     reports.registry
     reports.figures
     reports.overview
@@ -127,6 +128,7 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.evaluation.power",
     "pipeline.evaluation.protocols",
     "pipeline.evaluation.sample_columns",
+    "pipeline.evaluation.threshold_counts",
     "pipeline.files",
     "pipeline.monitoring.mlflow_store",
     "pipeline.monitoring.mlflow_uri",

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline.cli.run_options import positive_int
+from pipeline.cli.run_options import add_curve_argument, positive_int
 from pipeline.data.catalog import parse_split
 from pipeline.evaluation.named_rules import NAMED_RULES, check_rule_names, rule_names
 from pipeline.files import require_writable, runs_folder
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive_int, default=1, help="workers of a RUN, each on one CPU or GPU")
     parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker")
     parser.add_argument("--experiment", help="log a RUN to this MLflow experiment too")
+    add_curve_argument(parser)
     parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
     parser.add_argument(
         "--save-masks", type=Path, metavar="FILE.jsonl", help="write the masks of protocol original (docs/score.md)"
@@ -84,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     if any(Path(name).is_dir() or "/" in name for name in models):
         if len(models) > 1:
             raise InputError(f"{len(models)} models are given: {', '.join(models)}", "Give one folder, or ids of runs")
+        if args.threshold_curve:
+            raise InputError("--threshold-curve is stored with a run", "Give the run's id, or --threshold to print")
         return _print_scores(args, Path(models[0]), splits)
     for name in _ONLY_OF_A_MODEL:
         if getattr(args, name):

@@ -39,7 +39,10 @@ def evaluate_runs(args: argparse.Namespace, run_ids: list[str], splits: list[str
 
     check_scoring()
     provenance = collect()
-    jobs = [recorded_job(run_id, splits, execution, provenance) for run_id in dict.fromkeys(run_ids)]
+    curves = args.threshold_curve
+    jobs = [
+        recorded_job(run_id, splits, execution, provenance, wants_curves=curves) for run_id in dict.fromkeys(run_ids)
+    ]
     use_ray = args.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
     failed = [job for job in jobs if not evaluate_job(job, use_ray=use_ray, experiment=args.experiment)]
     return RUN_FAILED if failed else 0
@@ -58,10 +61,14 @@ def evaluate_job(job: Job, *, use_ray: bool, experiment: str | None) -> bool:
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lock(job.state_folder))
-        missing = job.missing_splits  # seen under the lock: another driver may have added some
+        missing, curves, is_done = (
+            job.missing_splits,
+            job.missing_curves,
+            job.done,
+        )  # seen under the lock: another driver may have added some
         clear_failure(job)
-        tracked = held.enter_context(tracked_in(job, experiment, done=not missing))
-        if missing:
+        tracked = held.enter_context(tracked_in(job, experiment, done=is_done))
+        if not is_done:
             held.enter_context(run_bar(job))
             monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked)
             monitor.start()
@@ -71,13 +78,14 @@ def evaluate_job(job: Job, *, use_ray: bool, experiment: str | None) -> bool:
             except RunError as error:
                 print(f"sharedris evaluate: {job.run_id} failed: {error}", file=sys.stderr)
                 return False
-    _print_scores(job, missing)
+    _print_scores(job, missing, curves)
     return True
 
 
-def _print_scores(job: Job, added: Iterable[str]) -> None:
+def _print_scores(job: Job, added: Iterable[str], curves: Iterable[str]) -> None:
     rows = read_scores(job.runs_root, job.run_id)
+    states = {**dict.fromkeys(curves, "curve added"), **dict.fromkeys(added, "added")}
     for split in job.asked_splits:
         for _, row in rows[rows["split"] == split].iterrows():
-            state = "added" if split in set(added) else "is there already"
+            state = states.get(split, "is there already")
             print(f"{job.run_id}: {state}: {split_scores(row)} (original, {row['samples']} samples)")

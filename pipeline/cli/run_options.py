@@ -115,6 +115,16 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
 _LONGEST_FIELD = 100
 
 
+def add_curve_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that gives recorded splits what a report's curve over the threshold needs."""
+    parser.add_argument(
+        "--threshold-curve",
+        action="store_true",
+        help="for recorded splits without them: store the counts over thresholds 0.05 .. 0.95 that a report's curve is "
+        "drawn from, by evaluating the exported model again; the record stays as it is",
+    )
+
+
 def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
     """Return the run that the options describe.
 

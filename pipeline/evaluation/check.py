@@ -59,6 +59,26 @@ def _check_binarize(protocol: Protocol) -> None:
         got = " ".join(f"{type(error).__name__}: {error}".split())
     if got != f"bool {size}":
         raise _broken("protocol", protocol.name, protocol.binarize, f"binarize gives {got}, not a bool mask {size}")
+    if protocol.resize is not None:
+        _check_resize(protocol, size)
+
+
+def _check_resize(protocol: Protocol, size: tuple[int, int]) -> None:
+    """Check that `resize` and `binarize` are one rule: a protocol made by `replace` keeps the resize of the other."""
+    import torch
+
+    assert protocol.resize is not None
+    map_HW = torch.linspace(0, 1, _SIDE**2).reshape(_SIDE, _SIDE)
+    for threshold in (0.05, 0.35, 0.5, 0.95):
+        try:
+            is_same = bool(
+                (protocol.binarize(map_HW, size, threshold) == (protocol.resize(map_HW, size) > threshold)).all()
+            )
+            got = "another mask than resize with the same threshold"
+        except Exception as error:
+            is_same, got = False, " ".join(f"{type(error).__name__}: {error}".split())
+        if not is_same:
+            raise _broken("protocol", protocol.name, protocol.binarize, f"binarize at {threshold} gives {got}")
 
 
 def _check_per_mask(metric: Metric) -> None:

@@ -8,6 +8,7 @@ for any number of workers.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -25,6 +26,7 @@ from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.sample_columns import mask_numbers
+from pipeline.evaluation.threshold_counts import COUNTS, counts_over
 from pipeline.precision import autocast
 from sharedris.config import Precision
 from sharedris.errors import InputError
@@ -42,6 +44,7 @@ def evaluate_split(
     worker: Worker,
     loader_workers: int = 0,
     extra: Sequence[Protocol] = (),
+    thresholds: Sequence[float] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Return the per-sample rows (columns of `sample_schema`) of a whole split, on every worker alike.
@@ -50,6 +53,8 @@ def evaluate_split(
         model: unwrapped (no DDP); put into evaluation mode here and left in it.
         dataset: a ReferDataset.
         extra: rules that are scored in addition to PROTOCOLS, from the same forward pass.
+        thresholds: at which PROTOCOLS are counted as well; the rows then have the column COUNTS of
+            `pipeline.evaluation.threshold_counts`.
         on_progress: called with (samples done by this worker, samples of this worker).
     """
     model.eval()
@@ -63,8 +68,9 @@ def evaluate_split(
     )
     own = len(range(worker.rank, len(dataset), worker.world_size))
     rows: list[dict[str, Any]] = []
+    score = functools.partial(score_sample, evaluation=evaluation, extra=extra, thresholds=thresholds)
     with worker.patient_group() as group:
-        for row in _rows(model, loader, evaluation=evaluation, precision=precision, worker=worker, extra=extra):
+        for row in _rows(model, loader, score, precision=precision, worker=worker):
             rows.append(row)
             on_progress(len(rows), own)
         gathered = [row for share in worker.gather(rows, group) for row in share]
@@ -75,11 +81,10 @@ def evaluate_split(
 def _rows(
     model: nn.Module,
     batches: Iterable[Batch],
+    score: Callable[[Tensor, Tensor, SampleInfo], dict[str, Any]],
     *,
-    evaluation: EvaluationConfig,
     precision: Precision,
     worker: Worker,
-    extra: Sequence[Protocol],
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per sample; masks are compared and encoded on another thread while the model goes on."""
     waiting: list[Future[dict[str, Any]]] = []
@@ -93,7 +98,7 @@ def _rows(
             for probability_HW, target_HW, sample in zip(
                 probability_BHW, host_batch.mask_BHW, host_batch.samples, strict=True
             ):
-                waiting.append(scorer.submit(score_sample, probability_HW, target_HW, sample, evaluation, extra))
+                waiting.append(scorer.submit(score, probability_HW, target_HW, sample))
             while waiting and (waiting[0].done() or len(waiting) > _SCORING_BACKLOG):
                 yield waiting.pop(0).result()
         for pending in waiting:
@@ -117,6 +122,7 @@ def score_sample(
     sample: SampleInfo,
     evaluation: EvaluationConfig,
     extra: Sequence[Protocol] = (),
+    thresholds: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Return the row of one sample: integer intersection and union under every protocol, and the predicted mask.
 
@@ -124,6 +130,9 @@ def score_sample(
         probability_HW: probabilities at the logit map's size, float32, on the CPU.
         target_input_HW: mask at the model's input size, uint8 0/1.
         sample: carries the mask at the image's original size as RLE.
+        evaluation: whose threshold the row is scored at.
+        extra: rules that are scored in addition to PROTOCOLS.
+        thresholds: at which the counts of the column COUNTS are made; without any there is no such column.
     """
     target_original = decode_mask(sample.mask_rle, height=sample.height, width=sample.width).astype(bool)
     target_input = target_input_HW.numpy().astype(bool)
@@ -151,6 +160,8 @@ def score_sample(
         row |= mask_numbers(protocol, mask, target) if protocol.name in PROTOCOLS else {}
         if protocol.name == "original":
             row["mask_rle"] = encode_mask(mask)
+    if thresholds:
+        row[COUNTS] = counts_over(probability_HW, {"original": target_original, "input": target_input}, thresholds)
     return row
 
 

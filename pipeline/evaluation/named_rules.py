@@ -70,6 +70,7 @@ def at_threshold(protocol: Protocol, threshold: float) -> Protocol:
         name=f"{protocol.name}@{threshold:g}",
         rule=f"{protocol.rule}; threshold {threshold:g}",
         binarize=binarize,
+        resize=None,  # its threshold is fixed
     )
 
 

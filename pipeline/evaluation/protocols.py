@@ -34,6 +34,8 @@ class Protocol:
         rule: the rule in words.
         scored_at: whether predictions are compared at the image's original size or at the model's input size.
         binarize: (probabilities [H, W], (h, w), threshold) -> bool mask [h, w].
+        resize: (probabilities [H, W], (h, w)) -> probabilities [h, w], whose comparison with the threshold is the same
+            mask; None for another rule. With it, scores over many thresholds take one resize.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Protocol:
     rule: str
     scored_at: Literal["original", "input"]
     binarize: Callable[[Tensor, Size, float], Tensor]
+    resize: Callable[[Tensor, Size], Tensor] | None = None
 
 
 def _threshold_then_resize(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
@@ -50,11 +53,21 @@ def _threshold_then_resize(probability_HW: Tensor, size: Size, threshold: float)
     return F.interpolate(mask_HW[None, None], size=size, mode="nearest-exact")[0, 0] > 0.5
 
 
-def _resize_then_threshold(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
+def _nearest(probability_HW: Tensor, size: Size) -> Tensor:
+    """Resize nearest: it only copies values, so it may come before the threshold as well as after it."""
     import torch.nn.functional as F
 
-    resized = F.interpolate(probability_HW[None, None], size=size, mode="bilinear", align_corners=False)
-    return resized[0, 0] > threshold
+    return F.interpolate(probability_HW[None, None], size=size, mode="nearest-exact")[0, 0]
+
+
+def _bilinear(probability_HW: Tensor, size: Size) -> Tensor:
+    import torch.nn.functional as F
+
+    return F.interpolate(probability_HW[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _resize_then_threshold(probability_HW: Tensor, size: Size, threshold: float) -> Tensor:
+    return _bilinear(probability_HW, size) > threshold
 
 
 PAPER = Protocol(
@@ -63,6 +76,7 @@ PAPER = Protocol(
     rule="sigmoid, threshold at the logit map's size, nearest resize to the original image size",
     scored_at="original",
     binarize=_threshold_then_resize,
+    resize=_nearest,
 )
 ORIGINAL = Protocol(
     name="original",
@@ -70,6 +84,7 @@ ORIGINAL = Protocol(
     rule="sigmoid, bilinear resize of probabilities to the original image size, threshold",
     scored_at="original",
     binarize=_resize_then_threshold,
+    resize=_bilinear,
 )
 INPUT = Protocol(
     name="input",
@@ -78,6 +93,7 @@ INPUT = Protocol(
     "compared with the mask resized nearest",
     scored_at="input",
     binarize=_resize_then_threshold,
+    resize=_bilinear,
 )
 
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, ORIGINAL, INPUT)}

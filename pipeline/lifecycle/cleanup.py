@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 
+from pipeline.evaluation.threshold_counts import thresholds_path
 from pipeline.files import remove_partials
 from pipeline.job import Job
 from pipeline.records import samples_path
@@ -26,5 +27,6 @@ def remove_run_state(job: Job) -> None:
         shutil.rmtree(half_written, ignore_errors=True)
     for split in job.splits:
         remove_partials(samples_path(job.runs_root, job.run_id, split).parent)
+        remove_partials(thresholds_path(job.runs_root, job.run_id, split).parent)
     for folder in ("history", "validation", "records"):
         remove_partials(job.runs_root / folder, lambda name: name.startswith(f".{job.run_id}."))

@@ -24,6 +24,7 @@ def places_of(root: Path, run_id: str) -> list[Path]:
         history_path(root, run_id),
         validation_path(root, run_id),
         root / "samples" / run_id,
+        root / "thresholds" / run_id,
         root / "attention" / run_id,
         root / "models" / run_id,
         marks_path(root, run_id),

@@ -163,7 +163,7 @@ class RunMonitor:
             self._tracked.start(job)
         if progress.phase == "evaluating" and job.run_id not in self._evaluating:
             self._evaluating.add(job.run_id)
-            log.info("%-24s evaluating %s", label, ", ".join((job.trained and job.missing_splits) or job.splits))
+            log.info("%-24s evaluating %s", label, ", ".join(_evaluated(job)))
         if job.done:
             self._done.add(job.run_id)
             log.info("%-24s done: %s", label, _scores_line(job))
@@ -195,6 +195,11 @@ def _whole_seconds(job: Job, progress: Progress) -> float:
     """Return how long the whole run takes at its present rate; evaluation counts as a twentieth."""
     assert progress.samples_per_second
     return progress.steps * job.config.train.global_batch_size / progress.samples_per_second / 0.95
+
+
+def _evaluated(job: Job) -> tuple[str, ...]:
+    """Return the splits that an evaluation scores: of a trained run only those that it lacks."""
+    return ((*job.missing_splits, *job.missing_curves) if job.trained else ()) or job.splits
 
 
 def _epochs_in(job: Job) -> int:

@@ -13,8 +13,10 @@ import pytest
 from pipeline import added_splits
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.evaluation.sample_columns import sample_schema
+from pipeline.evaluation.threshold_counts import thresholds_path
 from pipeline.job import Job, resolve_job
-from pipeline.records import record_path, samples_path
+from pipeline.records import read_table, record_path, samples_path, write_table
 from pipeline.run import run_in_process
 from reports.load import load_runs
 from reports.run_selection import Wanted, select_runs
@@ -100,6 +102,40 @@ def test_a_split_that_is_done_is_not_evaluated_again(
     assert f"is there already: {VAL}" in capsys.readouterr().out
     record = pd.read_parquet(record_path(runs, run_id))
     assert record.groupby("split").size().to_dict() == {VAL: 3, TEST_A: 3, TEST_B: 3}
+
+
+def test_a_run_gets_its_counts_over_thresholds_afterwards(
+    toy_root: Path, runs: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the run's own threshold they are the recorded counts; the record and the rows keep their bytes."""
+    run_id = only_run(runs)
+    curve, samples = thresholds_path(runs, run_id, VAL), samples_path(runs, run_id, VAL)
+    trained, record = pd.read_parquet(curve), record_path(runs, run_id).read_bytes()
+    columns = ["index", "intersection_original", "union_original", "intersection_paper", "union_input"]
+    at_own = trained[trained["threshold"] == 0.35].reset_index(drop=True)
+    pd.testing.assert_frame_equal(at_own[columns], pd.read_parquet(samples)[columns])
+    assert trained.groupby("threshold")["intersection_original"].sum().is_monotonic_decreasing
+
+    curve.unlink()
+    assert evaluate(runs, toy_root, run_id, VAL) == 0
+    assert not curve.exists()
+    assert evaluate(runs, toy_root, run_id, VAL, TEST_A, "--threshold-curve") == 0
+    assert f"{run_id}: curve added: {VAL}" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(pd.read_parquet(curve), trained)
+    assert thresholds_path(runs, run_id, TEST_A).exists()
+    written = curve.stat().st_mtime_ns
+    assert evaluate(runs, toy_root, run_id, VAL, "--threshold-curve") == 0
+    assert curve.stat().st_mtime_ns == written
+    assert "have other counts" not in caplog.text
+
+    recorded = read_table(samples, sample_schema())
+    recorded.loc[0, "intersection_paper"] += 1
+    write_table(samples, recorded.drop(columns="schema_version"), sample_schema())
+    record_path(runs, run_id).write_bytes(record)
+    curve.write_bytes(b"damaged")
+    assert evaluate(runs, toy_root, run_id, VAL, "--threshold-curve") == 0
+    assert f"1 of {len(recorded)} samples of {VAL} have other counts at 0.35 than recorded" in caplog.text
+    assert record_path(runs, run_id).read_bytes() == record
 
 
 def test_other_splits_find_the_run_and_evaluate_what_is_missing(short: RunConfig, toy_root: Path, runs: Path) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipeline.evaluation.metrics import PRECISION_THRESHOLDS
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.threshold_counts import GRID, KEYS, count_columns, threshold_schema, thresholds_path
 from pipeline.records import (
     COST_SCHEMA,
     HISTORY_SCHEMA,
@@ -21,6 +22,7 @@ from pipeline.records import (
     SAMPLE_SCHEMA,
     cost_path,
     history_path,
+    read_table,
     record_path,
     samples_path,
     write_table,
@@ -185,7 +187,9 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "final_loss": 0.4,
         "world_size": 1,
         "batch_norm": "global",
-        "config_json": json.dumps({"model": {"scale": scale}, "seed": 0, "train": {"epochs": 5}}),
+        "config_json": json.dumps(
+            {"model": {"scale": scale}, "seed": 0, "train": {"epochs": 5}, "evaluation": {"threshold": 0.35}}
+        ),
         "data_fingerprint": "fake",
         "git_commit": "0123456789abcdef",
         "git_dirty": False,
@@ -195,6 +199,19 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "seconds": 60.0,
         "plugins_json": None,
     }
+
+
+def write_thresholds(root: Path, run_id: str, split: str, *, best: float) -> None:
+    """Write counts over thresholds of a run; its intersections at `best` are those of the per-sample rows."""
+    samples = read_table(samples_path(root, run_id, split), SAMPLE_SCHEMA)
+    parts = []
+    for threshold in GRID:
+        part = samples[[*KEYS, *count_columns()]].assign(threshold=threshold)
+        for protocol in PROTOCOLS:
+            kept = part[f"intersection_{protocol}"] * (1 - abs(threshold - best))
+            part[f"intersection_{protocol}"] = kept.astype(np.int64)
+        parts.append(part)
+    write_table(thresholds_path(root, run_id, split), pd.concat(parts), threshold_schema())
 
 
 def history_frame(seed: int, epochs: int = 5) -> pd.DataFrame:
