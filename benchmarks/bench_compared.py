@@ -101,7 +101,7 @@ def _measure_step(model: SharedRis, batch: Batch) -> dict[str, Any]:
     def step() -> None:
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         result = train_step(model, optimizer, scaler, [batch], train=train, optim=run.optim, worker=Worker(), step=0)
-        losses.append(float(result.terms[0]))
+        losses.append(float(result.values[0]))
 
     torch.manual_seed(DRAWS)
     with peak_memory_mib("cpu") as memory:

@@ -67,8 +67,12 @@ class SharedRis(nn.Module):
 
 
 def trim_padding(token_ids_BT: Tensor, padding_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Drop the columns that are padding in every sample, and a mask without padding; the logits do not change."""
-    if padding_BT is None or torch.compiler.is_compiling() or padding_BT.is_meta:
+    """Drop the columns that are padding in every sample, and a mask without padding; the logits do not change.
+
+    Only on a CPU and outside of graphs: a GPU would have to finish its work before it could tell which columns these
+    are, and a graph has fixed shapes. There all columns stay; they are 2 % of the tokens.
+    """
+    if padding_BT is None or torch.compiler.is_compiling() or padding_BT.device.type != "cpu":
         return token_ids_BT, padding_BT
     used_columns = int((~padding_BT).any(dim=0).nonzero().amax()) + 1
     padding_BT = padding_BT[:, :used_columns]

@@ -15,7 +15,7 @@ from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
 from pipeline.same_training import write_training
 from pipeline.training import checkpoints
-from pipeline.training.step import StepResult
+from pipeline.training.readings import StepReading
 
 _COUNTERS = ("epoch", "step_in_epoch", "step", "history", "seconds", "started")
 
@@ -31,13 +31,13 @@ class EpochSums:
     seconds: float = 0.0
     data_seconds: float = 0.0
 
-    def add(self, result: StepResult) -> None:
-        """Add one step; `terms` stay on the device until the epoch ends."""
-        if result.skipped:
+    def add(self, reading: StepReading) -> None:
+        """Add one step."""
+        if reading.skipped:
             self.skipped_steps += 1
             return
-        self.terms = self.terms.to(result.terms.device) + result.terms.double()
-        self.gradient_norm += result.gradient_norm
+        self.terms = self.terms + reading.terms.double()
+        self.gradient_norm += reading.gradient_norm
         self.steps += 1
 
 
@@ -70,8 +70,7 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
     Raises:
         OSError: disk full or read-only; the checkpoint before it is intact.
     """
-    sums = {**vars(state.sums), "terms": state.sums.terms.cpu()}
-    ranks = worker.gather({"random": random_state(worker.device), "sums": sums})
+    ranks = worker.gather({"random": random_state(worker.device), "sums": vars(state.sums)})
     now = time.perf_counter()
     state.seconds += now - state.session_started
     state.session_started = now

@@ -2,12 +2,14 @@
 
 Shapes: B samples of one worker's micro-batch; all micro-batches of a step hold equally many, so that the mean of their
 gradients is the gradient of the global batch's mean loss.
+
+Nothing here waits for a GPU: what a step did stays on the device until `pipeline.training.readings` reads several
+steps at once, and a step that is not finite is undone there by the kernels themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +19,10 @@ from torch import nn
 
 from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.loader import Batch
+from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.distributed.process_group import Worker, unwrap
 from pipeline.precision import autocast
 from sharedris.loss import LossTerms, pop_auxiliary_loss, segmentation_loss
-
-_NAMED_SAMPLES = 20
-_SMALLEST_SCALE = 1.0
-"""fp16: gradients that overflow without being enlarged do so by themselves, and each skipped step halves the scale."""
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss or its gradient is NaN or infinite; the message names the step and the samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +30,15 @@ class StepResult:
     """What one step did on this worker, and where its time went.
 
     Attributes:
-        terms: total loss, BCE and Dice [3], means over this worker's samples; left on the device, since reading them
-            every step would stall a GPU (and so it does where the progress file is due).
-        gradient_norm: of the reduced gradient before clipping, the same on all workers.
+        step: number of the step.
+        values: total loss, BCE and Dice (means over this worker's samples), norm of the reduced gradient before
+            clipping (the same on all workers), scale of the loss (fp16; else 0) [5]; float32, on the device.
+        samples: of the micro-batches, in order.
     """
 
-    terms: torch.Tensor
-    gradient_norm: float
-    skipped: bool
+    step: int
+    values: torch.Tensor
+    samples: tuple[SampleInfo, ...]
     forward_seconds: float  # on a GPU until it was all asked for; only the step as a whole is waited for
     backward_seconds: float
     optimizer_seconds: float
@@ -61,8 +57,10 @@ def train_step(
 ) -> StepResult:
     """Take one optimizer step over this worker's share of the global batch.
 
-    Raises:
-        NonFiniteLossError: on every worker alike, if a loss or gradient is not finite and `nonfinite_loss` is "stop".
+    A step whose loss or gradient is not finite changes neither weights nor running statistics.
+
+    Args:
+        optimizer: with a fused kernel, which leaves all as it is where it is told of an infinity (`build_optimizer`).
     """
     forward_seconds = backward_seconds = 0.0
     terms = torch.zeros(3, device=worker.device)
@@ -83,27 +81,34 @@ def train_step(
             forward_seconds += middle - started
             backward_seconds += time.perf_counter() - middle
     started = time.perf_counter()
+    scale = scaler.scale(torch.ones((), device=worker.device)) if scaler.is_enabled() else terms.new_zeros(())
     scaler.unscale_(optimizer)
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm))
+    norm = nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
     # The norm is of the reduced gradient, the same on all workers, so all of them decide alike.
-    finite = math.isfinite(norm)
-    if not finite:
-        overflows = scaler.is_enabled() and scaler.get_scale() > _SMALLEST_SCALE
-        _refuse(micro_batches, terms, train, worker, step, scales=overflows)
-        for buffer, kept in statistics:
-            buffer.copy_(kept)  # a skipped step leaves nothing behind, least of all NaN in a running mean
-    if finite or scaler.is_enabled():
+    finite = torch.isfinite(norm)
+    for buffer, kept in statistics:  # a skipped step leaves nothing behind, least of all NaN in a running mean
+        buffer.copy_(torch.where(finite, buffer, kept))
+    if scaler.is_enabled():
         scaler.step(optimizer)
-    scaler.update()
+        scaler.update()
+    else:
+        _step_where(finite, optimizer)
     optimizer.zero_grad(set_to_none=True)
     return StepResult(
-        terms=terms,
-        gradient_norm=norm,
-        skipped=not finite,
+        step=step,
+        values=torch.cat([terms, torch.stack([norm, scale])]),
+        samples=tuple(sample for batch in micro_batches for sample in batch.samples),
         forward_seconds=forward_seconds,
         backward_seconds=backward_seconds,
         optimizer_seconds=time.perf_counter() - started,
     )
+
+
+def _step_where(finite: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take the optimizer's step if `finite`, without asking the device: the way in which GradScaler tells kernels."""
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.step()
+    del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: TrainConfig) -> LossTerms:
@@ -116,16 +121,3 @@ def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: Train
 def _running_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return each buffer of the model (of its batch norms: some kilobytes) with a copy."""
     return [(buffer, buffer.clone()) for buffer in model.buffers()]
-
-
-def _refuse(
-    micro_batches: Sequence[Batch], terms: torch.Tensor, train: TrainConfig, worker: Worker, step: int, *, scales: bool
-) -> None:
-    """Raise if the recipe stops on non-finite losses; an overflow under loss scaling (fp16) is part of the method."""
-    own = [f"{sample.split}#{sample.index}" for batch in micro_batches for sample in batch.samples]
-    guilty = [] if bool(torch.isfinite(terms).all()) else own
-    gathered = [name for share in worker.gather(guilty) for name in share]
-    if train.nonfinite_loss == "stop" and (gathered or not scales):
-        what = "loss" if gathered else "gradient (the loss was finite)"
-        names = ", ".join(gathered[:_NAMED_SAMPLES] or own[:_NAMED_SAMPLES])
-        raise NonFiniteLossError(f"{what} is not finite at step {step}; samples of the batch: {names}")

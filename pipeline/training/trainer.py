@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.config import ExecutionConfig
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, train_loader
 from pipeline.data.dataset.one_per_ref import OneSentencePerRef
@@ -27,6 +28,7 @@ from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.training import checkpoints
 from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.training.pretrained import load_initial_weights
+from pipeline.training.readings import UnreadSteps
 from pipeline.training.schedule import StepPlan, plan_steps
 from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.training.step import StepResult, train_step
@@ -172,7 +174,7 @@ def _run_epoch(
     state.model.train()
     share = job.per_rank_batch(worker.world_size)
     batches = _batches(job, worker, state, dataset)
-    every = job.execution.checkpoint_every_steps
+    unread = UnreadSteps(job.config.train, worker)
     while state.step_in_epoch < plan.steps_per_epoch:
         begun = time.perf_counter()
         micro_batches = [next(batches) for _ in range(share.accumulation)]
@@ -188,7 +190,8 @@ def _run_epoch(
             worker=worker,
             step=state.step,
         )
-        state.sums.add(result)
+        for reading in unread.add(result, read_now=_is_read_after(state, plan, job.execution)):
+            state.sums.add(reading)
         state.step += 1
         state.step_in_epoch += 1
         _record_times(state, result, waited, time.perf_counter() - begun)
@@ -196,8 +199,22 @@ def _run_epoch(
             progress.write(_progress_of(job, state, plan))
         if validator is not None and state.step_in_epoch < plan.steps_per_epoch:
             validator.after_step(state)
-        if every and state.step % every == 0 and state.step_in_epoch < plan.steps_per_epoch:
+        if _is_due(job.execution.checkpoint_every_steps, state.step) and state.step_in_epoch < plan.steps_per_epoch:
             save_checkpoint(job, worker, state)
+
+
+def _is_read_after(state: TrainState, plan: StepPlan, execution: ExecutionConfig) -> bool:
+    """Return whether history, checkpoint or validation follow the step just taken: they hold only what was read.
+
+    The first step of an epoch is read too: the progress shows the mean loss of the epoch so far.
+    """
+    steps = execution.checkpoint_every_steps, execution.validate_every_steps
+    ends = state.step_in_epoch in (0, plan.steps_per_epoch - 1)
+    return ends or any(_is_due(every, state.step + 1) for every in steps)
+
+
+def _is_due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0
 
 
 def _batches(job: Job, worker: Worker, state: TrainState, dataset: Any) -> Iterator[Batch]:

@@ -8,10 +8,8 @@ Shapes: B batch, H x W positions of a stage, P = H W, C its channels, N position
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -59,18 +57,19 @@ class SwinBlock(nn.Module):
         self.attention = WindowAttention(width, heads, window)
         self.mlp = Mlp(width, MLP_RATIO * width)
 
-    def forward(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor) -> Tensor:
+    def forward(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor, apart_KNN: Tensor) -> Tensor:
         """Return (B, P, C); the map is square, `side` positions along each side."""
-        pixels_BPC = pixels_BPC + self._keep(self._attend(self.attention_norm(pixels_BPC), side, offsets_NN))
+        attended_BPC = self._attend(self.attention_norm(pixels_BPC), side, offsets_NN, apart_KNN)
+        pixels_BPC = pixels_BPC + self._keep(attended_BPC)
         return pixels_BPC + self._keep(self.mlp(self.mlp_norm(pixels_BPC)))
 
-    def _attend(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor) -> Tensor:
+    def _attend(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor, apart_KNN: Tensor) -> Tensor:
         rest = -side % self.window
         map_BHWC = functional.pad(torch.unflatten(pixels_BPC, 1, (side, side)), (0, 0, 0, rest, 0, rest))
         apart = None
         if self.shift:
             map_BHWC = torch.roll(map_BHWC, (-self.shift, -self.shift), dims=(1, 2))
-            apart = torch.from_numpy(apart_after_shift(side + rest, self.window, self.shift)).to(map_BHWC)
+            apart = apart_KNN.to(map_BHWC.dtype)
         map_BHWC = self._join(self.attention(self._cut(map_BHWC), offsets_NN, apart), side + rest)
         if self.shift:
             map_BHWC = torch.roll(map_BHWC, (self.shift, self.shift), dims=(1, 2))
@@ -93,24 +92,25 @@ class SwinBlock(nn.Module):
         return update_BPC * sample_keep(update_BPC, self.drop_path)
 
 
-@functools.lru_cache(maxsize=32)
-def apart_after_shift(side: int, window: int, shift: int) -> np.ndarray:
-    """Return `APART` for two positions of a window that only the shift made neighbors, else 0, (K, N, N)."""
-    place = np.arange(side)
-    part = (place >= side - window).astype(np.int64) + (place >= side - shift)
+def apart_after_shift(side: int, window: int, device: torch.device) -> Tensor:
+    """Return `APART` for two positions of a window that only the shift made neighbors, else 0, (K, N, N).
+
+    Computed on the device, as a copy from the host would wait for it.
+    """
+    place = torch.arange(side, device=device)
+    part = (place >= side - window).long() + (place >= side - window // 2)
     region_HW = 3 * part[:, None] + part
-    across = side // window
-    cut_KN = region_HW.reshape(across, window, across, window).transpose(0, 2, 1, 3).reshape(-1, window**2)
-    return np.where(cut_KN[:, :, None] == cut_KN[:, None, :], 0.0, APART).astype(np.float32)
+    rows = torch.unflatten(torch.unflatten(region_HW, 0, (-1, window)), 2, (-1, window))
+    cut_KN = rows.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    return (cut_KN[:, :, None] != cut_KN[:, None, :]) * APART
 
 
-@functools.lru_cache(maxsize=8)
-def offset_rows(window: int) -> np.ndarray:
+def offset_rows(window: int, device: torch.device) -> Tensor:
     """Return the row of the bias table for each two positions of a window, (N, N)."""
-    y, x = np.divmod(np.arange(window**2), window)
+    place = torch.arange(window**2, device=device)
+    y, x = place // window, place % window
     down, right = y[:, None] - y + window - 1, x[:, None] - x + window - 1
-    rows_NN: np.ndarray = down * (2 * window - 1) + right
-    return rows_NN
+    return down * (2 * window - 1) + right
 
 
 class Merge(nn.Module):
@@ -167,9 +167,10 @@ class Swin(nn.Module):
 
     def run_blocks(self, index: int, pixels_BPC: Tensor, *, recompute: bool) -> Tensor:
         """Return a stage's pixels before they are merged, (B, P, C); `recompute` saves memory in the backward pass."""
-        side = side_of(pixels_BPC)
-        offsets_NN = torch.from_numpy(offset_rows(self.config.window)).to(pixels_BPC.device)
+        side, window = side_of(pixels_BPC), self.config.window
+        offsets_NN = offset_rows(window, pixels_BPC.device)
+        apart_KNN = apart_after_shift(side + -side % window, window, pixels_BPC.device)
         for block in self.stages[index].blocks:  # type: ignore[union-attr] # a ModuleList
-            arguments: tuple[Any, ...] = (pixels_BPC, side, offsets_NN)
+            arguments: tuple[Any, ...] = (pixels_BPC, side, offsets_NN, apart_KNN)
             pixels_BPC = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
         return pixels_BPC

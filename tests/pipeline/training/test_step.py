@@ -15,7 +15,8 @@ from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, collate
 from pipeline.distributed.process_group import Worker
 from pipeline.training.optimizer import build_optimizer
-from pipeline.training.step import NonFiniteLossError, StepResult, train_step
+from pipeline.training.readings import NonFiniteLossError, StepReading, UnreadSteps
+from pipeline.training.step import StepResult, train_step
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 
@@ -36,12 +37,18 @@ def model(micro_model: ComparedModelConfig) -> nn.Module:
     return build_model(replace(micro_model, encoder=replace(micro_model.encoder, drop_path=0.0))).train()
 
 
-def step(model: nn.Module, batches: list[Batch], **train: Any) -> StepResult:
+def step(model: nn.Module, batches: list[Batch], **train: Any) -> StepReading:
     """Take a step of a recipe that differs from the paper's as given."""
     config, optim = TrainConfig(**{"precision": "fp32", **train}), OptimConfig(learning_rate=1e-2)
     scaler = torch.amp.GradScaler("cpu", enabled=config.precision == "fp16")
     optimizer = build_optimizer(model, optim)
-    return train_step(model, optimizer, scaler, batches, train=config, optim=optim, worker=Worker(), step=7)
+    result = train_step(model, optimizer, scaler, batches, train=config, optim=optim, worker=Worker(), step=7)
+    return read(result, config)
+
+
+def read(result: StepResult, train: TrainConfig) -> StepReading:
+    """Read a step as the trainer does."""
+    return UnreadSteps(train, Worker()).add(result)[0]
 
 
 def freeze_batch_norm(model: nn.Module) -> None:
@@ -118,11 +125,12 @@ def test_under_loss_scaling_an_overflow_is_skipped_until_nothing_is_scaled(
     next(model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
     scales = []
 
-    def step_once() -> StepResult:
+    def step_once() -> StepReading:
         scales.append(scaler.get_scale())
-        return train_step(
+        result = train_step(
             model, optimizer, scaler, [collate(samples)], train=train, optim=optim, worker=Worker(), step=7
         )
+        return read(result, train)
 
     assert step_once().skipped
     assert step_once().skipped
@@ -143,7 +151,7 @@ def test_a_skipped_step_leaves_nothing_behind(model: nn.Module, samples: list[An
 
 def test_gradients_are_clipped_to_the_norm(model: nn.Module, samples: list[Any]) -> None:
     seen: list[float] = []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, fused=True)
     optimizer.register_step_pre_hook(lambda *_: seen.append(total_norm(model)))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     optim = OptimConfig(clip_norm=1e-3)

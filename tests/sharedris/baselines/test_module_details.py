@@ -49,9 +49,10 @@ def test_stochastic_depth_of_swin_drops_both_updates(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(swin, "sample_keep", lambda tokens, rate: tokens.new_zeros(len(tokens), 1, 1))
     block = SwinBlock(8, 1, window=2, shift=1, drop_path=0.5).train()
     pixels = torch.randn(2, 16, 8)
-    offsets = torch.from_numpy(swin.offset_rows(2))
-    assert torch.equal(block(pixels, 4, offsets), pixels)
-    assert not torch.equal(block.eval()(pixels, 4, offsets), pixels)
+    host = torch.device("cpu")
+    windows = swin.offset_rows(2, host), swin.apart_after_shift(4, 2, host)
+    assert torch.equal(block(pixels, 4, *windows), pixels)
+    assert not torch.equal(block.eval()(pixels, 4, *windows), pixels)
 
 
 def test_patches_become_a_map_row_by_row() -> None:
