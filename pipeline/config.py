@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from pipeline.identity import canonical, digest
 from sharedris.baselines.config import ComparedModelConfig
@@ -35,7 +37,7 @@ class DataConfig:
     """Which prepared sets are trained on and which splits are evaluated, all in full (`refcoco+_unc/testA`)."""
 
     train_sets: tuple[str, ...] = ("toyplus_unc",)
-    evaluate_splits: tuple[str, ...] = ("toyplus_unc/val",)
+    evaluate_splits: Annotated[tuple[str, ...], arg(aliases=("--evaluate",))] = ("toyplus_unc/val",)
     horizontal_flip: bool = False  # the paper names no augmentation
     # The paper is silent; "one_per_ref" draws one sentence per ref and epoch, as CRIS, CGFormer and LAVT do.
     sentences_per_epoch: Literal["all", "one_per_ref"] = "all"
@@ -74,9 +76,10 @@ class OptimConfig:
 class TrainConfig:
     """The recipe's length and numerics; docs/model.md lists the defaults that the paper leaves open."""
 
-    epochs: int = 35
-    global_batch_size: int = 112  # 14 on each of 8 GPUs
-    precision: Precision = "bf16"
+    epochs: Annotated[int, arg(aliases=("--epochs",))] = 35
+    # 14 samples on each of 8 GPUs, of an optimizer step over all workers
+    global_batch_size: Annotated[int, arg(aliases=("--global-batch-size",))] = 112
+    precision: Annotated[Precision, arg(aliases=("--precision",))] = "bf16"
     synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
     max_samples_per_epoch: int | None = None
     nonfinite_loss: Literal["stop", "skip"] = "stop"
@@ -168,8 +171,8 @@ class ExecutionConfig:
     min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loader_workers: int = 0
-    prepared_root: str = "data/prepared"
-    runs_root: str = "runs"
+    prepared_root: Annotated[str, arg(name="prepared")] = "data/prepared"  # root of prepared sets
+    runs_root: Annotated[str, arg(name="runs")] = "runs"  # root of records, samples, models
     micro_batch_size: int | None = None  # largest batch of one forward; None takes the worker's whole share
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import json
@@ -113,12 +112,10 @@ def runs_folder(text: str) -> Path:
     """Return the root of the runs from a command line.
 
     Raises:
-        ArgumentTypeError: for a URI: file locks do not work on object stores.
+        InputError: for a URI: file locks do not work on object stores.
     """
     if "://" in text:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a mounted path: file locks do not work on object stores (docs/cluster.md)"
-        )
+        raise InputError(f"{text} is not a mounted path", "File locks do not work on object stores (docs/cluster.md)")
     return Path(text)
 
 

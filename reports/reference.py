@@ -1,7 +1,7 @@
 """Reference points: what a shipped sweep gives, kept with its records, and the check of another run of it.
 
-    python -m reports.reference make  --runs runs --out benchmarks/reference/fpn-tiny
-    python -m reports.reference check --runs runs benchmarks/reference/fpn-tiny
+    sharedris report reference make  --runs runs --out benchmarks/reference/fpn-tiny
+    sharedris report reference check benchmarks/reference/fpn-tiny --runs runs
 
 `make` keeps records, histories, per-sample rows, costs and one seed's attention maps, so that the folder is a runs
 folder for every report, and writes `expected.json`: mean and deviation of each row over its seeds, commits, machines.
@@ -10,11 +10,9 @@ folder for every report, and writes `expected.json`: mean and deviation of each 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from pipeline.cli.guarded import run_guarded
-from pipeline.files import runs_folder, staged_folder
+from pipeline.files import staged_folder
 from pipeline.records import RecordError, history_path, record_path, samples_path
 from reports.labels import in_order, variant_label
-from reports.load import Runs, load_runs
-from sharedris.errors import printable
+from reports.load import Runs
 
 FILE = "expected.json"
 SCHEMA = 1
@@ -241,43 +237,3 @@ def _faster(row: ExpectedRow, label: str, losses: list[float]) -> list[str]:
     if reached is None or reached > 0.9 * epochs:
         return []
     return [f"      {label} converges faster: the loss of epoch {epochs}, {goal:.4f}, is reached in epoch {reached}"]
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports.reference", description="Make or check a reference point.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    make = commands.add_parser("make", help="keep a sweep as a reference")
-    make.add_argument("--out", type=Path, required=True, help="folder of the reference")
-    make.add_argument("--recipe", default="", help="recipe of the runs, where there are several")
-    make.add_argument("--fewest-seeds", type=int, choices=range(2, 100), metavar="N", default=FEWEST_SEEDS)
-    check = commands.add_parser("check", help="compare a sweep with a reference; exit code 1 where a row lies outside")
-    check.add_argument("folder", type=Path, help="folder of the reference")
-    for command in (make, check):
-        command.add_argument("--runs", type=runs_folder, default=Path("runs"), help="folder with records/")
-    return parser
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line.
-
-    Returns:
-        0 done, 1 where a row lies outside, 2 for inputs that cannot be used, and the codes of `pipeline.cli.guarded`.
-    """
-    return run_guarded(lambda: _run(build_parser().parse_args(arguments)), name="python -m reports.reference")
-
-
-def _run(args: argparse.Namespace) -> int:
-    if args.command == "make":
-        runs = load_runs(args.runs)
-        expected = measure_expected(runs, recipe=args.recipe, fewest_seeds=args.fewest_seeds)
-        size = write_reference(runs, expected, args.out)
-        print(f"{args.out / FILE}: {len(expected.rows)} rows; {size / 2**20:.1f} MiB with their records")
-        return 0
-    checked = check_runs(read_expected(args.folder), load_runs(args.runs))
-    print(*map(printable, checked.lines), sep="\n")
-    return 1 if checked.failures else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,6 +24,20 @@ def describe(plan: SweepPlan) -> str:
     return "\n".join(lines)
 
 
+def states(plan: SweepPlan) -> list[dict[str, object]]:
+    """Return what `describe` prints for each cell, by name, for machines."""
+    return [
+        {
+            "cell": planned.cell.label,
+            "rows": list(planned.cell.names),
+            "state": planned.state,
+            "run_id": None if planned.job is None else planned.job.run_id,
+            "detail": detail(planned),
+        }
+        for planned in plan.cells
+    ]
+
+
 def detail(planned: PlannedCell) -> str:
     """Return the details of a cell next to its state: scores, progress, cause of failure or problem."""
     if planned.problem:

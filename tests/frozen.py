@@ -11,12 +11,13 @@ machine adds its key. Where the results of a known machine have changed, the com
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import io
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pyarrow.parquet as pq
 
-from pipeline.cli.main import main as main_of_sharedris
+from pipeline.cli.commands import COMMANDS, GROUPS
+from pipeline.cli.main import main
 from pipeline.config import (
     RunConfig,
 )
@@ -40,11 +42,9 @@ from pipeline.records import (
     RECORD_SCHEMA,
     SAMPLE_SCHEMA,
 )
-from reports.__main__ import main as main_of_reports
 from reports.build import build_tables, write_tables
 from reports.run_selection import Wanted
 from sharedris.scales import SCALES
-from sweeps.__main__ import main as main_of_sweeps
 from sweeps.registry import SWEEPS
 from sweeps.spec import cells_of
 from tests.frozen_training import GOLDEN, OTHER_SET, SET, digest_of, json_text, training_text
@@ -111,48 +111,16 @@ def table_texts() -> dict[str, str]:
         return {**{name: path.read_text() for name, path in texts.items()}, "VII-a-beside.md": joined}
 
 
-class _Caught(BaseException):
-    """Carries a parser out of the command that made it; a command turns every Exception into an exit code."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        super().__init__("a parser")
-        self.parser = parser
-
-
 def help_texts() -> str:
-    """Return what `--help` prints, at 100 columns, for every command and sub-command."""
-    plain = {"COLUMNS": WIDTH, "NO_COLOR": "1", "PYTHON_COLORS": "0"}
-    blocks: list[str] = []
-    with patch.dict(os.environ, plain):
-        for main in (main_of_sharedris, main_of_sweeps, main_of_reports):
-            top = _parser_of(main, [])
-            blocks.append(f"$ {top.prog} --help\n{top.format_help()}")
-            for name in _subparsers(top):
-                blocks += _help_below(_subparsers(_parser_of(main, [name]))[name])
+    """Return what `--help` prints, at 100 columns, for every group and command."""
+    blocks = []
+    with patch.dict(os.environ, {"COLUMNS": WIDTH, "NO_COLOR": "1"}):
+        for path in ((), *GROUPS, *COMMANDS):
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+                main([*path, "--help"])
+            blocks.append(f"$ {' '.join(('sharedris', *path))} --help\n{printed.getvalue()}")
     return "\n".join(blocks)
-
-
-def _parser_of(main: Callable[[list[str]], Any], arguments: list[str]) -> argparse.ArgumentParser:
-    def raise_it(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        raise _Caught(parser)
-
-    try:
-        with patch.object(argparse.ArgumentParser, "parse_args", raise_it):
-            main(arguments)
-    except _Caught as caught:
-        return caught.parser
-    raise AssertionError(f"{main} parsed no arguments")
-
-
-def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return {name: each for group in groups for name, each in group.choices.items()}
-
-
-def _help_below(parser: argparse.ArgumentParser) -> Iterator[str]:
-    yield f"$ {parser.prog} --help\n{parser.format_help()}"
-    for each in _subparsers(parser).values():
-        yield from _help_below(each)
 
 
 def prepare_sets(folder: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import functools
+import io
 import re
 import shlex
 import subprocess
@@ -10,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.main import build_parser
-from reports.__main__ import build_parser as reports_parser
-from reports.reference import build_parser as reference_parser
+from pipeline.cli.commands import COMMANDS, below, find_command
+from pipeline.cli.main import main
+from pipeline.cli.old_spellings import in_new_spelling
+from pipeline.cli.parsing import parse
 from reports.sweep_tables import names_of
-from sweeps.__main__ import build_parser as sweeps_parser
 from sweeps.registry import SWEEPS, find_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,7 @@ PAGES = [
     *sorted((ROOT / ".github").rglob("*.md")),
     *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
 ]
+DOORS = {"sweeps": "sweep", "reports": "report"}
 OURS = re.compile(r"(?:RAY_ADDRESS=\S+ )?((?:make|sharedris|python -m (?:sweeps|reports))\b.*)")
 
 
@@ -44,18 +47,20 @@ def check_command(line: str) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "make":
         check_make(words[1:])
-    elif words[0] == "sharedris":
-        assert build_parser(words[1]).parse_args(words[1:]).command == words[1]
-    elif words[2] == "sweeps":
-        sweep = getattr(sweeps_parser().parse_args(words[3:]), "name", "all")
-        assert sweep.endswith(".py") or "--plugin" in words or find_sweep(sweep)  # a plugin's sweep may have any name
-    else:
-        if words[2] == "reports.reference":
-            reference_parser().parse_args(words[3:])
-            return
-        what = reports_parser().parse_args(words[3:]).what
-        for table in [] if what[0] in {"all", "compare", "explore"} or "--plugin" in words else what:
-            names_of(table, SWEEPS)
+        return
+    spelled, notes = in_new_spelling(words[1:] if words[0] == "sharedris" else [DOORS[words[2]], *words[3:]])
+    assert not notes, f"{line}: an old spelling"
+    path, rest = find_command(spelled)
+    if path not in COMMANDS:
+        assert rest in (["--help"], ["--version"]), line
+        return
+    _, options = parse(path, rest)
+    if "--plugin" in words:  # whose sweeps and tables may have any name
+        return
+    if path[0] == "sweep" and (name := getattr(options, "name", "")):
+        assert name.endswith(".py") or find_sweep(name)
+    for table in options.what if path == ("report", "tables") and options.what != ("all",) else ():
+        names_of(table, SWEEPS)
 
 
 def check_make(words: list[str]) -> None:
@@ -66,14 +71,14 @@ def check_make(words: list[str]) -> None:
         assert re.search(rf"\b{setting}\b", (ROOT / "Makefile").read_text()), f"the Makefile reads no {setting}"
 
 
-COMMANDS = [(page.name, line) for page in PAGES for line in commands_of(page)]
+SHOWN = [(page.name, line) for page in PAGES for line in commands_of(page)]
 
 
 def test_the_readme_shows_commands() -> None:
-    assert sum(name == "README.md" for name, _ in COMMANDS) >= 10
+    assert sum(name == "README.md" for name, _ in SHOWN) >= 10
 
 
-@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}: {line[:60]}" for page, line in COMMANDS])
+@pytest.mark.parametrize(("page", "line"), SHOWN, ids=[f"{page}: {line[:60]}" for page, line in SHOWN])
 def test_a_shown_command_exists(page: str, line: str) -> None:
     check_command(line)
 
@@ -87,7 +92,7 @@ def test_a_shown_command_exists(page: str, line: str) -> None:
         "python -m sweeps status fpn --made-up=1",
         "python -m reports VII-a --made-up",
         "python -m reports compare RUN RUN --made-up",
-        "python -m reports.reference check FOLDER --made-up",
+        "sharedris report reference check FOLDER --made-up",
     ],
 )
 def test_a_made_up_option_fails(line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,26 +114,33 @@ def test_shell_blocks_are_read_whole() -> None:
     assert sorted(commands) == [["make", "lint"], ["sharedris", "train", "--made-up"]]
 
 
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z.-]*")
 INLINE = re.compile(r"`((?:sharedris|python -m (?:sweeps|reports)) [^`]*--[^`]*)`")
 
 
-def options_of(parser: argparse.ArgumentParser) -> set[str]:
-    """The options of a parser and of all parsers below it."""
-    found = set(parser._option_string_actions)
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found |= {option for below in action.choices.values() for option in options_of(below)}
+@functools.cache
+def options_of(path: tuple[str, ...]) -> set[str]:
+    """The options of a command, or of all commands of a group."""
+    found: set[str] = set()
+    for each in below(path):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            main([*each, "--help"])
+        found |= set(OPTION.findall(printed.getvalue()))
     return found
 
 
 def made_up_options(span: str) -> set[str]:
     """The options of a command in running text that no command of the name has; its arguments may be placeholders."""
     words = span.split()
-    if words[0] == "sharedris":
-        parser = build_parser(words[1])
-    else:
-        parser = sweeps_parser() if words[2] == "sweeps" else reports_parser()
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", span)) - options_of(parser)
+    given = words[1:] if words[0] == "sharedris" else [DOORS[words[2]], *words[3:]]
+    path: tuple[str, ...] = ()
+    for word in given:
+        if not below((*path, word)):
+            break
+        path = (*path, word)
+    assert path, f"{span} names no command"
+    return set(OPTION.findall(span)) - options_of(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
+from pipeline.cli.common_options import Flag
+from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.data.prepared.manifest import Manifest, load_manifest
 from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.corrections import corrected_source
@@ -26,71 +31,85 @@ from sharedris.tokenizer import Tokenizer
 from sharedris.tokenizers import open_tokenizer
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("set", metavar="SET", help="in full: refcoco_unc, refcocog_umd, toyplus_unc, or a custom set")
-    parser.add_argument(
-        "--prepared", default="data/prepared", metavar="ROOT", help="prepared data (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--root", metavar="ROOT", help="check the REFER layout below this folder instead of prepared data"
-    )
-    parser.add_argument("--corrections", metavar="FOLDER", help="with --root: parquet of refcoco-m, as for prepare")
-    parser.add_argument("--annotations", metavar="FILE", help="check a .jsonl or .csv file instead of prepared data")
-    parser.add_argument("--reader", default="lines", help="reader of --annotations (default: %(default)s)")
-    parser.add_argument("--images", metavar="FOLDER", help="image folder of --root or --annotations")
-    parser.add_argument("--no-images", action="store_true", help="do not read the images")
-    parser.add_argument("--tokenizer", metavar="FILE", help="count pieces with this sentencepiece model")
-    parser.add_argument(
-        "--text-tokens", type=int, default=20, metavar="T", help="sequence length (default: %(default)s)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write all findings as JSON")
-    parser.add_argument("--sheet", metavar="FILE", help="write a data sheet (HTML)")
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """What is checked, and what is written about it."""
+
+    set: tyro.conf.Positional[str]
+    """Set in full: refcoco_unc, refcocog_umd, toyplus_unc, or a custom set."""
+    prepared: str = "data/prepared"
+    """Root of prepared sets, folder or URI."""
+    root: str | None = None
+    """Check the REFER layout below this folder instead of prepared data."""
+    corrections: str | None = None
+    """With --root: folder with the parquet of refcoco-m, as for prepare."""
+    annotations: str | None = None
+    """Check a .jsonl or .csv file instead of prepared data."""
+    reader: str = "lines"
+    """Reader of --annotations."""
+    images: str | None = None
+    """Image folder of --root or --annotations."""
+    no_images: Flag = False
+    """Do not read the images."""
+    tokenizer: str | None = None
+    """Count pieces with this sentencepiece model."""
+    text_tokens: int = 20
+    """Sequence length T."""
+    out: str | None = None
+    """Write all findings to this JSON file."""
+    sheet: str | None = None
+    """Write a data sheet (HTML)."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Check the set, print the findings, write JSON and data sheet if asked."""
-    source, manifest, origin = _read(args)
-    tokenizer = _tokenizer(args, manifest)
+    source, manifest, origin = _read(options)
+    tokenizer = _tokenizer(options, manifest)
     result = check_source(
         source,
         origin=origin,
-        image_problems=None if args.no_images else check_images(source, manifest),
+        image_problems=None if options.no_images else check_images(source, manifest),
         tokenizer=tokenizer,
-        text_tokens=args.text_tokens,
+        text_tokens=options.text_tokens,
     )
     if manifest is not None:
-        result.findings += content_findings(manifest) + neighbour_findings(manifest, args.prepared)
+        result.findings += content_findings(manifest) + neighbour_findings(manifest, options.prepared)
     print(report_text(result), end="")
-    _write(args, source, manifest, result)
+    _write(options, source, manifest, result)
+    if options.json:
+        print_json(json.loads(report_json(result)))
     return 0 if result.ok else 1
 
 
-def _read(args: argparse.Namespace) -> tuple[Source, Manifest | None, str]:
-    images = Path(args.images) if args.images else None
-    if args.annotations:
-        source = read_annotations(Path(args.annotations), args.set, reader=args.reader, images=images)
-        return source, None, args.annotations
-    if args.root:
-        source = read_refer(Path(args.root), args.set, images=images, need_images=False)
-        return corrected_source(source, Path(args.corrections)) if args.corrections else source, None, args.root
-    if args.corrections:
+def _read(options: Options) -> tuple[Source, Manifest | None, str]:
+    images = Path(options.images) if options.images else None
+    if options.annotations:
+        source = read_annotations(Path(options.annotations), options.set, reader=options.reader, images=images)
+        return source, None, options.annotations
+    if options.root:
+        source = read_refer(Path(options.root), options.set, images=images, need_images=False)
+        return (
+            corrected_source(source, Path(options.corrections)) if options.corrections else source,
+            None,
+            options.root,
+        )
+    if options.corrections:
         raise InputError("--corrections is for a set in REFER layout", "Give --root ROOT")
-    manifest = load_manifest(args.prepared, args.set)
+    manifest = load_manifest(options.prepared, options.set)
     return source_of_prepared(manifest), manifest, str(manifest.place)
 
 
-def _tokenizer(args: argparse.Namespace, manifest: Manifest | None) -> Tokenizer | None:
-    if args.tokenizer:
-        return open_tokenizer(Path(args.tokenizer), args.text_tokens)
-    return open_tokenizer(manifest.tokenizer_path, args.text_tokens) if manifest else None
+def _tokenizer(options: Options, manifest: Manifest | None) -> Tokenizer | None:
+    if options.tokenizer:
+        return open_tokenizer(Path(options.tokenizer), options.text_tokens)
+    return open_tokenizer(manifest.tokenizer_path, options.text_tokens) if manifest else None
 
 
-def _write(args: argparse.Namespace, source: Source, manifest: Manifest | None, result: CheckResult) -> None:
-    if args.json:
-        open_place(args.json).write_bytes(report_json(result).encode())
-        print(f"All findings: {args.json}")
-    if args.sheet:
-        read = None if args.no_images else image_reader(source, manifest)
-        open_place(args.sheet).write_bytes(write_datasheet(source, result, read).encode())
-        print(f"Data sheet: {args.sheet}")
+def _write(options: Options, source: Source, manifest: Manifest | None, result: CheckResult) -> None:
+    if options.out:
+        open_place(options.out).write_bytes(report_json(result).encode())
+        print(f"All findings: {options.out}")
+    if options.sheet:
+        read = None if options.no_images else image_reader(source, manifest)
+        open_place(options.sheet).write_bytes(write_datasheet(source, result, read).encode())
+        print(f"Data sheet: {options.sheet}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from pipeline.cli.common_options import known
+from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.cost.flops import ComponentCost, measure_cost
 from pipeline.cost.forward_timing import time_forward
 from pipeline.cost.published import CELLS, TABLES, MeasuredCell, total
@@ -19,38 +20,32 @@ COMPARED = ("IV", "V", "VI", "X")
 """Tables with modules of other papers, whose open choices are listed in docs/compared.md."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--model", choices=sorted(SCALES), default="base", help="scale of the component table")
-    parser.add_argument("--table", choices=TABLES, help="one table of the paper; default: all of them")
-    parser.add_argument(
-        "--reading",
-        choices=READINGS,
-        default="default",
-        help="of the paper's open options; after_the_fact was found with the misses in sight (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument(
-        "--measure",
-        type=int,
-        nargs="+",
-        metavar="BATCH",
-        help="run these batch sizes: seconds, and the peak memory that model and forward pass add to a fresh process",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """Which cells, under which reading."""
+
+    scale: str = "base"
+    """Scale of the component table: tiny, base, large."""
+    table: Literal[TABLES] | None = None  # type: ignore[valid-type]  # a tuple of the paper's tables
+    """One table of the paper (default: all of them)."""
+    reading: str = "default"
+    """Of the paper's open options; after_the_fact was found with the misses in sight."""
+    measure: tuple[int, ...] = ()
+    """Run these batch sizes: seconds, and the peak memory that model and forward pass add to a fresh process."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print the costs; exit code 0."""
-    if args.measure and min(args.measure) < 1:
-        raise InputError(f"--measure {min(args.measure)} is not a batch size", "Give 1 or more")
-    reading = READINGS[args.reading]
-    config: ComparedModelConfig = SCALES[args.model]()
+    if options.measure and min(options.measure) < 1:
+        raise InputError(f"--measure {min(options.measure)} is not a batch size", "Give 1 or more")
+    reading = known(READINGS, options.reading, "--reading")
+    config: ComparedModelConfig = known(SCALES, options.scale, "--scale")()
     costs = measure_cost(config)
-    cells = [measure_cell_under(reading, cell) for cell in CELLS if args.table in {None, cell.table}]
-    timings = [dataclasses.asdict(time_forward(config, batch)) for batch in args.measure or []]
-    if args.json:
+    cells = [measure_cell_under(reading, cell) for cell in CELLS if options.table in {None, cell.table}]
+    timings = [dataclasses.asdict(time_forward(config, batch)) for batch in options.measure]
+    if options.json:
         values = _as_json(config, costs, cells, timings)
-        print(json.dumps({**values, "reading": args.reading, "reading_rule": reading.rule}, indent=1))
+        print_json({**values, "reading": options.reading, "reading_rule": reading.rule})
     else:
         _print_components(config, costs)
         _print_reading(reading)

@@ -5,17 +5,19 @@ The first word decides what happens: a folder has its scores printed, a run's id
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline.cli.run_options import add_curve_argument, positive_int
+import tyro
+
+from pipeline.cli.common_options import CurveFlag, Device, Flag, RunsFolder, require_positive
+from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.data.catalog import parse_split
-from pipeline.evaluation.named_rules import NAMED_RULES, check_rule_names, rule_names
-from pipeline.files import require_writable, runs_folder
+from pipeline.evaluation.named_rules import NAMED_RULES, check_rule_names
+from pipeline.files import require_writable
+from sharedris.config import Precision
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,74 +31,65 @@ if TYPE_CHECKING:
 _ONLY_OF_A_MODEL = ("precision", "threshold", "protocol", "out", "json")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to score and where to write the rows."""
-    parser.usage = "sharedris evaluate [options] MODEL SPLIT ...\n       sharedris evaluate [options] RUN ... SPLIT ..."
-    parser.add_argument(
-        "words",
-        metavar="MODEL|RUN|SPLIT",
-        nargs="+",
-        help="MODEL: an exported model folder (runs/models/RUN); its scores are printed and not recorded. "
-        "RUN: ids of runs, as `sharedris runs` lists them; the scores are added to their records, and a split that "
-        "is there is not evaluated again. SPLIT: splits with their set (refcocog_umd/val). "
-        "For all runs of a sweep: python -m sweeps evaluate SWEEP SPLIT",
-    )
-    parser.add_argument("--batch-size", type=positive_int, help="samples a forward (default: that of the run, 1)")
-    parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument(
-        "--precision",
-        choices=["fp32", "bf16", "fp16"],
-        help="precision on a GPU (default: that of the run)",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        nargs="+",
-        default=[],
-        metavar="T",
-        help="score at these thresholds too; the run and its id keep their own",
-    )
-    parser.add_argument(
-        "--protocol",
-        nargs="+",
-        default=[],
-        metavar="RULE",
-        help="rules to score as well; paper_input thresholds the map, resizes to the model's input and scores there; "
-        "lavt and others make and count masks as that public code does (docs/protocols.md); rows of CGFormer and DMMI "
-        f"are scored by their own rule in any case; known: {', '.join(rule_names())}",
-    )
-    parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
-    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: runs)")
-    parser.add_argument("--workers", type=positive_int, default=1, help="workers of a RUN, each on one CPU or GPU")
-    parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker")
-    parser.add_argument("--experiment", help="log a RUN to this MLflow experiment too")
-    add_curve_argument(parser)
-    parser.add_argument("--out", type=Path, help="write the per-sample rows to this parquet file")
-    parser.add_argument(
-        "--save-masks", type=Path, metavar="FILE.jsonl", help="write the masks of protocol original (docs/score.md)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """What is scored, by which rules, and where the rows go."""
+
+    words: tyro.conf.Positional[tuple[str, ...]]
+    """RUN .. SPLIT ..: ids of runs, as `sharedris runs` lists them, or one exported model folder (runs/models/RUN);
+    then splits with their set (refcocog_umd/val). The scores of a run are added to its record, and a split that is
+    there is not evaluated again; those of a folder are printed and not recorded. All runs of a sweep: sharedris sweep
+    evaluate."""
+    batch_size: int | None = None
+    """Samples a forward (default: that of the run, 1)."""
+    prepared: str = "data/prepared"
+    """Root of prepared sets, folder or URI."""
+    device: Device = "auto"
+    """Where the model runs."""
+    precision: Precision | None = None
+    """Precision on a GPU (default: that of the run)."""
+    threshold: tuple[float, ...] = ()
+    """Score at these thresholds too; the run and its id keep their own."""
+    protocol: tuple[str, ...] = ()
+    """Rules to score as well (docs/protocols.md): paper_input thresholds the map, resizes to the model's input and
+    scores there; lavt and others make and count masks as that public code does. Rows of CGFormer and DMMI are scored
+    by their own rule in any case."""
+    loader_workers: int = 0
+    """Processes that load data."""
+    runs: RunsFolder = Path("runs")
+    """Root of the runs."""
+    workers: int = 1
+    """Workers of a RUN, each on one CPU or GPU."""
+    ray: Flag = False
+    """Use Ray Train even for one worker."""
+    experiment: str | None = None
+    """Log a RUN to this MLflow experiment too."""
+    threshold_curve: CurveFlag = False
+    out: Path | None = None
+    """Write the per-sample rows to this parquet file."""
+    save_masks: Path | None = None
+    """Write the masks of protocol original to this .jsonl file (docs/score.md)."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print the scores of a model folder, or add them to the records of runs."""
-    models, splits = _read_words(args.words)
+    require_positive(options, "batch_size", "workers")
+    models, splits = _read_words(options.words)
     if any(Path(name).is_dir() or "/" in name for name in models):
         if len(models) > 1:
             raise InputError(f"{len(models)} models are given: {', '.join(models)}", "Give one folder, or ids of runs")
-        if args.threshold_curve:
+        if options.threshold_curve:
             raise InputError("--threshold-curve is stored with a run", "Give the run's id, or --threshold to print")
-        return _print_scores(args, Path(models[0]), splits)
+        return _print_scores(options, Path(models[0]), splits)
     for name in _ONLY_OF_A_MODEL:
-        if getattr(args, name):
+        if getattr(options, name):
             raise InputError(f"--{name} prints and is not recorded", "Give the run's model folder: runs/models/RUN")
     from pipeline.cli.evaluate_runs import evaluate_runs
 
-    return evaluate_runs(args, models, splits)
+    return evaluate_runs(options, models, splits)
 
 
-def _read_words(words: list[str]) -> tuple[list[str], list[str]]:
+def _read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return models or runs, and the splits after them: the first word names a model whatever it looks like."""
     is_split = [place > 0 and word.count("/") == 1 and not Path(word).is_dir() for place, word in enumerate(words)]
     models = [word for word, split in zip(words, is_split, strict=True) if not split]
@@ -108,16 +101,16 @@ def _read_words(words: list[str]) -> tuple[list[str], list[str]]:
     return models, list(dict.fromkeys(splits))
 
 
-def _print_scores(args: argparse.Namespace, model: Path, splits: list[str]) -> int:
+def _print_scores(options: Options, model: Path, splits: list[str]) -> int:
     """Evaluate in this process and print the scores of all protocols."""
-    if len(splits) > 1 and (args.out is not None or args.json):
+    if len(splits) > 1 and (options.out is not None or options.json):
         raise InputError("--out and --json take one split", "Call the command once per split")
     for split in splits:
-        _print_split(args, model, split)
+        _print_split(options, model, split)
     return 0
 
 
-def _print_split(args: argparse.Namespace, model: Path, split: str) -> None:
+def _print_split(options: Options, model: Path, split: str) -> None:
     import torch
 
     from pipeline.config import EvaluationConfig
@@ -129,15 +122,14 @@ def _print_split(args: argparse.Namespace, model: Path, split: str) -> None:
     from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.monitoring.progress_bar import sample_bar
     from sharedris.checkpoint import load_model
-    from sharedris.config import Precision
 
-    _check(args)
-    cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
+    _check(options)
+    cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
     loaded = load_model(model, worker.device)
     encoder = loaded.config.encoder
     dataset = ReferDataset(
-        args.prepared,
+        options.prepared,
         split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
@@ -146,11 +138,11 @@ def _print_split(args: argparse.Namespace, model: Path, split: str) -> None:
     if len(dataset) == 0:
         raise InputError(f"{split} has no samples", "Prepare a split that has some")
     cut = f"{dataset.cut_sentences():,} of {len(dataset):,} sentences cut to T {encoder.text_tokens}"
-    print(f"{split}: {dataset.unknown_pieces()}; {cut}", file=sys.stderr if args.json else sys.stdout)
-    precision = cast(Precision, args.precision or loaded.precision)
-    evaluation = EvaluationConfig(threshold=loaded.threshold, batch_size=args.batch_size or 1)
-    extra = extra_rules(loaded.config, args.protocol, args.threshold)
-    public = named_evaluators(loaded.config, args.protocol)
+    print(f"{split}: {dataset.unknown_pieces()}; {cut}")
+    precision = cast(Precision, options.precision or loaded.precision)
+    evaluation = EvaluationConfig(threshold=loaded.threshold, batch_size=options.batch_size or 1)
+    extra = extra_rules(loaded.config, options.protocol, options.threshold)
+    public = named_evaluators(loaded.config, options.protocol)
     _require_no_target(public, dataset, split)
     with sample_bar(split) as on_progress:
         rows = evaluate_split(
@@ -159,40 +151,39 @@ def _print_split(args: argparse.Namespace, model: Path, split: str) -> None:
             evaluation=evaluation,
             precision=precision,
             worker=worker,
-            loader_workers=args.loader_workers,
+            loader_workers=options.loader_workers,
             extra=tuple(extra.values()),
             on_progress=on_progress,
         )
     rules = {**PROTOCOLS, **extra}
     as_public = {evaluator.name: evaluator.scores_of_rows(rows) for evaluator in public}
     scores = {name: score(rows, protocol, input_size=encoder.image_size) for name, protocol in rules.items()}
-    _write_files(args, rows, extra)
-    if args.json:
-        print(json.dumps({**{name: flat(values) for name, values in scores.items()}, **as_public}, indent=1))
-        return
+    _write_files(options, rows, extra)
+    if options.json:
+        print_json({**{name: flat(values) for name, values in scores.items()}, **as_public})
     _print(split, scores)
     _print_rules(extra, public, as_public)
 
 
-def _write_files(args: argparse.Namespace, rows: pd.DataFrame, extra: dict[str, Protocol]) -> None:
+def _write_files(options: Options, rows: pd.DataFrame, extra: dict[str, Protocol]) -> None:
     from pipeline.evaluation.sample_columns import sample_schema
     from pipeline.predictions.mask_lines import write_mask_lines
     from pipeline.records import write_table
 
-    if args.out is not None:
-        write_table(args.out, rows, sample_schema(extra))
-    if args.save_masks is not None:
-        write_mask_lines(args.save_masks, rows)
+    if options.out is not None:
+        write_table(options.out, rows, sample_schema(extra))
+    if options.save_masks is not None:
+        write_mask_lines(options.save_masks, rows)
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
     """Refuse bad arguments before the model is loaded."""
-    check_rule_names(args.protocol)
-    if args.out is not None:
-        require_writable(args.out.parent, "--out")
-    if args.save_masks is not None:
-        require_writable(args.save_masks.parent, "--save-masks")
-    for threshold in args.threshold:
+    check_rule_names(options.protocol)
+    if options.out is not None:
+        require_writable(options.out.parent, "--out")
+    if options.save_masks is not None:
+        require_writable(options.save_masks.parent, "--save-masks")
+    for threshold in options.threshold:
         if not 0.0 < threshold < 1.0:
             raise InputError(f"--threshold {threshold} is not a probability", "Give a value between 0 and 1")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.cli.train import RUN_FAILED, start_workers, tracked_in
 from pipeline.cluster.capacity import check_workers_fit
@@ -17,20 +17,23 @@ from pipeline.job import Job
 from pipeline.monitoring.headline import read_scores, split_scores
 from pipeline.recorded_job import recorded_job
 
+if TYPE_CHECKING:
+    from pipeline.cli.evaluate import Options
 
-def evaluate_runs(args: argparse.Namespace, run_ids: list[str], splits: list[str]) -> int:
+
+def evaluate_runs(options: Options, run_ids: list[str], splits: list[str]) -> int:
     """Add the splits that the records of runs lack; every run is checked before the first is evaluated.
 
     Returns:
         0, or 3 when a run failed; the others are evaluated.
     """
     execution = ExecutionConfig(
-        workers=args.workers,
-        device=args.device,
-        loader_workers=args.loader_workers,
-        prepared_root=args.prepared,
-        runs_root=str(args.runs),
-        evaluation_batch_size=args.batch_size,
+        workers=options.workers,
+        device=options.device,
+        loader_workers=options.loader_workers,
+        prepared_root=options.prepared,
+        runs_root=str(options.runs),
+        evaluation_batch_size=options.batch_size,
     )
     check_workers_fit(execution)
     require_writable(Path(execution.runs_root), "--runs")
@@ -39,12 +42,12 @@ def evaluate_runs(args: argparse.Namespace, run_ids: list[str], splits: list[str
 
     check_scoring()
     provenance = collect()
-    curves = args.threshold_curve
+    curves = options.threshold_curve
     jobs = [
         recorded_job(run_id, splits, execution, provenance, wants_curves=curves) for run_id in dict.fromkeys(run_ids)
     ]
-    use_ray = args.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
-    failed = [job for job in jobs if not evaluate_job(job, use_ray=use_ray, experiment=args.experiment)]
+    use_ray = options.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
+    failed = [job for job in jobs if not evaluate_job(job, use_ray=use_ray, experiment=options.experiment)]
     return RUN_FAILED if failed else 0
 
 
@@ -61,11 +64,8 @@ def evaluate_job(job: Job, *, use_ray: bool, experiment: str | None) -> bool:
 
     with contextlib.ExitStack() as held:
         held.enter_context(driver_lock(job.state_folder))
-        missing, curves, is_done = (
-            job.missing_splits,
-            job.missing_curves,
-            job.done,
-        )  # seen under the lock: another driver may have added some
+        # Seen under the lock: another driver may have added some.
+        missing, curves, is_done = job.missing_splits, job.missing_curves, job.done
         clear_failure(job)
         tracked = held.enter_context(tracked_in(job, experiment, done=is_done))
         if not is_done:

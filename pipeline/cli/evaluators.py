@@ -2,56 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tyro
+
+from pipeline.cli.machine_output import JsonOptions, print_json
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.evaluation.public_evaluators.counts import MaskCounts
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add whose masks are counted, and by which evaluators."""
-    parser.add_argument(
-        "rows",
-        type=Path,
-        nargs="?",
-        metavar="ROWS",
-        help="per-sample file: runs/samples/RUN/SET/SPLIT.parquet, or what `evaluate --out` wrote; without it, the "
-        "table of who measures what is printed",
-    )
-    parser.add_argument(
-        "--masks",
-        metavar="PROTOCOL",
-        help="whose masks of the file are counted (default: original; input, where the file has no others)",
-    )
-    parser.add_argument(
-        "--name", nargs="+", default=[], metavar="NAME", help="print all scores, the rule and the faults of these"
-    )
-    parser.add_argument("--json", action="store_true", help="print the scores as JSON, NaN as null")
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """Whose masks are counted, and by which evaluators."""
+
+    rows: tyro.conf.Positional[Path | None] = None
+    """Per-sample file: runs/samples/RUN/SET/SPLIT.parquet, or what `evaluate --out` wrote; without it, the table of
+    who measures what is printed."""
+    masks: str | None = None
+    """Protocol whose masks of the file are counted (default: original; input, where the file has no others)."""
+    name: tuple[str, ...] = ()
+    """Print all scores, the rule and the faults of these evaluators."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print the table that the arguments ask for; an evaluator that is named must be able to score the file."""
     from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS, public_evaluator
     from pipeline.evaluation.public_evaluators.tables import on_the_same_masks, who_measures_what
 
-    named = [public_evaluator(name) for name in dict.fromkeys(args.name)]
-    if args.rows is None:
-        if named or args.json or args.masks:
+    named = [public_evaluator(name) for name in dict.fromkeys(options.name)]
+    if options.rows is None:
+        if named or options.json or options.masks:
             raise InputError("--name, --masks and --json go with a per-sample file", "Give one: runs/samples/RUN/...")
         print(who_measures_what())
         return 0
-    counts = _counts(args.rows, args.masks)
+    counts = _counts(options.rows, options.masks)
     chosen = named or [each for each in PUBLIC_EVALUATORS.values() if each.can_score(counts)]
     scores = {evaluator.name: evaluator.scores(counts) for evaluator in chosen}
-    if args.json:
-        whole = {name: {key: None if math.isnan(x) else x for key, x in of.items()} for name, of in scores.items()}
-        print(json.dumps(whole, indent=1))
+    if options.json:
+        print_json(scores)
     elif named:
         print("\n".join(line for each in named for line in each.lines(scores[each.name])))
     else:

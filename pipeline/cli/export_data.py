@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import tyro
+
+from pipeline.cli.common_options import CommonOptions
 from pipeline.data.export.coco import write_coco
 from pipeline.data.export.hf import write_hf
 from pipeline.data.prepared.manifest import load_manifest
@@ -16,26 +20,30 @@ from sharedris.errors import InputError
 FORMATS = {"hf": write_hf, "coco": write_coco}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("set", metavar="SET", help="a prepared set")
-    parser.add_argument("--format", required=True, choices=list(FORMATS), help="parquet of `datasets`, or COCO's JSON")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; it must not be there yet")
-    parser.add_argument(
-        "--prepared", default="data/prepared", metavar="ROOT", help="prepared data (default: %(default)s)"
-    )
+@dataclass(frozen=True, kw_only=True)
+class Options(CommonOptions):
+    """The set, and the folder that is written."""
+
+    set: tyro.conf.Positional[str]
+    """A prepared set."""
+    format: Literal["hf", "coco"]
+    """Parquet of Hugging Face's `datasets`, or COCO's JSON."""
+    out: Path
+    """Folder to write; it must not be there yet."""
+    prepared: str = "data/prepared"
+    """Root of prepared sets, folder or URI."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write the folder in one step, and print its files."""
-    manifest = load_manifest(args.prepared, args.set)
-    out = Path(args.out)
+    manifest = load_manifest(options.prepared, options.set)
+    out = options.out
     if out.exists():
         raise InputError(f"{out} is there already", "Give --out a folder that is not there yet")
     require_writable(out.absolute().parent, "--out")
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        files = FORMATS[args.format](manifest, partial)
+        files = FORMATS[options.format](manifest, partial)
         names = [path.relative_to(partial) for path in files]
         partial.rename(out)
     finally:

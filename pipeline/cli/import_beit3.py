@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
-from pipeline.cli.weights_file import add_import_arguments, import_resized
+from pipeline.cli.weights_file import ImportOptions, import_resized
 from sharedris.beit3 import load_beit3, to_official
 from sharedris.encoder import Encoder
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_import_arguments(parser, "beit3_base_patch16_224.pth, or safetensors with the same names")
+Options = ImportOptions
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print what matched and write the resized weights; any missing or unexpected parameter is an error."""
-    if import_resized(args, build=lambda config: Encoder(config.encoder), load=load_beit3, official=to_official):
-        print(f"wrote {args.out}: BEiT-3 {args.model} at {args.image_size}x{args.image_size}")
+    if import_resized(options, build=lambda config: Encoder(config.encoder), load=load_beit3, official=to_official):
+        print(f"wrote {options.out}: BEiT-3 {options.scale} at {options.image_size}x{options.image_size}")
     return 0

@@ -1,67 +1,85 @@
-"""The `sharedris` command: each sub-command is a module with `add_arguments` and `run`, imported when it is called."""
+"""The `sharedris` command: finds the command that the words name, reads its options and runs it."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
+from collections.abc import Sequence
 
+from pipeline.cli.commands import COMMANDS, GROUPS, Path, below, find_command
 from pipeline.cli.guarded import run_guarded
-from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
-from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
-from sharedris.plugins import load_plugins
+from pipeline.cli.old_spellings import in_new_spelling
+from sharedris.errors import InputError
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "synthesize": ("synthesize", "write a synthetic referring data set in the REFER layout"),
-    "prepare": ("prepare", "turn annotations and images into the prepared format"),
-    "check": ("check", "check a prepared or original set before training on it"),
-    "export-data": ("export_data", "write a prepared set as parquet of Hugging Face's datasets or as COCO's JSON"),
-    "identify": ("identify", "name the published set and split that a file is, and what was changed in it"),
-    "train": ("train", "train, evaluate and record one run"),
-    "evaluate": ("evaluate", "score a trained model on a split, every sample once"),
-    "score": ("score", "score masks that others predicted, and record them like a run"),
-    "evaluators": ("evaluators", "print who measures what, or every public evaluator's scores on the same masks"),
-    "rescore": ("rescore", "add scores of newer metrics and protocols to records, without training"),
-    "runs": ("runs", "list runs with their state and scores"),
-    "cost": ("cost", "measure parameters and GMACs next to the published cells"),
-    "import-beit3": ("import_beit3", "read official BEiT-3 weights and report which parameters fit"),
-    "import-vit": ("import_vit", "read a ViT's weights for the second encoder and report which parameters fit"),
-    "import-dual": ("import_dual", "join Swin and BERT weights for the dual encoders of table VI"),
-    "predict": ("predict", "segment the object that a sentence describes in an image"),
-}
+USAGE = "usage: sharedris COMMAND ... [--help]"
 
 
-def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser with the arguments of only the named sub-command, so that `--help` imports little."""
-    parser = argparse.ArgumentParser(prog="sharedris", description="Prepare, train, measure and use Shared-RIS.")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module_name, help_text) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
-        if name == command:
-            module = importlib.import_module(f"pipeline.cli.{module_name}")
-            module.add_arguments(subparser)
-            add_plugin_argument(subparser)
-            add_verbosity_arguments(subparser)
-            subparser.set_defaults(handler=module.run)
-    return parser
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
         0 done, 1 a check failed, 3 a run failed, and the codes of `pipeline.cli.guarded`.
     """
-    words = sys.argv[1:] if arguments is None else arguments
-    command = next((word for word in words if word in COMMANDS), None)
-    return run_guarded(lambda: _run(command, words), name=f"sharedris {command or ''}".strip())
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    words, notes = in_new_spelling(given)
+    name = " ".join(("sharedris", *_command_words(words)))
+    return run_guarded(lambda: _run(words, notes), name=name)
 
 
-def _run(command: str | None, arguments: list[str]) -> int:
-    load_plugins(plugins_named_in(arguments))
-    parsed = build_parser(command).parse_args(arguments)
-    with log_to_console(level_of(parsed)):
-        return int(parsed.handler(parsed))
+def _command_words(words: Sequence[str]) -> Path:
+    try:
+        return find_command(words)[0]
+    except InputError:
+        return ()
+
+
+def _run(words: Sequence[str], notes: Sequence[str]) -> int:
+    path, rest = find_command(words)
+    if path not in COMMANDS:
+        return _about(path, rest)
+    for note in notes:
+        print(note, file=sys.stderr)
+    from pipeline.cli.common_options import plugins_named_in
+    from pipeline.cli.machine_output import only_json
+    from pipeline.cli.parsing import parse
+    from pipeline.monitoring.console_log import level_of, log_to_console
+    from sharedris.plugins import load_plugins
+
+    load_plugins(plugins_named_in(rest))
+    module, options = parse(path, rest)
+    with only_json(getattr(options, "json", False)), log_to_console(level_of(options)):
+        return int(module.run(options))
+
+
+def _about(path: Path, rest: Sequence[str]) -> int:
+    """Print the version, or the commands of a group or of all; no command is named."""
+    if not path and rest and rest[0] == "--version":
+        from pipeline.cli.version import version_line
+
+        print(version_line())
+        return 0
+    if rest and rest[0] not in ("-h", "--help"):
+        raise InputError(f"no command before {rest[0]}", "sharedris --help lists them")
+    print(_overview(path))
+    return 0 if rest else 2
+
+
+def _overview(path: Path) -> str:
+    """Return the help of a group, or of everything: a line per command."""
+    if path:
+        text = GROUPS[path]
+        lines = [
+            f"usage: {' '.join(('sharedris', *path))} COMMAND ... [--help]",
+            "",
+            f"{text[0].upper()}{text[1:]}.",
+            "",
+        ]
+    else:
+        lines = [USAGE, "", "Prepare, train, measure and use Shared-RIS.", ""]
+    shown = below(path)
+    width = max(len(" ".join(each[len(path) :])) for each in shown) + 2
+    lines += [f"  {' '.join(each[len(path) :]):<{width}}{COMMANDS[each].help}" for each in shown]
+    lines += ["", "Each has --help with every default." + ("" if path else " sharedris --version prints the version.")]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -2,57 +2,72 @@
 
 from __future__ import annotations
 
-import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import tyro
 from PIL import Image
 
+from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.files import require_writable
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, open_image
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("image", type=Path, help="image file")
-    parser.add_argument("text", nargs="+", help="one or more sentences, each in quotes")
-    parser.add_argument("--run", required=True, help="model folder, or the id of a run below --runs-root")
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("overlay.png"), help="image to write (default: %(default)s)")
-    parser.add_argument(
-        "--attention", type=Path, metavar="DIR", help="also write an image of attention maps per sentence"
-    )
-    parser.add_argument("--threshold", type=float, help="lowest probability of a foreground pixel (default: the run's)")
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """The picture, the sentences, the model, and what is written."""
+
+    image: tyro.conf.Positional[Path]
+    """Image file."""
+    text: tyro.conf.Positional[tuple[str, ...]]
+    """One or more sentences, each in quotes."""
+    run: str
+    """Id of a run below --runs, or a model folder."""
+    runs: Path = Path("runs")
+    """Root of the runs."""
+    out: Path = Path("overlay.png")
+    """Image to write."""
+    attention: Path | None = None
+    """Folder to write an image of attention maps per sentence to."""
+    threshold: float | None = None
+    """Lowest probability of a foreground pixel (default: the run's)."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write the overlay and print what each sentence covers."""
-    if args.threshold is not None and not 0 < args.threshold < 1:
-        raise InputError(f"--threshold {args.threshold} is not a probability", "Give a value between 0 and 1")
-    for folder in (args.out.parent, args.attention):
+    if options.threshold is not None and not 0 < options.threshold < 1:
+        raise InputError(f"--threshold {options.threshold} is not a probability", "Give a value between 0 and 1")
+    for folder in (options.out.parent, options.attention):
         if folder is not None:
             require_writable(folder, "--out or --attention")
-    image = open_image(args.image)
+    if not options.text:
+        raise InputError("no sentence is given", "Write one in quotes after the image")
+    image = open_image(options.image)
     predictor = Predictor.from_run(
-        _model_folder(args.run, args.runs_root), "cuda" if torch.cuda.is_available() else "cpu"
+        _model_folder(options.run, options.runs), "cuda" if torch.cuda.is_available() else "cpu"
     )
-    predictor.threshold = args.threshold or predictor.threshold
+    predictor.threshold = options.threshold or predictor.threshold
     started = time.perf_counter()
-    predictions = predictor.predict_all(image, args.text, attention=args.attention is not None)
+    predictions = predictor.predict_all(image, options.text, attention=options.attention is not None)
     seconds = time.perf_counter() - started
-    _save(draw_overlay(image, predictions), args.out)
+    _save(draw_overlay(image, predictions), options.out)
     for index, prediction in enumerate(predictions):
         print(f"{100 * prediction.area_ratio:5.1f} % of the image: {prediction.sentence}")
         if prediction.unknown_pieces.unknown:
             print(f"        {prediction.unknown_pieces}: the model does not read them")
-        if args.attention:
-            _save(draw_attention(image, prediction), args.attention / f"attention_{index}.png")
-    print(f"wrote {args.out}, {image.width}x{image.height} pixels, {seconds:.2f} s")
-    if args.attention:
-        print(f"wrote {len(predictions)} attention image(s) to {args.attention}")
+        if options.attention:
+            _save(draw_attention(image, prediction), options.attention / f"attention_{index}.png")
+    print(f"wrote {options.out}, {image.width}x{image.height} pixels, {seconds:.2f} s")
+    if options.attention:
+        print(f"wrote {len(predictions)} attention image(s) to {options.attention}")
+    if options.json:
+        print_json(
+            {"out": options.out, "sentences": [{"text": p.sentence, "area_ratio": p.area_ratio} for p in predictions]}
+        )
     return 0
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files import require_writable, runs_folder
+import tyro
+
+from pipeline.cli.common_options import CommonOptions, Device, RunsFolder
+from pipeline.files import require_writable
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.monitoring.mlflow_uri import DATABASE
 from pipeline.records import list_runs, record_path
@@ -20,37 +23,42 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which runs, and what their models need where a protocol is missing."""
-    parser.add_argument("names", metavar="RUN", nargs="+", help="ids of runs, as `sharedris runs` lists them, or `all`")
-    parser.add_argument(
-        "--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)"
-    )
-    parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="of the model (default: %(default)s)"
-    )
-    parser.add_argument("--loader-workers", type=int, default=0, help="processes that load data (default: %(default)s)")
+@dataclass(frozen=True, kw_only=True)
+class Options(CommonOptions):
+    """Which runs, and what their models need where a protocol is missing."""
+
+    names: tyro.conf.Positional[tuple[str, ...]]
+    """Ids of runs, as `sharedris runs` lists them, or `all`."""
+    runs: RunsFolder = Path("runs")
+    """Root of the runs."""
+    prepared: str = "data/prepared"
+    """Root of prepared sets, folder or URI."""
+    device: Device = "auto"
+    """Where the model runs."""
+    loader_workers: int = 0
+    """Processes that load data."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Rescore each run and print what was added to it; a run that cannot be rescored keeps no other from it."""
     from pipeline.evaluation.check import check_scoring
     from pipeline.provenance import collect
 
-    known = list_runs(args.runs, archived=True)
-    names = known if args.names == ["all"] else list(dict.fromkeys(args.names))
+    if not options.names:
+        raise InputError("no run is named", "sharedris runs lists them; all takes all of them")
+    known = list_runs(options.runs, archived=True)
+    names = known if options.names == ("all",) else list(dict.fromkeys(options.names))
     for name in names:
-        if not record_path(args.runs, name).exists():
+        if not record_path(options.runs, name).exists():
             there = f"There are: {', '.join(known[:5])}" if known else "sharedris runs lists them"
-            raise InputError(f"no record of {name!r} below {args.runs}", there)
-    require_writable(args.runs, "--runs")
+            raise InputError(f"no record of {name!r} below {options.runs}", there)
+    require_writable(options.runs, "--runs")
     check_scoring()
     commit = str(collect()["git_commit"])
     failed = []
     for name in names:
         try:
-            _rescore_one(args, name, commit)
+            _rescore_one(options, name, commit)
         except InputError as error:
             if len(names) == 1:
                 raise
@@ -64,16 +72,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rescore_one(args: argparse.Namespace, name: str, commit: str) -> None:
+def _rescore_one(options: Options, name: str, commit: str) -> None:
     from pipeline.rescore import rescore_run
 
-    with driver_lock(args.runs / "state" / name):  # `sharedris evaluate` writes the same record
+    with driver_lock(options.runs / "state" / name):  # `sharedris evaluate` writes the same record
         added = rescore_run(
-            args.runs, name, evaluate=lambda run_id, split: _evaluate(args, run_id, split), git_commit=commit
+            options.runs, name, evaluate=lambda run_id, split: _evaluate(options, run_id, split), git_commit=commit
         )
     words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
     print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
-    _log_to_mlflow(args.runs, name)
+    _log_to_mlflow(options.runs, name)
 
 
 def _log_to_mlflow(runs_root: Path, run_id: str) -> None:
@@ -86,7 +94,7 @@ def _log_to_mlflow(runs_root: Path, run_id: str) -> None:
     try_logging(lambda: log_rescored(runs_root, run_id))
 
 
-def _evaluate(args: argparse.Namespace, run_id: str, split: str) -> pd.DataFrame:
+def _evaluate(options: Options, run_id: str, split: str) -> pd.DataFrame:
     """Return the per-sample rows of a run's exported model on a split, in the precision of the run."""
     from typing import cast
 
@@ -100,19 +108,19 @@ def _evaluate(args: argparse.Namespace, run_id: str, split: str) -> pd.DataFrame
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
-    folder = args.runs / "models" / run_id
+    folder = options.runs / "models" / run_id
     if not folder.is_dir():
         raise InputError(
             f"{run_id}: a new protocol or metric of masks needs its model, and {folder} is not there",
             "Train the run again",
         )
     log.info("%s: evaluating its model on %s", run_id, split)
-    cuda = args.device == "cuda" or (args.device == "auto" and torch.cuda.is_available())
+    cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
     loaded = load_model(folder, worker.device)
     encoder = loaded.config.encoder
     dataset = ReferDataset(
-        args.prepared,
+        options.prepared,
         split,
         image_size=encoder.image_size,
         text_tokens=encoder.text_tokens,
@@ -125,6 +133,6 @@ def _evaluate(args: argparse.Namespace, run_id: str, split: str) -> pd.DataFrame
             evaluation=EvaluationConfig(threshold=loaded.threshold),
             precision=cast(Precision, loaded.precision),
             worker=worker,
-            loader_workers=args.loader_workers,
+            loader_workers=options.loader_workers,
             on_progress=on_progress,
         )

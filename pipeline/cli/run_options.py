@@ -1,158 +1,96 @@
-"""The options that define a run and where it happens, shared by `sharedris train` and the sweeps."""
+"""The options that define a run and where it happens, shared by `sharedris train` and the sweeps.
+
+They are the fields of `RunConfig` and `ExecutionConfig`. Two options decide where their defaults come from, and are
+read first: the scale, and the sets that are trained on.
+"""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pipeline.config import ExecutionConfig, RunConfig, replace_at
+import tyro
+
+from pipeline.cli.common_options import CommonOptions
+from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS, find_set, parse_split
-from pipeline.data.readers.field_values import shown
 from pipeline.files import runs_folder
 from pipeline.recipes import DEFAULT_SET, default_run
 from sharedris.baselines.config import DEFAULT_ENCODER, DUAL_ENCODER
 from sharedris.config import from_dict, to_dict
 from sharedris.errors import InputError
 from sharedris.registry import ENCODERS
-from sharedris.scales import SCALES
 
 
-class Given(argparse.Action):
-    """Stores a value, and its name in `given`: a preset does not override what the user has set."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(CommonOptions):
+    """A run: its scale and sets, where it happens, and each field of its config."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
-        """Store the value and the name."""
-        setattr(namespace, self.dest, value)
-        namespace.given = {*getattr(namespace, "given", ()), self.dest}
+    scale: str = "tiny"
+    """Scale of the model, which decides the defaults below: tiny, base, large."""
+    data: str = DEFAULT_SET
+    """Prepared set to train on, or several joined by commas; val of each is evaluated."""
+    where: tyro.conf.OmitArgPrefixes[ExecutionConfig] = field(default_factory=ExecutionConfig)
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=default_run)
 
 
-def positive_int(text: str) -> int:
-    """Return a whole number above 0, for argparse.
+@dataclass(frozen=True, kw_only=True)
+class First:
+    """What is read before the other options, since their defaults depend on it; None where it is not given."""
+
+    scale: str | None
+    data: str | None
+    preset: str | None
+    config: Path | None
+    like: str | None
+    runs: str | None
+
+
+def read_first(words: Sequence[str]) -> First:
+    """Return the words that decide the defaults of the others; a word without its value is left to the real reading."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("scale", "data", "preset", "like", "runs"):
+        parser.add_argument(f"--{name}", nargs="?")
+    parser.add_argument("--config", type=Path, nargs="?")
+    found, _ = parser.parse_known_args(list(words))
+    return First(**vars(found))
+
+
+def starting_run(first: First) -> RunConfig:
+    """Return the recipe of the scale on the sets.
 
     Raises:
-        ValueError: for anything else.
+        InputError: for a scale or a set that cannot be.
     """
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a number above 0")
-    return number
+    try:
+        return default_run(scale=first.scale or "tiny", train_sets=tuple((first.data or DEFAULT_SET).split(",")))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error), "See --help for the options") from None
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that decide a run's result."""
-    group = parser.add_argument_group("the run")
-    group.add_argument(
-        "--model", default="tiny", choices=list(SCALES), action=Given, help="scale of the model (default: %(default)s)"
-    )
-    group.add_argument(
-        "--data",
-        default=DEFAULT_SET,
-        action=Given,
-        help="prepared set, or several separated by commas (default: %(default)s)",
-    )
-    group.add_argument("--evaluate", help="splits with their set, separated by commas (default: val of each set)")
-    group.add_argument("--epochs", type=int, help="default: 4 for tiny, else 35")
-    group.add_argument("--global-batch-size", type=int, help="samples per optimizer step over all workers")
-    group.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
-    group.add_argument("--encoder-weights", type=Path, help="BEiT-3 checkpoint to start from")
-    group.add_argument("--dual-weights", type=Path, help="folder of import-dual with weights of Swin and BERT")
-    group.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="ENCODER=FILE",
-        help="weights that another encoder starts from: vilt=vit.safetensors (sharedris import-vit)",
-    )
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help='any config field: optim.learning_rate=2e-4, model.fpn={"stages":[6,12]}',
-    )
-
-
-def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that do not change a run's result."""
-    group = parser.add_argument_group("the machine and its folders")
-    group.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        action=Given,
-        help="DDP workers of a run, each on one CPU or GPU",
-    )
-    group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
-    group.add_argument(
-        "--micro-batch-size",
-        type=int,
-        action=Given,
-        help="samples per forward; gradients are accumulated",
-    )
-    group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time per step")
-    group.add_argument(
-        "--validate-every-epochs",
-        type=positive_int,
-        metavar="N",
-        help="score the model while it trains; the result stays",
-    )
-    group.add_argument("--validate-every-steps", type=positive_int, metavar="N", help="also within an epoch")
-    group.add_argument(
-        "--validate-samples", type=positive_int, metavar="N", help="samples of the split (default: the whole split)"
-    )
-    group.add_argument("--validate-split", metavar="SPLIT", help="default: the first split that is evaluated")
-    group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
-    group.add_argument(
-        "--runs", type=runs_folder, default=Path("runs"), help="root of records, samples, models (default: %(default)s)"
-    )
-
-
-_LONGEST_FIELD = 100
-
-
-def add_curve_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option that gives recorded splits what a report's curve over the threshold needs."""
-    parser.add_argument(
-        "--threshold-curve",
-        action="store_true",
-        help="for recorded splits without them: store the counts over thresholds 0.05 .. 0.95 that a report's curve is "
-        "drawn from, by evaluating the exported model again; the record stays as it is",
-    )
-
-
-def run_config(args: argparse.Namespace, *, seed: int = 0) -> RunConfig:
-    """Return the run that the options describe.
+def checked_run(options: RunOptions) -> RunConfig:
+    """Return the run that the options describe, its values checked as those of a record are.
 
     Raises:
         InputError: for a value that the config refuses; names the field.
     """
-    changes: dict[str, object] = {
-        "train.epochs": args.epochs,
-        "train.global_batch_size": args.global_batch_size,
-        "train.precision": args.precision,
-        "data.evaluate_splits": tuple(args.evaluate.split(",")) if args.evaluate else None,
-    }
     try:
-        config = default_run(scale=args.model, train_sets=tuple(args.data.split(",")), seed=seed)
-        for path, value in changes.items():
-            if value is not None:
-                config = replace_at(config, path, value)
-        for assignment in args.set:
-            config = _assign(config, assignment)
-        _check_names(config, args.prepared)
+        config: RunConfig = from_dict(RunConfig, to_dict(options.run))
+        _check_names(config, options.where.prepared_root)
     except InputError:
         raise
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(str(error), "See --help for the options") from None
-    if args.encoder_weights is not None:
+    if options.where.encoder_weights is not None:
         from pipeline.pretrained_ids import file_sha256
 
-        config = replace_at(config, "train.encoder_weights_sha256", file_sha256(args.encoder_weights))
+        sha256 = file_sha256(Path(options.where.encoder_weights))
+        config = replace(config, train=replace(config.train, encoder_weights_sha256=sha256))
     return config
 
 
@@ -169,49 +107,29 @@ def _check_names(config: RunConfig, prepared_root: str) -> None:
         parse_split(split)
 
 
-def _assign(config: RunConfig, assignment: str) -> RunConfig:
-    path, equals, text = assignment.partition("=")
-    if not equals or len(path) > _LONGEST_FIELD:
-        raise InputError(f"--set {shown(assignment)} is not FIELD=VALUE", "For example --set optim.learning_rate=2e-4")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, or a number or nesting that Python refuses: then it is text
-        value = text
-    if isinstance(value, dict):  # several fields of one part, set together
-        part = operator.attrgetter(path)(config)
-        value = from_dict(type(part), {**to_dict(part), **value}, f"{path}.")
-    changed: RunConfig = replace_at(config, path, value)
-    return changed
-
-
-def execution_config(args: argparse.Namespace) -> ExecutionConfig:
-    """Return where and on what the options say the run happens.
+def checked_execution(options: RunOptions) -> ExecutionConfig:
+    """Return where and on what the options say the run happens; the paths of weights are absolute.
 
     Raises:
-        InputError: for a value that the config refuses.
+        InputError: for a root that no run can have, or weights of an encoder that is not there.
     """
-    names = {field.name for field in dataclasses.fields(ExecutionConfig)} & set(vars(args))
-    weights = {name: getattr(args, name, None) for name in ("encoder_weights", "dual_weights")}
-    try:
-        return ExecutionConfig(
-            **{
-                **{name: getattr(args, name) for name in names},
-                "prepared_root": args.prepared,
-                "runs_root": str(args.runs),
-                **{name: None if path is None else str(path.resolve()) for name, path in weights.items()},
-                "weights": tuple(_weights_of(text) for text in args.weights),
-            }
-        )
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error), "See --help for the options") from None
+    where = options.where
+    runs_folder(where.runs_root)
+    return replace(
+        where,
+        encoder_weights=_absolute(where.encoder_weights),
+        dual_weights=_absolute(where.dual_weights),
+        weights=tuple(_weights_of(*pair) for pair in where.weights),
+    )
 
 
-def _weights_of(text: str) -> tuple[str, str]:
-    """Return the encoder and the absolute path that `--weights ENCODER=FILE` names."""
-    encoder, _, path = text.partition("=")
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())
+
+
+def _weights_of(encoder: str, path: str) -> tuple[str, str]:
+    """Return an encoder and the absolute path of the weights that it starts from."""
     others = [name for name in ENCODERS if name not in {DEFAULT_ENCODER, DUAL_ENCODER}]
-    if not path or encoder not in others:
-        raise InputError(f"--weights {text} is not ENCODER=FILE", f"Encoders: {', '.join(others)}")
+    if encoder not in others:
+        raise InputError(f"--weights {encoder} {path}: no such encoder", f"Encoders: {', '.join(others)}")
     return encoder, str(Path(path).resolve())

@@ -1,83 +1,80 @@
-"""`sharedris runs`: which runs are done, running or failed, read only from files; and tag, archive or remove one."""
+"""`sharedris runs`: which runs are done, running or failed, read only from files."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.cli.common_options import Flag, RunsFolder, known
+from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import runs_folder, safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
-from pipeline.lifecycle.removal import places_of, remove_run
 from pipeline.monitoring.failure_file import read_cause
-from pipeline.monitoring.headline import NoScoresError, last_validation, read_scores, split_scores
+from pipeline.monitoring.headline import NoScoresError, last_validation, read_scores, score_values, split_scores
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import RecordError, list_runs
-from pipeline.run_marks import archived_runs, read_marks, write_marks
-from sharedris.errors import InputError
-
-NOT_REMOVED = 1
+from pipeline.run_marks import archived_runs, read_marks
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    _add_root(parser, Path("runs"))
-    parser.add_argument(
-        "--protocol", default="original", choices=PROTOCOLS, help="of the scores (default: %(default)s)"
-    )
-    parser.add_argument("--all", action="store_true", help="list archived runs too")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", description="Without: list.")
-    tag = _add_action(actions, "tag", "add tags to a run, or remove them")
-    tag.add_argument("tags", metavar="TAG", nargs="+")
-    tag.add_argument("--remove", action="store_true", help="remove these tags")
-    archive = _add_action(actions, "archive", "leave a run out of lists and tables; its files stay")
-    archive.add_argument("--undo", action="store_true", help="show it again")
-    remove = _add_action(actions, "rm", "remove a run: record, samples, history, model and state")
-    remove.add_argument("--yes", action="store_true", help="do not ask")
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """Which runs are listed, with which scores."""
+
+    runs: RunsFolder = Path("runs")
+    """Root of the runs."""
+    protocol: str = "original"
+    """Of the scores."""
+    all: Flag = False
+    """List archived runs too."""
 
 
-def _add_root(parser: argparse.ArgumentParser, default: object) -> None:
-    parser.add_argument("--runs", type=runs_folder, default=default, help="root of the runs (default: runs)")
+def run(options: Options) -> int:
+    """List the runs."""
+    known(PROTOCOLS, options.protocol, "--protocol")
+    if options.json:
+        print_json(_values(options))
+        return 0
+    return _list(options)
 
 
-def _add_action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    action.add_argument("run", metavar="RUN", help="id of a run, as the list names it")
-    _add_root(action, argparse.SUPPRESS)
-    return action
+def _values(options: Options) -> list[dict[str, object]]:
+    """Return what is known of each run, by name."""
+    found: list[dict[str, object]] = []
+    for run_id in sorted(list_runs(options.runs, archived=options.all)):
+        values: dict[str, object] = {"run_id": run_id, "state": "done"}
+        try:
+            rows = read_scores(options.runs, run_id, options.protocol)
+            values |= {"variant": rows.iloc[0]["variant"], "scores": [score_values(row) for _, row in rows.iterrows()]}
+        except NoScoresError as error:
+            values |= {"scores": [], "problem": error.message}
+        except RecordError as error:
+            values |= {"state": "damaged", "problem": str(error)}
+        found.append({**values, "tags": list(read_marks(options.runs, run_id).tags)})
+    for run_id in _unfinished(options):
+        state = " ".join(_state_words(options.runs / "state" / run_id).split())
+        found.append({"run_id": run_id, "state": state, "tags": list(read_marks(options.runs, run_id).tags)})
+    return found
 
 
-def run(args: argparse.Namespace) -> int:
-    """List the runs, or do what is asked with one."""
-    if args.action is None:
-        return _list(args)
-    _require_run(args.runs, args.run)
-    if args.action == "tag":
-        return _tag(args)
-    if args.action == "archive":
-        return _archive(args)
-    return _remove(args)
+def _unfinished(options: Options) -> list[str]:
+    hidden = set() if options.all else archived_runs(options.runs)
+    done = set(list_runs(options.runs, archived=options.all))
+    folders = sorted(path.name for path in (options.runs / "state").glob("*") if path.is_dir())
+    return [run_id for run_id in folders if run_id not in done | hidden]
 
 
-def _list(args: argparse.Namespace) -> int:
+def _list(options: Options) -> int:
     """Print a line per run: first those with a record, with their scores."""
-    archived = archived_runs(args.runs)
-    hidden = set() if args.all else archived
-    done = set(list_runs(args.runs, archived=args.all))
-    folders = sorted(path.name for path in (args.runs / "state").glob("*") if path.is_dir())
-    unfinished = [run_id for run_id in folders if run_id not in done | hidden]
+    hidden = set() if options.all else archived_runs(options.runs)
+    done, unfinished = list_runs(options.runs, archived=options.all), _unfinished(options)
     if not done and not unfinished:
-        print(f"no runs below {args.runs}; make sweep-fpn or sharedris train makes some")
+        print(f"no runs below {options.runs}; make sweep-fpn or sharedris train makes some")
     for run_id in sorted(done):
-        print(_done_line(args.runs, run_id, args.protocol))
+        print(_done_line(options.runs, run_id, options.protocol))
     for run_id in unfinished:
-        validated = "  ".join(["", *filter(None, [last_validation(args.runs, run_id)])])
-        words = _state_words(args.runs / "state" / run_id)
-        print(f"{run_id:<44} {words}{validated}{_notes(args.runs, run_id)}")
+        validated = "  ".join(["", *filter(None, [last_validation(options.runs, run_id)])])
+        words = _state_words(options.runs / "state" / run_id)
+        print(f"{run_id:<44} {words}{validated}{_notes(options.runs, run_id)}")
     if hidden:
         print(f"{len(hidden)} archived, shown by --all")
     return 0
@@ -109,39 +106,3 @@ def _state_words(folder: Path) -> str:
         return "running   starting" if driven else "not begun"
     word = "running  " if driven else "interrupted"
     return f"{word} {progress.phase}, epoch {progress.epoch}/{progress.epochs}, {100 * progress.share:.0f} %"
-
-
-def _require_run(root: Path, run_id: str) -> None:
-    if not places_of(root, run_id):
-        known = list_runs(root, archived=True)
-        remedy = f"There are: {', '.join(known[:5])}" if known else "sharedris runs lists them"
-        raise InputError(f"no run {run_id!r} below {root}", remedy)
-
-
-def _tag(args: argparse.Namespace) -> int:
-    given = {safe_component(tag, "tag") for tag in args.tags}
-    marks = read_marks(args.runs, args.run)
-    tags = set(marks.tags) - given if args.remove else set(marks.tags) | given
-    write_marks(args.runs, args.run, replace(marks, tags=tuple(sorted(tags))))
-    print(f"{args.run}: {', '.join(sorted(tags)) or 'no tags'}")
-    return 0
-
-
-def _archive(args: argparse.Namespace) -> int:
-    write_marks(args.runs, args.run, replace(read_marks(args.runs, args.run), archived=not args.undo))
-    print(f"{args.run} is shown again" if args.undo else f"{args.run} is archived; --undo shows it again")
-    return 0
-
-
-def _remove(args: argparse.Namespace) -> int:
-    places = ", ".join(str(place.relative_to(args.runs)) for place in places_of(args.runs, args.run))
-    if not args.yes:
-        if not sys.stdin.isatty():
-            raise InputError(f"{args.run}: nothing is removed without a question", "Add --yes")
-        print(f"this removes {places}", flush=True)
-        if input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("nothing is removed")
-            return NOT_REMOVED
-    remove_run(args.runs, args.run)
-    print(f"removed {places}")
-    return 0

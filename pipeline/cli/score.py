@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import tyro
+
+from pipeline.cli.common_options import Flag, RunsFolder, known
+from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import require_writable
 from pipeline.predictions.registry import PREDICTION_READERS
 from sharedris.errors import InputError, printable
 
@@ -24,48 +26,41 @@ if TYPE_CHECKING:
     from pipeline.predictions.targets import Targets
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is scored, on what, and under which name it is recorded."""
-    parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS", help="a file or folder of masks; forms: docs/score.md"
-    )
-    parser.add_argument("--set", required=True, help="prepared set in full: refcoco+_unc")
-    parser.add_argument("--split", required=True, help="split of the set: val")
-    parser.add_argument("--name", required=True, help="of the system, as tables print it: LAVT")
-    parser.add_argument("--paper", default="", help="title, address or bibliography key of the system's paper")
-    parser.add_argument(
-        "--format", choices=PREDICTION_READERS, help="form of the predictions (default: the content decides)"
-    )
-    parser.add_argument(
-        "--at",
-        choices=["original", "input"],
-        default="original",
-        help="size of the masks: that of each image, or the model's input size, against the true mask resized nearest "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--input-size", type=int, metavar="N", help="side of the masks in pixels, with --at input")
-    parser.add_argument(
-        "--allow-missing", action="store_true", help="score expressions without a prediction as empty masks"
-    )
-    parser.add_argument(
-        "--allow-unknown", action="store_true", help="leave out predictions for expressions of other splits"
-    )
-    parser.add_argument(
-        "--evaluator",
-        nargs="+",
-        default=[],
-        choices=[*PUBLIC_EVALUATORS, "all"],
-        help="print also what these papers' public code prints for the same masks (docs/protocols.md)",
-    )
-    parser.add_argument("--replace", action="store_true", help="record this split anew with other predictions")
-    parser.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
-    parser.add_argument(
-        "--runs", type=runs_folder, default=Path("runs"), help="root of the runs (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonOptions):
+    """What is scored, on what, and under which name it is recorded."""
+
+    predictions: tyro.conf.Positional[Path]
+    """A file or folder of masks; forms: docs/score.md."""
+    data: str
+    """Prepared set in full: refcoco+_unc."""
+    split: str
+    """Split of the set: val."""
+    name: str
+    """Of the system, as tables print it: LAVT."""
+    paper: str = ""
+    """Title, address or bibliography key of the system's paper."""
+    format: str | None = None
+    """Form of the predictions (default: the content decides)."""
+    at: Literal["original", "input"] = "original"
+    """Size of the masks: that of each image, or the model's input size, against the true mask resized nearest."""
+    input_size: int | None = None
+    """Side of the masks in pixels, with --at input."""
+    allow_missing: Flag = False
+    """Score expressions without a prediction as empty masks."""
+    allow_unknown: Flag = False
+    """Leave out predictions for expressions of other splits."""
+    evaluator: tuple[str, ...] = ()
+    """Print also what these papers' public code prints for the same masks (docs/protocols.md), or `all`."""
+    replace: Flag = False
+    """Record this split anew with other predictions."""
+    prepared: str = "data/prepared"
+    """Root of prepared sets, folder or URI."""
+    runs: RunsFolder = Path("runs")
+    """Root of the runs."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Score the predictions, record them and print the scores; does nothing where they are recorded already."""
     from pipeline.data.prepared.manifest import data_fingerprint
     from pipeline.evaluation.check import check_scoring
@@ -75,59 +70,68 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.predictions.targets import Targets
     from sharedris.plugins import loaded_plugins
 
-    input_size = _input_size(args)
-    require_writable(args.runs, "--runs")
+    _check_names(options)
+    input_size = _input_size(options)
+    require_writable(options.runs, "--runs")
     if loaded_plugins():  # which may add metrics
         check_scoring()
-    targets = Targets(args.prepared, _split_in_full(args), input_size=input_size)
+    targets = Targets(options.prepared, _split_in_full(options), input_size=input_size)
     system = ExternalSystem(
-        name=args.name,
+        name=options.name,
         set_name=targets.manifest.set,
-        data_fingerprint=data_fingerprint(args.prepared, [targets.manifest.set]),  # as a run on this set has it
+        data_fingerprint=data_fingerprint(options.prepared, [targets.manifest.set]),  # as a run on this set has it
         input_size=input_size,
     )
     facts = PredictionFacts(
-        name=args.name,
-        paper=args.paper,
-        source=args.predictions.name,
-        form=choose_reader(args.predictions, args.format),
-        sha256=predictions_digest(args.predictions),
+        name=options.name,
+        paper=options.paper,
+        source=options.predictions.name,
+        form=choose_reader(options.predictions, options.format),
+        sha256=predictions_digest(options.predictions),
         input_size=input_size,
     )
-    found = recorded_split(args.runs, system, targets.split)
-    if found is not None and not args.replace:
-        _require_same(found, facts, system, args)
+    found = recorded_split(options.runs, system, targets.split)
+    if found is not None and not options.replace:
+        _require_same(found, facts, system, options)
         print(f"{system.run_id}: {targets.split} is recorded; nothing to do", file=sys.stderr)
     else:
-        _score(args, targets, system, facts)
-    _print(args, system, targets.split)
+        _score(options, targets, system, facts)
+    _print(options, system, targets.split)
     return 0
 
 
-def _input_size(args: argparse.Namespace) -> int | None:
+def _check_names(options: Options) -> None:
+    """Refuse names that no registry has; those of plugins are known."""
+    if options.format is not None:
+        known(PREDICTION_READERS, options.format, "--format")
+    for name in options.evaluator:
+        known({**PUBLIC_EVALUATORS, "all": None}, name, "--evaluator")
+
+
+def _input_size(options: Options) -> int | None:
     """Return the side of the comparison, None for the images' own sizes."""
-    if args.at == "original":
-        if args.input_size is not None:
+    if options.at == "original":
+        if options.input_size is not None:
             raise InputError("--input-size goes with --at input", "Give both, or neither")
         return None
-    if args.input_size is None or not 1 <= args.input_size <= 4096:
+    if options.input_size is None or not 1 <= options.input_size <= 4096:
         raise InputError("--at input needs --input-size between 1 and 4096", "Give the side of the masks in pixels")
-    return int(args.input_size)
+    return int(options.input_size)
 
 
-def _split_in_full(args: argparse.Namespace) -> str:
-    set_name, slash, part = args.split.rpartition("/")
-    if slash and set_name != args.set:
-        raise InputError(f"--split {args.split} is not of --set {args.set}", f"Write --split {part}")
-    return f"{args.set}/{part}"
+def _split_in_full(options: Options) -> str:
+    set_name, slash, part = options.split.rpartition("/")
+    if slash and set_name != options.data:
+        raise InputError(f"--split {options.split} is not of --data {options.data}", f"Write --split {part}")
+    return f"{options.data}/{part}"
 
 
-def _require_same(found: pd.Series, facts: PredictionFacts, system: ExternalSystem, args: argparse.Namespace) -> None:
+def _require_same(found: pd.Series, facts: PredictionFacts, system: ExternalSystem, options: Options) -> None:
     """Refuse to keep a recorded split where other predictions are given, or other permissions."""
     recorded = json.loads(found["predictions_json"])
     others = [name for name in ("sha256", "form", "paper") if recorded[name] != getattr(facts, name)]
-    others += ["--allow-missing"] if recorded["missing"] and not args.allow_missing else []
-    others += ["--allow-unknown"] if recorded["unknown"] and not args.allow_unknown else []
+    others += ["--allow-missing"] if recorded["missing"] and not options.allow_missing else []
+    others += ["--allow-unknown"] if recorded["unknown"] and not options.allow_unknown else []
     if others:
         raise InputError(
             f"{system.run_id} has {found['split']} recorded with another {', '.join(others)} ({recorded['source']})",
@@ -135,7 +139,7 @@ def _require_same(found: pd.Series, facts: PredictionFacts, system: ExternalSyst
         )
 
 
-def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, facts: PredictionFacts) -> None:
+def _score(options: Options, targets: Targets, system: ExternalSystem, facts: PredictionFacts) -> None:
     import dataclasses
 
     from pipeline.evaluation.metrics import score
@@ -151,51 +155,44 @@ def _score(args: argparse.Namespace, targets: Targets, system: ExternalSystem, f
     with sample_bar(targets.split) as on_progress:
         scored = score_predictions(
             targets,
-            PREDICTION_READERS[facts.form].read(args.predictions),
-            allow_missing=args.allow_missing,
-            allow_unknown=args.allow_unknown,
+            PREDICTION_READERS[facts.form].read(options.predictions),
+            allow_missing=options.allow_missing,
+            allow_unknown=options.allow_unknown,
             on_progress=on_progress,
         )
-    if args.evaluator:  # one that cannot score the split is refused before anything is recorded
-        public_scores(scored.samples, system.protocol, args.evaluator)
+    if options.evaluator:  # one that cannot score the split is refused before anything is recorded
+        public_scores(scored.samples, system.protocol, options.evaluator)
     scores = score(scored.samples, PROTOCOLS[system.protocol], input_size=system.input_size or 0)
     facts = dataclasses.replace(facts, missing=scored.missing, unknown=scored.unknown)
     record = external_record(
         system, targets.split, facts, scores, seconds=time.perf_counter() - begun, provenance=collect()
     )
-    write_external(args.runs, record, scores, scored.samples, replace=args.replace)
+    write_external(options.runs, record, scores, scored.samples, replace=options.replace)
 
 
-def _print(args: argparse.Namespace, system: ExternalSystem, split: str) -> None:
+def _print(options: Options, system: ExternalSystem, split: str) -> None:
     """Print the scores of a recorded split."""
     from pipeline.evaluation.sample_columns import sample_schema
     from pipeline.predictions.external_record import record_public_scores, recorded_split
     from pipeline.predictions.public_scores import public_scores
     from pipeline.records import read_table, samples_path
 
-    row = recorded_split(args.runs, system, split)
+    row = recorded_split(options.runs, system, split)
     assert row is not None
     by_code: dict[str, PublicScores] = {}
-    if args.evaluator:
-        samples = read_table(samples_path(args.runs, system.run_id, split), sample_schema())
-        by_code = public_scores(samples, system.protocol, args.evaluator)
+    if options.evaluator:
+        samples = read_table(samples_path(options.runs, system.run_id, split), sample_schema())
+        by_code = public_scores(samples, system.protocol, options.evaluator)
         own_size = {name: each.scores for name, each in by_code.items() if each.scores and not each.remark}
-        record_public_scores(args.runs, system.run_id, split, own_size)
-    if args.json:
+        record_public_scores(options.runs, system.run_id, split, own_size)
+    if options.json:
         values = _values(row) | (
             {"evaluators": {name: asdict(each) for name, each in by_code.items()}} if by_code else {}
         )
-        print(json.dumps(_finite(values), indent=1))
+        print_json(values)
         return
     for line in [*_lines(row), *_lines_by_code(by_code)]:
         print(printable(line))
-
-
-def _finite(values: Any) -> Any:
-    """Return values with None for NaN, which JSON does not have."""
-    if isinstance(values, dict):
-        return {name: _finite(value) for name, value in values.items()}
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _lines_by_code(by_code: dict[str, PublicScores]) -> list[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from pipeline.cli.common_options import Flag
 from pipeline.cli.guarded import USER_ERROR
-from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
+from pipeline.cli.run_file import read_run_file, recorded_run, run_file_text
+from pipeline.cli.run_options import First, RunOptions, checked_execution, checked_run, read_first, starting_run
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
@@ -20,76 +22,105 @@ from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
+from pipeline.records import record_path
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns
 
 RUN_FAILED = 3
-PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
+PAPER_SET = "refcoco_unc"
+PAPER_EXECUTION = ExecutionConfig(workers=8, micro_batch_size=14)
 """The paper's recipe where it differs from the base scale's defaults: 8 GPUs with 14 samples each, one set at a time.
 Fewer GPUs accumulate gradients."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run."""
-    add_run_arguments(parser)
-    add_execution_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument(
-        "--preset",
-        choices=["paper"],
-        help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples "
-        "per forward); other options override it",
-    )
-    parser.add_argument(
-        "--min-workers", type=int, help="elastic: continue with at least this many while nodes are lost"
-    )
-    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--checkpoint-every-steps", type=int, help="also within an epoch, for epochs that take hours")
-    parser.add_argument("--compile", action="store_true", help="use torch.compile: takes minutes before the first step")
-    parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker (RAY_ADDRESS implies it)")
-    parser.add_argument("--experiment", help="log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
-    parser.add_argument("--plan", action="store_true", help="print what the run takes and start nothing")
-    parser.add_argument(
-        "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, to estimate hours"
-    )
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """One run."""
+
+    preset: Literal["paper"] | None = None
+    """paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples per
+    forward); other options override it."""
+    config: Path | None = None
+    """A whole run as YAML, JSON or TOML, as --print-config writes it; other options override it."""
+    like: str | None = None
+    """Id of a recorded run, whose config this one starts from; other options override it."""
+    print_config: Flag = False
+    """Print the whole run as YAML, for --config, and start nothing."""
+    ray: Flag = False
+    """Use Ray Train even for one worker (RAY_ADDRESS implies it)."""
+    experiment: str | None = None
+    """Log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)."""
+    plan: Flag = False
+    """Print what the run takes and start nothing."""
+    gflops: float | None = None
+    """With --plan: sustained rate of one worker in GFLOP/s, to estimate hours."""
+    json: Flag = False
+    """Print the run's id, files and scores as JSON at the end."""
 
 
-def _apply_preset(args: argparse.Namespace) -> None:
-    """Set the preset's values where the user has set none, whatever the order of the options."""
-    if args.preset is None:
-        return
-    for name, wanted in PAPER.items():
-        if name not in getattr(args, "given", ()):
-            setattr(args, name, wanted)
-    sets = args.data.split(",")
-    if args.evaluate is None and all(name in SETS for name in sets):
-        splits = [f"{name}/{part}" for name in sets for part in SETS[name].splits]
-        args.evaluate = ",".join(split for split in splits if not split.endswith("/train"))
+def starting_options(words: Sequence[str]) -> Options:
+    """Return the options before the command line changes them: of a preset, a file, a record, or the scale.
+
+    Raises:
+        InputError: for a file or record that cannot be read, or two that exclude each other.
+    """
+    first = read_first(words)
+    named = [name for name in ("preset", "config", "like") if getattr(first, name) is not None]
+    if len(named) > 1:
+        raise InputError(f"--{named[0]} and --{named[1]} exclude each other", "Give one of them")
+    if first.preset == "paper":
+        return _paper(first)
+    if not named:
+        return Options(run=starting_run(first))
+    for name in ("scale", "data"):
+        if getattr(first, name) is not None:
+            raise InputError(
+                f"--{name} does not go with --{named[0]}, which has it", "Change single fields: --data.train-sets NAME"
+            )
+    if first.config is not None:
+        run, where = read_run_file(first.config)
+        return Options(run=run, where=where)
+    return Options(run=recorded_run(Path(first.runs or "runs"), str(first.like)))
 
 
-def _execution(args: argparse.Namespace, config: RunConfig) -> ExecutionConfig:
+def _paper(first: First) -> Options:
+    wanted = replace(first, scale=first.scale or "base", data=first.data or PAPER_SET)
+    run = starting_run(wanted)
+    sets = run.data.train_sets
+    if all(name in SETS for name in sets):
+        splits = tuple(f"{name}/{part}" for name in sets for part in SETS[name].splits if part != "train")
+        run = replace(run, data=replace(run.data, evaluate_splits=splits))
+    return Options(scale=str(wanted.scale), data=str(wanted.data), where=PAPER_EXECUTION, run=run)
+
+
+def _execution(options: Options, config: RunConfig) -> ExecutionConfig:
     """Return where the run happens; the preset's micro batch is lowered until it divides a worker's samples."""
-    execution = execution_config(args)
-    if args.preset is None or "micro_batch_size" in getattr(args, "given", ()):
+    execution = checked_execution(options)
+    if options.preset is None or execution.micro_batch_size != PAPER_EXECUTION.micro_batch_size:
         return execution
     return replace(execution, micro_batch_size=per_rank_batch_of(config, execution, execution.workers).micro_batch_size)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Run, resume, or show the plan."""
-    _apply_preset(args)
-    config = run_config(args, seed=args.seed)
-    execution = _execution(args, config)
-    if args.plan:
-        return _show_plan(config, execution, args.gflops)
+    config = checked_run(options)
+    execution = _execution(options, config)
+    if options.print_config:
+        print(run_file_text(config, execution), end="")
+        return 0
+    if options.plan:
+        return _show_plan(config, execution, options.gflops)
     check_workers_fit(execution)
     from pipeline.provenance import collect
 
     job = resolve_job(config, execution, cells=("train",), provenance=collect())
-    use_ray = args.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
-    return _train(job, execution, use_ray=use_ray, experiment=args.experiment)
+    use_ray = options.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
+    code = _train(job, execution, use_ray=use_ray, experiment=options.experiment)
+    if options.json and code == 0:
+        _print_json(job)
+    return code
 
 
 def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None) -> int:
@@ -136,6 +167,21 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             return USER_ERROR if is_for_the_user(job, error) else RUN_FAILED
     print(f"record: {job.runs_root / 'records' / job.run_id}.parquet\nmodel:  {job.model_folder}")
     return 0
+
+
+def _print_json(job: Job) -> None:
+    from pipeline.cli.machine_output import print_json
+    from pipeline.monitoring.headline import read_scores, score_values
+
+    rows = read_scores(job.runs_root, job.run_id)
+    print_json(
+        {
+            "run_id": job.run_id,
+            "record": str(record_path(job.runs_root, job.run_id)),
+            "model": str(job.model_folder),
+            "scores": [score_values(row) for _, row in rows.iterrows()],
+        }
+    )
 
 
 def start_workers(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
+import tyro
 from torch import Tensor, nn
 
+from pipeline.cli.common_options import CommonOptions
 from pipeline.files import require_writable
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.errors import InputError
@@ -21,16 +23,22 @@ from sharedris.weight_import import ImportReport
 E = TypeVar("E", bound=nn.Module)
 
 
-def add_import_arguments(parser: argparse.ArgumentParser, checkpoint: str) -> None:
-    """Declare the arguments; `checkpoint` is the help of the file that is read."""
-    parser.add_argument("checkpoint", type=Path, help=checkpoint)
-    parser.add_argument("--model", choices=("base", "large"), default="base", help="default: %(default)s")
-    parser.add_argument("--image-size", type=int, default=480, help="pixels (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="safetensors file to write (default: only check)")
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(CommonOptions):
+    """The checkpoint that is read and the file that is written."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """File of weights: .pth, or safetensors with the same names."""
+    scale: Literal["base", "large"] = "base"
+    """Scale of the model."""
+    image_size: int = 480
+    """Pixels of a side."""
+    out: Path | None = None
+    """Safetensors file to write (default: only check)."""
 
 
 def import_resized(
-    args: argparse.Namespace,
+    options: ImportOptions,
     *,
     build: Callable[[ComparedModelConfig], E],
     load: Callable[[E, Path], ImportReport],
@@ -39,7 +47,7 @@ def import_resized(
     """Check a checkpoint against an encoder of the wanted size and print what matched; return whether it was written.
 
     Args:
-        args: what `add_import_arguments` declared.
+        options: of the command.
         build: makes the encoder, on the meta device.
         load: reads the checkpoint into it; any missing or unexpected parameter is an error.
         official: gives its weights under the names of the checkpoint.
@@ -47,20 +55,20 @@ def import_resized(
     Raises:
         InputError: for a size that the encoder does not take, an unwritable place, or a file that does not fit.
     """
-    if args.out:
-        require_writable(args.out.parent, "--out")
-    config = SCALES[args.model]()
+    if options.out:
+        require_writable(options.out.parent, "--out")
+    config = SCALES[options.scale]()
     try:
-        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, image_size=args.image_size))
+        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, image_size=options.image_size))
     except ValueError as error:
-        raise InputError(f"--image-size {args.image_size}: {error}", "Give a multiple of 16, such as 480") from None
+        raise InputError(f"--image-size {options.image_size}: {error}", "Give a multiple of 16, such as 480") from None
     with torch.device("meta"):
         encoder = build(config)
     encoder.to_empty(device="cpu")
-    print_report(load(encoder, args.checkpoint))
-    if not args.out:
+    print_report(load(encoder, options.checkpoint))
+    if not options.out:
         return False
-    write_weights(official(encoder), args.out)
+    write_weights(official(encoder), options.out)
     return True
 
 

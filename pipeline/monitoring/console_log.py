@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 OWN_LOGGERS = ("sharedris", "pipeline", "sweeps", "reports")
 """Loggers of this project. Handlers hang on these and not on the root, which other libraries log to."""
@@ -69,21 +69,8 @@ def lines_through(write: Callable[[str], None]) -> Iterator[None]:
         _HANDLER.write = before
 
 
-def add_verbosity_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--verbose` and `--quiet` to a parser and to its sub-commands."""
-    group = parser.add_mutually_exclusive_group()
-    # No default: a sub-command's default would replace what was given before its name.
-    none = argparse.SUPPRESS
-    group.add_argument("--verbose", action="store_true", default=none, help="print debug lines too")
-    group.add_argument("--quiet", action="store_true", default=none, help="print only warnings and results")
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                add_verbosity_arguments(below)
-
-
-def level_of(args: argparse.Namespace) -> int:
+def level_of(options: Any) -> int:
     """Return the logging level that `--verbose` or `--quiet` asks for."""
-    if getattr(args, "verbose", False):
+    if getattr(options, "verbose", False):
         return logging.DEBUG
-    return logging.WARNING if getattr(args, "quiet", False) else logging.INFO
+    return logging.WARNING if getattr(options, "quiet", False) else logging.INFO

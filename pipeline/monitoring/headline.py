@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import metrics_of
+from pipeline.evaluation.metrics import METRICS, metrics_of
 from pipeline.records import (
     RECORD_SCHEMA,
     RecordError,
@@ -46,6 +46,12 @@ def split_scores(row: pd.Series) -> str:
     """Return the split of a row and its main scores in words."""
     shown = [metric for metric in metrics_of("main") if metric.name in row and pd.notna(row[metric.name])]
     return f"{row['split']} " + "  ".join(f"{metric.heading} {metric.text(row[metric.name])}" for metric in shown)
+
+
+def score_values(row: pd.Series) -> dict[str, object]:
+    """Return the split, the protocol, the samples and every metric of a row by name, for machines."""
+    counts = {name: row[name] for name in ("split", "protocol", "samples")}
+    return {**counts, **{name: row[name] for name in METRICS if name in row and pd.notna(row[name])}}
 
 
 def last_validation(root: Path, run_id: str) -> str:

@@ -1,6 +1,4 @@
-"""Makes the store of a runs folder ready for `make ui`, and prints its address.
-
-python -m pipeline.monitoring.mlflow_ui RUNS
+"""Makes the store of a runs folder ready for `sharedris ui`.
 
 Artifacts of a moved folder are found again, and runs whose driver was killed no longer count as running.
 """
@@ -18,8 +16,6 @@ from pipeline.monitoring.mlflow_store import existing_store, one_line_errors
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from sharedris.errors import InputError
 
-SERVER = "http://127.0.0.1:5000"
-"""Where `make ui` serves the pages."""
 _SHOWN = 5
 
 
@@ -39,22 +35,18 @@ def prepare_store(runs_root: Path) -> list[Experiment]:
         return [experiment for experiment in experiments if experiment.name != "Default"]
 
 
-def main(runs_root: Path) -> None:
-    """Print the address, and for people the newest experiments' pages.
+def opened_store(runs_root: Path, server: str) -> str:
+    """Return the store's address for MLflow, and print for people the newest experiments' pages on a server.
 
     What cannot be brought up to date is one line, and the pages still open.
     """
     try:
         experiments = prepare_store(runs_root)
     except InputError as error:
-        print(f"make ui: {error}", file=sys.stderr)
+        print(f"sharedris ui: {error}", file=sys.stderr)
         experiments = []
     for experiment in experiments[:_SHOWN]:
         # MLflow 3.17 opens its pages for language models unless the address asks for the training view.
-        page = f"{SERVER}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+        page = f"{server}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
         print(f"{experiment.name}: {page}", file=sys.stderr)
-    print(tracking_uri(runs_root))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    return tracking_uri(runs_root)

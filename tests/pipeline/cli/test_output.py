@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +87,9 @@ def test_imported_dual_weights_leave_nothing_on_a_full_disk(
     monkeypatch.setattr(import_dual, "to_joined", lambda *_: {"a": torch.zeros(100_000)})
     files = {"swin": Path("swin"), "bert": Path("bert"), "vocabulary": tmp_path / DUAL_VOCABULARY}
     with no_large_files():
-        code = run_guarded(lambda: import_dual.run(Namespace(out=tmp_path / "dual", **files)), name="import-dual")
+        code = run_guarded(
+            lambda: import_dual.run(import_dual.Options(out=tmp_path / "dual", **files)), name="import-dual"
+        )
     assert code == 2
     assert "import-dual: disk full: " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -18,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import records
 from pipeline.cli import cost as command
+from pipeline.cli.parsing import read_options
 from pipeline.cost.flops import UncountedOperatorError, count_macs, example_inputs, measure_cost, write_costs
 from pipeline.cost.forward_timing import time_forward
 from pipeline.cost.peak_memory import resident_mib
@@ -162,13 +162,11 @@ def test_costs_are_written_once_per_variant(tmp_path: Path) -> None:
 
 
 def run_command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments))
+    return command.run(read_options(command.Options, arguments))
 
 
 def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("--model", "tiny", "--table", "VII", "--json", "--measure", "2") == 0
+    assert run_command("--scale", "tiny", "--table", "VII", "--json", "--measure", "2") == 0
     values = json.loads(capsys.readouterr().out)
     assert {cell["table"] for cell in values["cells"]} == {"VII"}
     assert len(values["cells"]) == 6
@@ -197,7 +195,7 @@ def test_a_forward_pass_that_is_killed_is_one_line(batch: int, micro_model: Comp
 
 
 def test_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("--model", "tiny", "--table", "IV") == 0
+    assert run_command("--scale", "tiny", "--table", "IV") == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.startswith("IV ")]
     assert [row.split()[-1] for row in rows] == ["yes"] * 3

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli import check as check_command
-from pipeline.cli import prepare as prepare_command
+from pipeline.cli import prepare_custom as prepare_command
+from pipeline.cli.parsing import read_options
 from pipeline.data.dataset.refer_dataset import ReferDataset
 
 SET = "mine"
@@ -24,19 +24,15 @@ def write_lines(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def prepare(annotations: Path, out: Path, *words: str) -> int:
-    """Run `sharedris prepare custom`."""
-    parser = argparse.ArgumentParser()
-    prepare_command.add_arguments(parser)
-    options = ["custom", "--annotations", str(annotations), "--set", SET, "--out", str(out), *words]
-    return prepare_command.run(parser.parse_args(options))
+    """Run `sharedris data prepare custom`."""
+    options = ["--annotations", str(annotations), "--data", SET, "--out", str(out), *words]
+    return prepare_command.run(read_options(prepare_command.Options, options))
 
 
 def check(annotations: Path, report: Path) -> tuple[int, dict[str, str]]:
-    """Run `sharedris check`; return its exit code, and the level of each kind of finding."""
-    parser = argparse.ArgumentParser()
-    check_command.add_arguments(parser)
-    options = [SET, "--annotations", str(annotations), "--json", str(report)]
-    code = check_command.run(parser.parse_args(options))
+    """Run `sharedris data check`; return its exit code, and the level of each kind of finding."""
+    options = [SET, "--annotations", str(annotations), "--out", str(report)]
+    code = check_command.run(read_options(check_command.Options, options))
     return code, {finding["kind"]: finding["level"] for finding in json.loads(report.read_text())["findings"]}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import shutil
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.cli import prepare as command
 from pipeline.cli.main import main
+from pipeline.cli.parsing import parse
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
@@ -168,43 +167,39 @@ def test_failing_leaves_what_was_prepared_before(refer_root: ReferRoot, tmp_path
     assert {path.name: path.read_bytes() for path in (tmp_path / "out/toy_unc").iterdir()} == before
 
 
-def parse(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("refer", "--root", "nowhere", "--set", "toy_unc"), "nowhere is not a folder"),
-        (("refer", "--root", ".", "--set", "toy"), "unknown set 'toy'"),
-        (("refer", "--root", "ROOT", "--set", "toy_unc", "--images", "nowhere"), "no image folder: nowhere"),
+        (("refer", "--root", "nowhere", "--data", "toy_unc"), "nowhere is not a folder"),
+        (("refer", "--root", ".", "--data", "toy"), "unknown set 'toy'"),
+        (("refer", "--root", "ROOT", "--data", "toy_unc", "--images", "nowhere"), "no image folder: nowhere"),
         (
-            ("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "none.spm"),
+            ("refer", "--root", "ROOT", "--data", "toy_unc", "--tokenizer", "none.spm"),
             "none.spm cannot be read",
         ),
         (
-            ("refer", "--root", "ROOT", "--set", "toy_unc", "--tokenizer", "ROOT/toy/instances.json"),
+            ("refer", "--root", "ROOT", "--data", "toy_unc", "--tokenizer", "ROOT/toy/instances.json"),
             "not a sentencepiece",
         ),
-        (("refer", "--root", "ROOT", "--set", "toy_unc", "--out", "nothing://x"), "nothing://x cannot be used"),
-        (("refer", "--root", "ROOT", "--set", "toy_unc", "--no-images", "--embed-images"), "needs the images"),
-        (("custom", "--annotations", "none.jsonl", "--set", "mine"), "none.jsonl cannot be read"),
-        (("custom", "--annotations", "x.jsonl", "--set", "refcoco_unc"), "name of a known set"),
-        (("custom", "--annotations", "x.jsonl", "--set", "../x"), "is not a set name"),
+        (("refer", "--root", "ROOT", "--data", "toy_unc", "--out", "nothing://x"), "nothing://x cannot be used"),
+        (("refer", "--root", "ROOT", "--data", "toy_unc", "--no-images", "--embed-images"), "needs the images"),
+        (("custom", "--annotations", "none.jsonl", "--data", "mine"), "none.jsonl cannot be read"),
+        (("custom", "--annotations", "x.jsonl", "--data", "refcoco_unc"), "name of a known set"),
+        (("custom", "--annotations", "x.jsonl", "--data", "../x"), "is not a set name"),
     ],
 )
 def test_bad_arguments(words: tuple[str, ...], expected: str, refer_root: ReferRoot, tmp_path: Path) -> None:
     words = tuple(word.replace("ROOT", str(refer_root.root)) for word in words)
     out = () if "--out" in words else ("--out", str(tmp_path / "prepared"))
+    module, options = parse(("data", "prepare", words[0]), [*words[1:], *out])
     with pytest.raises(InputError, match=expected):
-        command.run(parse(*words, *out))
+        module.run(options)
     assert not (tmp_path / "prepared").exists()
 
 
 @pytest.mark.parametrize(
-    "arguments", [["prepare", "refer", "--root", "none", "--set", "toy_unc"], ["synthesize", "--set", "toy_unc"]]
+    "arguments",
+    [["data", "prepare", "refer", "--root", "none", "--data", "toy_unc"], ["data", "synthesize", "--data", "toy_unc"]],
 )
 def test_a_place_that_cannot_be_written_is_found_before_the_work(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

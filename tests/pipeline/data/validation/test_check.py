@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import re
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import check as command
+from pipeline.cli.parsing import read_options
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
@@ -22,9 +22,7 @@ from tests.pipeline.data.refer_root import ReferRoot
 
 
 def check(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    code = command.run(parser.parse_args([*words, "--json", str(tmp_path / "found.json")]))
+    code = command.run(read_options(command.Options, [*words, "--out", str(tmp_path / "found.json")]))
     return code, json.loads((tmp_path / "found.json").read_text())
 
 

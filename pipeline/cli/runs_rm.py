@@ -1,0 +1,37 @@
+"""`sharedris runs rm`: a run and all its files removed, after a question."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from pipeline.cli.common_options import Flag
+from pipeline.cli.one_run import OneRunOptions, require_run
+from pipeline.lifecycle.removal import places_of, remove_run
+from sharedris.errors import InputError
+
+NOT_REMOVED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OneRunOptions):
+    """The run, and whether it is removed without a question."""
+
+    yes: Flag = False
+    """Do not ask."""
+
+
+def run(options: Options) -> int:
+    """Name what would be removed, ask, and remove it."""
+    require_run(options.runs, options.run)
+    places = ", ".join(str(place.relative_to(options.runs)) for place in places_of(options.runs, options.run))
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise InputError(f"{options.run}: nothing is removed without a question", "Add --yes")
+        print(f"this removes {places}", flush=True)
+        if input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing is removed")
+            return NOT_REMOVED
+    remove_run(options.runs, options.run)
+    print(f"removed {places}")
+    return 0

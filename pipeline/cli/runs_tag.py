@@ -1,0 +1,36 @@
+"""`sharedris runs tag`: words of the user's on a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import tyro
+
+from pipeline.cli.common_options import Flag
+from pipeline.cli.one_run import OneRunOptions, require_run
+from pipeline.files import safe_component
+from pipeline.run_marks import read_marks, write_marks
+from sharedris.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OneRunOptions):
+    """The run and its tags."""
+
+    tags: tyro.conf.Positional[tuple[str, ...]]
+    """Words to add."""
+    remove: Flag = False
+    """Remove these tags."""
+
+
+def run(options: Options) -> int:
+    """Change the tags and print them."""
+    require_run(options.runs, options.run)
+    if not options.tags:
+        raise InputError("no tag is given", "Write one after the run")
+    given = {safe_component(tag, "tag") for tag in options.tags}
+    marks = read_marks(options.runs, options.run)
+    tags = set(marks.tags) - given if options.remove else set(marks.tags) | given
+    write_marks(options.runs, options.run, replace(marks, tags=tuple(sorted(tags))))
+    print(f"{options.run}: {', '.join(sorted(tags)) or 'no tags'}")
+    return 0

@@ -1,0 +1,39 @@
+"""`sharedris report compare`: runs side by side, with a test on the same samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tyro
+
+from pipeline.files import staged_folder
+from reports.build import write_tables
+from reports.cli.report_options import ReportOptions, check_report, ended_with, shown
+from reports.load import load_runs
+from reports.paired_test import paired_test
+from reports.run_diff import compare_runs, run_ids_of
+from sharedris.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ReportOptions):
+    """The runs."""
+
+    names: tyro.conf.Positional[tuple[str, ...]]
+    """Ids of runs, or beginnings of them."""
+
+
+def run(options: Options) -> int:
+    """Print and write both tables."""
+    check_report(options)
+    if not options.names:
+        raise InputError("no run is named", "sharedris runs lists them")
+    runs = load_runs(options.runs)
+    table = compare_runs(runs, list(options.names))
+    paired, problems = paired_test(runs, run_ids_of(runs, list(options.names)))
+    with staged_folder(options.place) as place:
+        write_tables([table, paired], place)
+    print(shown(table))
+    print(shown(paired))
+    print(f"written to {options.place / 'tables'}/compare.md, .tex, .csv, .json, .html, and compare-paired")
+    return ended_with(problems)

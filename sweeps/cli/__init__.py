@@ -1,0 +1,1 @@
+"""Commands of the sweeps: each module has the options and the action of one."""

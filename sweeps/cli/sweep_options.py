@@ -1,0 +1,83 @@
+"""What the commands over the cells of one sweep share: their options, and the plan that the options describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from pipeline.cli.parsing import read_options
+from pipeline.cli.run_options import RunOptions, checked_execution, checked_run, read_first, starting_run
+from pipeline.config import RunConfig
+from sharedris.errors import InputError
+from sweeps.plan import SweepPlan, plan_sweep
+from sweeps.registry import find_sweep
+
+S = TypeVar("S", bound="SweepOptions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(RunOptions):
+    """A sweep, and the run that its rows change."""
+
+    name: tyro.conf.Positional[str] = ""
+    """Sweep by name (sharedris sweep list), or a .py file with one."""
+    seeds: int = 1
+    """Number of seeds: 0 .. N-1."""
+    words: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+def starting_sweep(options_class: type[S], words: Sequence[str]) -> S:
+    """Return the options before the command line changes them, which remember its words.
+
+    A row at another scale reads the same words again, over that scale's defaults.
+    """
+    return options_class(run=starting_run(read_first(words)), words=tuple(words))
+
+
+def planned(options: SweepOptions, provenance: dict[str, Any] | None = None, *, tolerant: bool = True) -> SweepPlan:
+    """Return the cells of the sweep with their jobs.
+
+    Args:
+        options: of the command.
+        provenance: for the records; None where nothing is recorded.
+        tolerant: a cell that cannot be made ready has a problem; else it is an error.
+
+    Raises:
+        InputError: for a sweep that does not exist, or an option that does not fit.
+    """
+    _check(options)
+    at_scale = _runs_at_scales(options)
+    return plan_sweep(
+        find_sweep(options.name),
+        lambda seed, scale: replace(at_scale(scale or options.scale), seed=seed),
+        checked_execution(options),
+        seeds=range(options.seeds),
+        provenance=provenance,
+        tolerant=tolerant,
+    )
+
+
+def _check(options: SweepOptions) -> None:
+    if not options.name:
+        raise InputError("no sweep is named", "sharedris sweep list shows them")
+    if options.seeds < 1:
+        raise InputError(f"--seeds {options.seeds} is not a number above 0", "Give 1 or more")
+    if options.run.seed:
+        raise InputError("--seed is of one run", "Give --seeds N for the seeds 0 .. N-1")
+
+
+def _runs_at_scales(options: SweepOptions) -> Callable[[str], RunConfig]:
+    """Return the run of the options at a scale, read once each: a field that the user set is set at every scale."""
+    known = {options.scale: checked_run(options)}
+
+    def at_scale(scale: str) -> RunConfig:
+        if scale not in known:
+            first = replace(read_first(options.words), scale=scale)
+            again = read_options(type(options), options.words, starting=replace(options, run=starting_run(first)))
+            known[scale] = checked_run(again)
+        return known[scale]
+
+    return at_scale
