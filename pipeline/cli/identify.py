@@ -38,7 +38,7 @@ class Options(JsonOptions):
 def run(options: Options) -> int:
     """Print what each copy is; 0 when all are whole and known, 1 when not."""
     if options.build_index:
-        return _build(options)
+        return _build(options, Path(options.build_index))
     if not options.path:
         raise InputError("nothing to identify", "Give a file or folder, or --build-index ROOT")
     if options.refer and options.index:
@@ -54,12 +54,12 @@ def run(options: Options) -> int:
     return 0 if all(identity.is_whole for identity in identities) else 1
 
 
-def _build(options: Options) -> int:
+def _build(options: Options, root: Path) -> int:
     if options.path or options.refer:
         raise InputError("--build-index writes an index and identifies nothing", "Give PATH in a second command")
     target = Path(options.index or DEFAULT_INDEX)
     require_writable(target.parent, "--index")
-    index = index_refer(Path(options.build_index))
+    index = index_refer(root)
     save_index(index, target)
     print(f"{target}: ids and hashes of {len(index.entries):,} refs, no texts")
     for part, entries in index.parts.items():

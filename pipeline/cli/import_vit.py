@@ -12,7 +12,6 @@ Options = ImportOptions
 def run(options: Options) -> int:
     """Print what matched and write the resized weights; any missing or unexpected parameter is an error."""
     if import_resized(options, build=ViltEncoder, load=load_vit, official=to_timm):
-        print(
-            f"wrote {options.out}: ViT {options.scale} at {options.image_size}x{options.image_size}, for --weights vilt=FILE"
-        )
+        size = f"{options.image_size}x{options.image_size}"
+        print(f"wrote {options.out}: ViT {options.scale} at {size}, for --weights vilt FILE")
     return 0
