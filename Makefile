@@ -22,7 +22,7 @@ READY := .venv/.ready
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 SWEEPS := fpn decoder fusion components compared backbones framework datasets toys no_target ablations all
-WHAT = --data $(DATA) --model $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs '$(RUNS)' --prepared $(PREPARED) \
+WHAT = --data $(DATA) --scale $(MODEL) --workers $(WORKERS) --seeds $(SEEDS) --runs '$(RUNS)' --prepared $(PREPARED) \
        $(if $(EPOCHS),--epochs $(EPOCHS)) $(OPTIONS)
 
 .PHONY: help
@@ -45,11 +45,11 @@ venv: $(READY) ## Make the virtual environment .venv
 data: $(PREPARED)/$(DATA)/dataset.json ## Make or prepare the set DATA= (REFER= names the folder of a real one)
 
 $(PREPARED)/toy%/dataset.json: | $(READY)
-	@$(V)/sharedris synthesize --set toy$* --out data/refer
-	@$(V)/sharedris prepare refer --root data/refer --set toy$* --out $(PREPARED)
+	@$(V)/sharedris data synthesize --data toy$* --out data/refer
+	@$(V)/sharedris data prepare refer --root data/refer --data toy$* --out $(PREPARED)
 
 $(PREPARED)/refcoco%/dataset.json: | $(READY)
-	@$(V)/sharedris prepare refer --root $(REFER) --set refcoco$* --out $(PREPARED)
+	@$(V)/sharedris data prepare refer --root $(REFER) --data refcoco$* --out $(PREPARED)
 
 # Sets that one model is trained on or compared over share a tokenizer, so the three synthetic ones are prepared anew.
 TOYS := toy_unc toyplus_unc toyg_umd
@@ -57,54 +57,52 @@ TOYS := toy_unc toyplus_unc toyg_umd
 toys: | $(READY)
 	@for set in $(TOYS); do \
 		test -e data/refer-toys/$$set.ready || { \
-			$(V)/sharedris synthesize --set $$set --out data/refer-toys && touch data/refer-toys/$$set.ready; }; \
+			$(V)/sharedris data synthesize --data $$set --out data/refer-toys && touch data/refer-toys/$$set.ready; }; \
 	done
-	@for set in $(TOYS); do $(V)/sharedris prepare refer --root data/refer-toys --set $$set --out data/prepared-toys \
+	@for set in $(TOYS); do $(V)/sharedris data prepare refer --root data/refer-toys --data $$set --out data/prepared-toys \
 		--tokenizer-sets toy_unc,toyplus_unc,toyg_umd; done
 
 .PHONY: $(addprefix sweep-,$(SWEEPS))
 $(addprefix sweep-,$(filter-out toys datasets,$(SWEEPS))): sweep-%: $(READY) data
-	@$(V)/python -m sweeps run $* $(WHAT)
-	@$(V)/python -m reports $* --runs '$(RUNS)' --data $(DATA) --split val --scale $(MODEL) \
+	@$(V)/sharedris sweep run $* $(WHAT)
+	@$(V)/sharedris report $* --runs '$(RUNS)' --data $(DATA) --split val --scale $(MODEL) \
 		--protocol $(PROTOCOL) --out '$(RUNS)/report' --mlflow-run "sweep:$* $(MODEL) $(DATA)"
 sweep-toys: PREPARED := data/prepared-toys
 sweep-toys: toys
 sweep-toys sweep-datasets: sweep-%: $(READY)
-	@$(V)/python -m sweeps run $* $(WHAT)
-	@$(V)/python -m reports I IX --runs '$(RUNS)' --protocol $(PROTOCOL) --out '$(RUNS)/report'
+	@$(V)/sharedris sweep run $* $(WHAT)
+	@$(V)/sharedris report I IX --runs '$(RUNS)' --protocol $(PROTOCOL) --out '$(RUNS)/report'
 sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
 
 .PHONY: plan
 plan: $(READY) data ## Show what every sweep would run, start nothing
-	@$(V)/python -m sweeps plan all $(WHAT)
+	@$(V)/sharedris sweep plan all $(WHAT)
 
 .PHONY: report
 report: $(READY) ## Write tables, figures and the page from what is recorded
-	@$(V)/python -m sweeps costs --runs '$(RUNS)'
-	@$(V)/python -m reports all --prepared $(PREPARED) --runs '$(RUNS)' --out '$(RUNS)/report' \
+	@$(V)/sharedris sweep costs --runs '$(RUNS)'
+	@$(V)/sharedris report all --prepared $(PREPARED) --runs '$(RUNS)' --out '$(RUNS)/report' \
 		$(if $(wildcard $(RUNS)/mlflow.db),--mlflow-run sweep:)
 
 # The sweep of the reference in its own recipe: what has a record is not trained again.
 REFERENCE ?= benchmarks/reference/fpn-tiny
 REQUIRE_REFERENCE = test -e '$(REFERENCE)/expected.json' || { \
 	echo "no reference: $(REFERENCE)/expected.json does not exist;" \
-	"make one: $(V)/python -m reports.reference make --runs RUNS --out $(REFERENCE)" >&2; exit 2; }
+	"make one: $(V)/sharedris report reference make --runs RUNS --out $(REFERENCE)" >&2; exit 2; }
 .PHONY: check-reference demo-report
 check-reference: $(READY) data ## Run or read the sweep of the reference (fpn, tiny, 3 seeds, 12 epochs) and compare it
 	@$(REQUIRE_REFERENCE)
-	@$(V)/python -m sweeps run fpn --data toyplus_unc --model tiny --seeds 3 --epochs 12 --workers $(WORKERS) \
+	@$(V)/sharedris sweep run fpn --data toyplus_unc --scale tiny --seeds 3 --epochs 12 --workers $(WORKERS) \
 		--runs '$(RUNS)' --prepared $(PREPARED) $(OPTIONS)
-	@$(V)/python -m reports.reference check '$(REFERENCE)' --runs '$(RUNS)'
+	@$(V)/sharedris report reference check '$(REFERENCE)' --runs '$(RUNS)'
 
 demo-report: $(READY) ## Write the whole page from the reference's records to build/demo-report: no training, no data
 	@$(REQUIRE_REFERENCE)
-	@$(V)/python -m reports all --runs '$(REFERENCE)' --prepared $(PREPARED) --out build/demo-report
+	@$(V)/sharedris report all --runs '$(REFERENCE)' --prepared $(PREPARED) --out build/demo-report
 
 .PHONY: ui
 ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
-	@# By the environment: every user of the machine sees a command line, and the address may hold a password.
-	@MLFLOW_BACKEND_STORE_URI="$$($(V)/python -m pipeline.monitoring.mlflow_ui '$(RUNS)')" \
-		MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(V)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
+	@$(V)/sharedris ui --runs '$(RUNS)'
 
 .PHONY: test
 test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)

@@ -142,7 +142,7 @@ def write_pngs(folder: Path, shapes: list[np.ndarray], count: int) -> Path:
 def timed(path: Path, prepared: Path, runs: Path) -> tuple[float, float, float]:
     """Score in a new process; return seconds, CPU seconds and peak memory in MiB."""
     command = [
-        *(sys.executable, "-m", "pipeline.cli.main", "score", str(path), "--set", SET, "--split", PART),
+        *(sys.executable, "-m", "pipeline.cli.main", "score", str(path), "--data", SET, "--split", PART),
         *("--name", "bench", "--prepared", str(prepared), "--runs", str(runs)),
     ]
     started = time.perf_counter()

@@ -287,7 +287,7 @@ def test_recipe_runs_under_ray(folder: Path, toy_root: Path) -> None:
 
 
 def test_an_unknown_reader_is_named(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["prepare", "custom", "--reader", "boxs", "--annotations", "boxes.csv", "--set", "mine"]
+    words = ["data", "prepare", "custom", "--reader", "boxs", "--annotations", "boxes.csv", "--data", "mine"]
     (folder / "boxes.py").write_text(RECIPES["boxes.py"][0])
     assert main([*words, "--plugin", "boxes.py"]) == 2
     assert "unknown reader 'boxs', did you mean 'boxes'?" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_from_annotations_to_scores_and_back_to_the_model(
     refer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepared, runs = str(tmp_path / "prepared"), str(tmp_path / "runs")
-    assert main(["prepare", "refer", "--root", str(refer), "--set", TOY, "--out", prepared]) == 0
+    assert main(["data", "prepare", "refer", "--root", str(refer), "--data", TOY, "--out", prepared]) == 0
     train = ["train", "--prepared", prepared, "--runs", runs, "--device", "cpu", *SMALL, *MICRO]
     assert main(train) == 0
     record = pd.read_parquet(tmp_path / "runs" / "records")
@@ -175,7 +175,7 @@ def test_broken_annotations_are_refused_with_nothing_half_written(
             "hostile pickle": lambda: (root / "toyplus" / "refs(unc).p").write_bytes(pickle.dumps([Hostile()])),
             "no annotations": (root / "toyplus" / "instances.json").unlink,
         }[damage]()
-    line = refused(["prepare", "refer", "--root", str(root), "--set", TOY, "--out", str(out)], capsys)
+    line = refused(["data", "prepare", "refer", "--root", str(root), "--data", TOY, "--out", str(out)], capsys)
     assert said in line.lower() or said in line
     assert not out.exists() or not files_below(out)
     assert not Path("hostile-was-here").exists()
@@ -198,7 +198,7 @@ def test_combined_training_records_what_it_left_out(tmp_path: Path, capsys: pyte
     for name in sets:
         write_synthetic(tmp_path / "refer", name, expressions=40, seed=0)
     for name in sets:
-        source = ["prepare", "refer", "--root", str(tmp_path / "refer"), "--set", name, "--out", prepared]
+        source = ["data", "prepare", "refer", "--root", str(tmp_path / "refer"), "--data", name, "--out", prepared]
         assert main([*source, "--tokenizer-sets", ",".join(sets)]) == 0
     train = ["train", "--prepared", prepared, "--runs", runs, "--device", "cpu", "--data", ",".join(sets)]
     assert main([*train, *SMALL, *MICRO]) == 0

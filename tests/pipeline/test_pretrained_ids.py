@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("\n".join(PIECES) + "\n")
     sources = ["--swin", str(GOLDEN), "--bert", str(GOLDEN), "--vocabulary", str(vocabulary)]
-    assert main(["import-dual", *sources, "--out", str(tmp_path / "dual")]) == 0
+    assert main(["import", "dual", *sources, "--out", str(tmp_path / "dual")]) == 0
     return tmp_path / "dual"
 
 
@@ -171,7 +171,7 @@ def test_a_broken_vocabulary_is_refused(content: bytes, message: str, tmp_path: 
 def test_bad_folders_end_the_command_in_one_line(
     folder: Path, tmp_path: Path, toy_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = ["import-dual", "--swin", str(GOLDEN), "--bert", str(GOLDEN), "--vocabulary", str(folder / "vocab.txt")]
+    again = ["import", "dual", "--swin", str(GOLDEN), "--bert", str(GOLDEN), "--vocabulary", str(folder / "vocab.txt")]
     assert main([*again, "--out", str(folder)]) == 2
     sentencepiece = next(toy_root.glob("*/tokenizer.model"))
     assert main([*again[:-1], str(sentencepiece), "--out", str(tmp_path / "new")]) == 2

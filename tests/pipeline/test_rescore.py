@@ -62,7 +62,7 @@ def runs(trained: Path, tmp_path: Path) -> Path:
 
 
 def rescore(runs: Path, prepared: Path) -> int:
-    return main(["rescore", "all", "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"])
+    return main(["runs", "rescore", "all", "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"])
 
 
 def read(runs: Path, kind: str) -> pd.DataFrame:
@@ -222,7 +222,7 @@ def test_what_is_missing_is_one_line_and_nothing_is_written(
     (path,) = (runs / "records").glob("*.parquet")
     content = path.read_bytes()
     name = "nothing" if cause == "no run" else path.stem
-    assert main(["rescore", name, "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"]) == 2
+    assert main(["runs", "rescore", name, "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("sharedris rescore: ")
     assert path.read_bytes() == content

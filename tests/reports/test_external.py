@@ -38,7 +38,7 @@ def score(folder: Path, root: Path, runs: Path, *more: str, drop: int = 0, moved
     folder.mkdir(exist_ok=True)
     path = FORMS["lines"](found, folder)
     places = ["--runs", str(runs), "--prepared", str(root)]
-    assert main(["score", str(path), "--set", SET, "--split", PART, *places, *more]) == 0
+    assert main(["score", str(path), "--data", SET, "--split", PART, *places, *more]) == 0
 
 
 def write_ours(runs: Path, external: str) -> None:
@@ -183,7 +183,7 @@ def test_lists_and_rescoring_cope(
     np.savez(tmp_path / "small.npz", **{str(each.sent_id): np.zeros((16, 16), bool) for each in answers(toy_root)})
     at_input = ["--at", "input", "--input-size", "16", "--name", "Small"]
     places = ["--runs", str(tmp_path / "runs"), "--prepared", str(toy_root)]
-    assert main(["score", str(tmp_path / "small.npz"), "--set", SET, "--split", PART, *at_input, *places]) == 0
+    assert main(["score", str(tmp_path / "small.npz"), "--data", SET, "--split", PART, *at_input, *places]) == 0
     small = list_runs(tmp_path / "runs")[0]
     for root, name in ((runs, list_runs(runs)[0]), (tmp_path / "runs", small)):
         capsys.readouterr()
@@ -191,7 +191,7 @@ def test_lists_and_rescoring_cope(
         line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(name))
         assert "done" in line
         assert "damaged" not in line
-        assert main(["rescore", name, "--runs", str(root)]) == 0
+        assert main(["runs", "rescore", name, "--runs", str(root)]) == 0
         assert "nothing is missing" in capsys.readouterr().out
     assert reports(["I", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     assert "not scored" in (tmp_path / "out" / "tables" / "I.md").read_text(encoding="utf-8")

@@ -197,13 +197,13 @@ def test_the_command_writes_the_weights_at_another_size(
     monkeypatch.setitem(SCALES, "base", lambda: config)
     torch.save({"model": timm_state(config, grid=2)}, tmp_path / "vit.pth")
     out = tmp_path / "new" / "vit.safetensors"
-    assert main(["import-vit", str(tmp_path / "vit.pth"), "--image-size", "48", "--out", str(out)]) == 0
+    assert main(["import", "vit", str(tmp_path / "vit.pth"), "--image-size", "48", "--out", str(out)]) == 0
     assert load_file(out)["pos_embed"].shape == (1, 37, 16)
     printed = capsys.readouterr().out
     assert "resized        1  (pos_embed)" in printed
     assert "for --weights vilt=FILE" in printed
-    assert main(["import-vit", str(tmp_path / "absent.pth")]) == 2
-    assert main(["import-vit", str(tmp_path / "vit.pth"), "--image-size", "50"]) == 2
+    assert main(["import", "vit", str(tmp_path / "absent.pth")]) == 2
+    assert main(["import", "vit", str(tmp_path / "vit.pth"), "--image-size", "50"]) == 2
 
 
 @pytest.mark.parametrize("text", ["vilt", "vilt=", "beit3=x", "made_up=x"])

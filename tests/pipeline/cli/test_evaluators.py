@@ -29,7 +29,7 @@ def write_rows(path: Path, *protocols: str) -> str:
 
 
 def test_without_a_file_it_prints_who_measures_what(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluators"]) == 0
+    assert main(["score", "evaluators"]) == 0
     assert capsys.readouterr().out == f"{who_measures_what()}\n"
 
 
@@ -37,7 +37,7 @@ def test_the_same_masks_by_every_evaluator_that_can_score_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Evaluators that need samples without a target are left out."""
-    assert main(["evaluators", write_rows(tmp_path / "rows.parquet", "original", "input")]) == 0
+    assert main(["score", "evaluators", write_rows(tmp_path / "rows.parquet", "original", "input")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + sum(each.no_target != "needed" for each in PUBLIC_EVALUATORS.values())
     assert "| `lavt` | 62.50 | 66.67 | 100.00 | 50.00 | 0.00 | - |" in lines
@@ -52,9 +52,9 @@ def test_named_evaluators_and_other_masks(tmp_path: Path, capsys: pytest.Capture
         write_rows(tmp_path / "input.parquet", "input"),
     )
     for options in ([both, "--masks", "input"], [only_input]):
-        assert main(["evaluators", *options, "--name", "lavt", "--json"]) == 0
+        assert main(["score", "evaluators", *options, "--name", "lavt", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["lavt"]["Mean IoU"] == 0.0
-    assert main(["evaluators", both, "--name", "rela"]) == 0
+    assert main(["score", "evaluators", both, "--name", "rela"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("rela (ReLA, percent; accuracies 0 to 1): gIoU 62.5000, cIoU 66.6667, T_acc 0.0000")
     assert "known fault: both accuracies are 0 where every sample has a target" in printed
@@ -77,7 +77,7 @@ def test_bad_input_is_one_line(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = write_rows(tmp_path / "rows.parquet", "input")
-    assert main(["evaluators", *(rows if option == "ROWS" else option for option in options)]) == 2
+    assert main(["score", "evaluators", *(rows if option == "ROWS" else option for option in options)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]

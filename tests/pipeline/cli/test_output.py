@@ -25,7 +25,7 @@ from tests.full_disk import no_large_files
 
 COMMANDS: dict[str, Callable[[Path, Path], int]] = {
     "runs": lambda runs, _: main(["runs", "--runs", str(runs)]),
-    "check": lambda _, prepared: main(["check", "toyplus_unc", "--prepared", str(prepared)]),
+    "check": lambda _, prepared: main(["data", "check", "toyplus_unc", "--prepared", str(prepared)]),
     "sweeps status": lambda runs, prepared: sweeps(
         ["status", "fpn", "--data", "toyplus_unc", "--prepared", str(prepared), "--runs", str(runs)]
     ),

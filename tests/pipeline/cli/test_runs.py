@@ -239,7 +239,7 @@ def test_files_are_written_with_the_umask_of_the_user(toy_root: Path, micro_run:
     [
         lambda tmp: ["evaluate", str(tmp / "model"), "a_b/val", "--out", "/proc/nowhere/rows.parquet"],
         lambda tmp: ["predict", str(tmp / "image.png"), "words", "--run", "x", "--out", "/proc/nowhere/o.png"],
-        lambda tmp: ["import-beit3", str(tmp / "weights"), "--out", "/proc/nowhere/weights"],
+        lambda tmp: ["import", "beit3", str(tmp / "weights"), "--out", "/proc/nowhere/weights"],
     ],
     ids=["evaluate", "predict", "import-beit3"],
 )

@@ -36,7 +36,7 @@ def test_the_papers_recipe_is_planned_without_data(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("first", [True, False], ids=["preset first", "preset last"])
 def test_other_options_change_the_preset(capsys: pytest.CaptureFixture, tmp_path: Path, first: bool) -> None:
-    changed = ["--workers", "1", "--model", "tiny", "--data", "refcocog_umd", "--epochs", "2"]
+    changed = ["--workers", "1", "--scale", "tiny", "--data", "refcocog_umd", "--epochs", "2"]
     arguments = ["--preset", "paper", *changed] if first else [*changed, "--preset", "paper"]
     assert main(["train", *arguments, "--plan", "--prepared", str(tmp_path)]) == 0
     plan = lines(capsys.readouterr().out)
@@ -96,7 +96,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 def test_the_presets_14_samples_never_stand_in_the_way(
     capsys: pytest.CaptureFixture, toy_root: Path, tmp_path: Path
 ) -> None:
-    arguments = ["train", "--preset", "paper", "--model", "tiny", "--data", "toyplus_unc", "--workers", "1", "--plan"]
+    arguments = ["train", "--preset", "paper", "--scale", "tiny", "--data", "toyplus_unc", "--workers", "1", "--plan"]
     assert main([*arguments, "--prepared", str(toy_root), "--runs", str(tmp_path)]) == 0
     plan = lines(capsys.readouterr().out)
     assert plan["run"].endswith("(not done)"), "16 samples are shared as twice 8"

@@ -25,7 +25,7 @@ from tests.pipeline.predictions.forms import FORMS, PART, SET, Answer, answers
 
 def score(path: Path, root: Path, runs: Path, *more: str) -> int:
     places = ["--runs", str(runs), "--prepared", str(root)]
-    return main(["score", str(path), "--set", SET, "--split", PART, "--name", "LAVT", *places, *more])
+    return main(["score", str(path), "--data", SET, "--split", PART, "--name", "LAVT", *places, *more])
 
 
 def recorded(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -329,7 +329,7 @@ def test_samples_without_a_target_have_their_metrics(tmp_path: Path, capsys: pyt
     empty = {each.sent_id for each in found if not each.true.any()}
     assert 0 < len(empty) < len(found)
     answered = {each.sent_id for each in found if not each.mask.any()}
-    command = ["score", str(FORMS["lines"](found, tmp_path)), "--set", "toyg_none", "--split", PART, "--name", "ReLA"]
+    command = ["score", str(FORMS["lines"](found, tmp_path)), "--data", "toyg_none", "--split", PART, "--name", "ReLA"]
     places = ["--runs", str(tmp_path / "runs"), "--prepared", str(root), "--json", "--evaluator", "rela"]
     assert main([*command, *places]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -350,7 +350,7 @@ def test_rescoring_adds_a_metric_of_a_plugin(
         'METRICS = {"half_miou": HALF}\n'
     )
     capsys.readouterr()
-    assert main(["rescore", "all", "--runs", str(runs), "--plugin", str(plugin)]) == 0
+    assert main(["runs", "rescore", "all", "--runs", str(runs), "--plugin", str(plugin)]) == 0
     assert "added metric half_miou" in capsys.readouterr().out
     record, _ = recorded(runs)
     assert record["half_miou"][0] == pytest.approx(record["miou"][0] / 2)

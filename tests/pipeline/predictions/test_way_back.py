@@ -33,7 +33,7 @@ def test_our_masks_give_our_scores(
     of_ours = read_table(rows, sample_schema())
     for path in (masks, rows):
         runs = tmp_path / f"runs{path.suffix}"
-        command = ["score", str(path), "--set", SET, "--split", PART, "--name", "Shared-RIS", "--runs", str(runs)]
+        command = ["score", str(path), "--data", SET, "--split", PART, "--name", "Shared-RIS", "--runs", str(runs)]
         assert main([*command, *prepared]) == 0
         (run_id,) = list_runs(runs)
         record = read_table(record_path(runs, run_id), record_schema()).iloc[0]

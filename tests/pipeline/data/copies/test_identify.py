@@ -347,19 +347,19 @@ def test_the_command_prints_and_returns(
         folder.mkdir()
     write_pickle(good, synthetic.unc)
     write_pickle(bad, {**synthetic.unc, "val": synthetic.unc["val"][1:]})
-    assert main(["identify", str(good)]) == 1  # sizes of no published set
-    assert main(["identify", "--build-index", str(synthetic.root)]) == 0
+    assert main(["data", "identify", str(good)]) == 1  # sizes of no published set
+    assert main(["data", "identify", "--build-index", str(synthetic.root)]) == 0
     assert Path(command.DEFAULT_INDEX).is_file()
     capsys.readouterr()
-    assert main(["identify", str(good)]) == 0
+    assert main(["data", "identify", str(good)]) == 0
     assert "whole: refcoco_unc/testA" in capsys.readouterr().out
-    assert main(["identify", str(bad), "--refer", str(synthetic.root), "--json", "found.json"]) == 1
+    assert main(["data", "identify", str(bad), "--refer", str(synthetic.root), "--json", "found.json"]) == 1
     assert "not as published: 1 x missing ref" in capsys.readouterr().out
     (found,) = json.loads(Path("found.json").read_text())
     assert [finding["kind"] for finding in found["findings"]] == ["missing ref"]
-    assert main(["identify", "nowhere"]) == 2
-    assert main(["identify", str(good), "--index", "found.json"]) == 2
-    assert main(["identify"]) == 2
+    assert main(["data", "identify", "nowhere"]) == 2
+    assert main(["data", "identify", str(good), "--index", "found.json"]) == 2
+    assert main(["data", "identify"]) == 2
 
 
 def test_an_index_whose_column_names_are_no_utf8_is_one_line(synthetic: Known, tmp_path: Path) -> None:

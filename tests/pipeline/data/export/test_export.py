@@ -34,22 +34,22 @@ from tests.conftest import TOY
 def exported(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest set as parquet of `datasets`."""
     out = tmp_path_factory.mktemp("export") / "hf"
-    assert main(["export-data", TOY, "--format", "hf", "--prepared", str(toy_root), "--out", str(out)]) == 0
+    assert main(["data", "export", TOY, "--format", "hf", "--prepared", str(toy_root), "--out", str(out)]) == 0
     return out
 
 
 def test_an_export_prepares_to_the_same_fingerprint(exported: Path, toy_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "prepared"
-    assert main(["prepare", "hf", str(exported), "--set", TOY, "--out", str(out)]) == 0
+    assert main(["data", "prepare", "hf", str(exported), "--data", TOY, "--out", str(out)]) == 0
     before, after = load_manifest(toy_root, TOY), load_manifest(out, TOY)
     assert after.fingerprint == before.fingerprint
     assert after.rows_digests == before.rows_digests
     assert after.embedded
-    assert main(["check", TOY, "--prepared", str(out)]) == 0
+    assert main(["data", "check", TOY, "--prepared", str(out)]) == 0
     assert not prepare_source(read_hf(exported, TOY), out, embed_images=True).written
     given = tmp_path / "given"
     tokenizer = str(exported / "tokenizer.model")
-    assert main(["prepare", "hf", str(exported), "--set", TOY, "--out", str(given), "--tokenizer", tokenizer]) == 0
+    assert main(["data", "prepare", "hf", str(exported), "--data", TOY, "--out", str(given), "--tokenizer", tokenizer]) == 0
     assert load_manifest(given, TOY).fingerprint == before.fingerprint
 
 
@@ -101,7 +101,7 @@ def test_large_splits_are_cut_into_shards(toy_root: Path, tmp_path: Path, monkey
 
 def test_coco_loads_with_pycocotools(toy_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "coco"
-    assert main(["export-data", TOY, "--format", "coco", "--prepared", str(toy_root), "--out", str(out)]) == 0
+    assert main(["data", "export", TOY, "--format", "coco", "--prepared", str(toy_root), "--out", str(out)]) == 0
     coco = COCO(str(out / "annotations" / "instances_train.json"))
     rows = read_split(load_manifest(toy_root, TOY), "train").to_pylist()
     assert len(coco.anns) == len(rows)
@@ -126,7 +126,7 @@ def test_an_export_is_identified(exported: Path, toy_root: Path, tmp_path: Path)
 def test_nothing_is_written_where_it_cannot_be_whole(
     toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["export-data", TOY, "--format", "hf", "--prepared", str(toy_root), "--out"]
+    words = ["data", "export", TOY, "--format", "hf", "--prepared", str(toy_root), "--out"]
     (tmp_path / "there").mkdir()
     assert main([*words, str(tmp_path / "there")]) == 2
     monkeypatch.setattr("pipeline.data.export.rows.content_digest", lambda content: "0" * 32)
@@ -209,6 +209,6 @@ def test_a_bad_value_is_one_problem_of_its_row(field: str, row: dict[str, Any], 
     for number, value in enumerate(BAD[field]):
         folder = _write(tmp_path / str(number), [{**row, field: value}])
         before = set(tmp_path.rglob("*"))
-        words = ["prepare", "hf", str(folder), "--set", TOY, "--out", str(tmp_path / "prepared")]
+        words = ["data", "prepare", "hf", str(folder), "--data", TOY, "--out", str(tmp_path / "prepared")]
         assert main(words) == 2, value
         assert set(tmp_path.rglob("*")) == before

@@ -56,7 +56,7 @@ class OwnSet:
         return dataset
 
     def check(self) -> int:
-        return main(["check", SET, "--prepared", str(self.root)])
+        return main(["data", "check", SET, "--prepared", str(self.root)])
 
     def change_manifest(self, change: Callable[[dict[str, Any]], object]) -> None:
         values = json.loads(self.manifest.read_text())
@@ -280,7 +280,7 @@ def test_a_set_that_is_moved_with_its_images_is_read(embedded: bool, tmp_path: P
     shutil.move(own.folder, tmp_path / "second")
     moved = ReferDataset(tmp_path / "second/prepared", f"{SET}/val", image_size=32, text_tokens=12)
     assert moved[0].image_CSS.float().std() > 5
-    assert main(["check", SET, "--prepared", str(tmp_path / "second/prepared")]) == 0
+    assert main(["data", "check", SET, "--prepared", str(tmp_path / "second/prepared")]) == 0
 
 
 @pytest.mark.parametrize("folder", ["a\0b", "x" * 5000, "../nowhere"])
@@ -352,5 +352,5 @@ def test_check_says_what_a_set_without_image_digests_cannot_show(
 ) -> None:
     write_synthetic(tmp_path / "refer", SET, expressions=40, seed=4)
     prepare_source(read_refer(tmp_path / "refer", SET), tmp_path / "prepared", read_images=False)
-    main(["check", SET, "--prepared", str(tmp_path / "prepared")])
+    main(["data", "check", SET, "--prepared", str(tmp_path / "prepared")])
     assert "prepared with --no-images: a changed image cannot be found" in capsys.readouterr().out

@@ -73,7 +73,7 @@ def _write(folder: Path, refs: list[Row], refer: Path) -> Path:
 
 
 def _prepare(folder: Path, refer: Path, out: Path) -> int:
-    words = ["prepare", "refer", "--root", str(refer), "--set", TOY, "--corrections", str(folder), "--out", str(out)]
+    words = ["data", "prepare", "refer", "--root", str(refer), "--data", TOY, "--corrections", str(folder), "--out", str(out)]
     return main(words)
 
 
@@ -84,7 +84,7 @@ def test_corrected_masks_are_a_set_with_the_ids_of_the_published_one(
     shorter = {**kept[0], "expressions": kept[0]["expressions"][1:]}
     folder = _write(tmp_path / "m", [shorter, *kept[1:]], refer)
     assert _prepare(folder, refer, tmp_path / "out") == 0
-    assert main(["check", TOY, "--root", str(refer), "--corrections", str(folder)]) == 0
+    assert main(["data", "check", TOY, "--root", str(refer), "--corrections", str(folder)]) == 0
     manifest = load_manifest(tmp_path / "out", f"{TOY}+refcocom")
     rows = {row["ref_id"]: row for row in read_split(manifest, "val").to_pylist()}
     assert list(manifest.splits) == ["val"]
@@ -108,7 +108,7 @@ def test_corrections_of_another_set_are_refused(
     folder = _write(tmp_path / "m", [{**refs[0], **change}, *refs[1:]], refer)
     assert _prepare(folder, refer, tmp_path / "out") == 2
     assert "correction of no ref" in capsys.readouterr().err
-    assert main(["check", TOY, "--root", str(refer), "--corrections", str(folder)]) == 1
+    assert main(["data", "check", TOY, "--root", str(refer), "--corrections", str(folder)]) == 1
     assert "correction of no ref" in capsys.readouterr().out
     none = _write(tmp_path / "none", [{**ref, "expressions": ["nothing"]} for ref in refs], refer)
     assert _prepare(none, refer, tmp_path / "out") == 2

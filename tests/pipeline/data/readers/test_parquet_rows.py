@@ -123,13 +123,13 @@ def test_identify_ends_with_one_line_for_what_it_cannot_read(
     path = tmp_path / f"val{suffix}"
     for content in (b"", b"\x00\xff\xfe garbage", json.dumps({"a": [1, {"b": 2}]}).encode()):
         path.write_bytes(content)
-        assert main(["identify", str(path)]) == 2
+        assert main(["data", "identify", str(path)]) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
         assert len(captured.err.splitlines()) == 1
     path.unlink()
     os.mkfifo(path)
-    assert main(["identify", str(path)]) == 2
+    assert main(["data", "identify", str(path)]) == 2
 
 
 def test_values_of_wrong_types_are_counted(
@@ -142,7 +142,7 @@ def test_values_of_wrong_types_are_counted(
         {"ref_id": 1, "image_id": [1], "sentences": [None, 3, {"sent": ["x"]}]},
     ]
     (tmp_path / "val.json").write_text(json.dumps(rows))
-    assert main(["identify", "val.json"]) == 1
+    assert main(["data", "identify", "val.json"]) == 1
     assert "\x1b" not in capsys.readouterr().out
 
 
