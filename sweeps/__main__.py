@@ -64,6 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
         add_run_arguments(command)
         add_execution_arguments(command)
         if name == "run":
+            command.add_argument(
+                "--experiment",
+                metavar="NAME",
+                help="MLflow experiment (default: sweep-SWEEP; Databricks wants a path: /Users/me@lab.org/fpn)",
+            )
             command.add_argument("--force", metavar="CELL", help="remove the record of this cell and train it again")
             command.add_argument(
                 "--register-model",
@@ -227,7 +232,8 @@ def _run(args: argparse.Namespace, plan: SweepPlan) -> int:
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
         with live_table(plan):
-            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", register_model=args.register_model)
+            experiment = args.experiment or f"sweep-{plan.sweep.name}"
+            return run_sweep(plan, experiment=experiment, register_model=args.register_model)
     except RunError as error:  # of a cell it is in the cell's files; this one is of Ray itself
         print(f"python -m sweeps: {error}", file=sys.stderr)
         return SOME_FAILED

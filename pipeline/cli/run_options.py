@@ -9,6 +9,7 @@ import operator
 from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.job_folder import refuse_package_folder
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
 from pipeline.data.readers.field_values import shown
@@ -86,6 +87,9 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         action=Given,
         help="DDP workers of a run, each on one CPU or GPU",
     )
+    group.add_argument(
+        "--min-workers", type=int, metavar="N", help="elastic: continue with at least this many while nodes are lost"
+    )
     group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
     group.add_argument(
@@ -95,6 +99,16 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         help="samples per forward; gradients are accumulated",
     )
     group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time per step")
+    group.add_argument("--compile", action="store_true", help="use torch.compile: takes minutes before the first step")
+    group.add_argument(
+        "--checkpoint-every-epochs", type=positive_int, default=1, metavar="N", help="default: %(default)s"
+    )
+    group.add_argument(
+        "--checkpoint-every-steps",
+        type=positive_int,
+        metavar="N",
+        help="also within an epoch, for epochs that take hours",
+    )
     group.add_argument(
         "--validate-every-epochs",
         type=positive_int,
@@ -190,6 +204,7 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
     Raises:
         InputError: for a value that the config refuses.
     """
+    refuse_package_folder(Path(args.runs))
     names = {field.name for field in dataclasses.fields(ExecutionConfig)} & set(vars(args))
     weights = {name: getattr(args, name, None) for name in ("encoder_weights", "dual_weights")}
     try:

@@ -42,12 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="paper: section IV-A (base model, refcoco_unc with all its splits, 35 epochs, 8 workers with 14 samples "
         "per forward); other options override it",
     )
-    parser.add_argument(
-        "--min-workers", type=int, help="elastic: continue with at least this many while nodes are lost"
-    )
-    parser.add_argument("--checkpoint-every-epochs", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--checkpoint-every-steps", type=int, help="also within an epoch, for epochs that take hours")
-    parser.add_argument("--compile", action="store_true", help="use torch.compile: takes minutes before the first step")
     parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker (RAY_ADDRESS implies it)")
     parser.add_argument("--experiment", help="log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
     parser.add_argument("--plan", action="store_true", help="print what the run takes and start nothing")

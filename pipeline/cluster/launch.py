@@ -17,10 +17,12 @@ import ray
 
 import sharedris
 from pipeline.cluster.network import require_ray_head
-from pipeline.cluster.private_ray import require_temporary_folder, set_token
+from pipeline.cluster.private_ray import require_temporary_folder, set_token, started_cluster
 from pipeline.cluster.ray_watch import RayLostError, watched_ray
 from pipeline.config import ExecutionConfig
 from sharedris.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -56,6 +58,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
                 "Check the address and RAY_AUTH_MODE (docs/cluster.md), or unset RAY_ADDRESS to run on this machine",
             ) from None
     else:
+        _name_unused_cluster()
         require_temporary_folder()
         set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
@@ -68,6 +71,18 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
         raise
     ray.shutdown()
+
+
+def _name_unused_cluster() -> None:
+    """Log that a cluster runs on this host which is not joined: the other nodes would be left idle in silence."""
+    address = started_cluster()
+    if address is None:
+        return
+    try:
+        require_ray_head(address, timeout_seconds=0.5)
+    except InputError:
+        return  # it has ended: Ray leaves the file
+    log.warning("a Ray cluster runs on this host (%s) and is not used; RAY_ADDRESS=auto joins it", address)
 
 
 def code_of_workers() -> list[str]:

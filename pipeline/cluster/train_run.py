@@ -9,7 +9,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ from ray.train.v2.api.config import LoggingConfig
 from pipeline.cluster.launch import set_environment, wants_gpu
 from pipeline.cluster.placement import forget_placement_group, free_placement_group, record_placement_group
 from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
+from pipeline.cluster.versions import driver_versions, version_mismatch
+from pipeline.distributed.device_faults import DeviceFaultError
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, innermost, write_failure
 from pipeline.job import Job
 from pipeline.lifecycle.locks import rank_zero_lock
+from pipeline.monitoring.device_fault_file import faulty_nodes, write_device_fault
 from pipeline.monitoring.run_log import log_to_run
+from pipeline.provenance import gpu_name, package_versions
 from pipeline.run import run_job
 from sharedris.errors import InputError
 
@@ -111,11 +116,12 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
         worker_loop,
         global_batch_size=job.config.train.global_batch_size,
         train_loop_config={"job": job, "marker": marker},
-        torch_config=NodeInterfaceTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        torch_config=NodeInterfaceTorchConfig(step_seconds=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
             use_gpu=wants_gpu(execution),
             resources_per_worker=None if wants_gpu(execution) else {"CPU": 1},
+            label_selector=_away_from(faulty_nodes(job.state_folder), execution.min_workers or execution.workers),
             elastic_resize_monitor_interval_s=_resize_seconds(),
         ),
         run_config=RunConfig(
@@ -125,6 +131,14 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def _away_from(nodes: Sequence[str], workers: int) -> dict[str, str] | None:
+    """Return the labels that keep workers off nodes whose GPU failed, where the others have enough GPUs."""
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in nodes]
+    if not nodes or sum(node["Resources"].get("GPU", 0) for node in others) < workers:
+        return None
+    return {"ray.io/node-id": f"!in({','.join(nodes)})"}
 
 
 def _may_restart(job: Job, error: Exception) -> bool:
@@ -175,6 +189,8 @@ def worker_loop(config: dict[str, Any]) -> None:
     worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device())
     job: Job = config["job"]
     require_marker_file(job, config["marker"])
+    require_versions(job)
+    worker = replace(worker, gpus=tuple(worker.gather(gpu_name())))
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only take time from the other workers.
         torch.set_num_threads(1)
@@ -183,7 +199,36 @@ def worker_loop(config: dict[str, Any]) -> None:
             record_placement_group(job.state_folder)
             held.enter_context(rank_zero_lock(job.state_folder))
         held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world_size))
-        run_job(job, worker)
+        faulty = faulty_nodes(job.state_folder)
+        try:
+            run_job(job, worker, may_move=not faulty)
+        except DeviceFaultError as error:
+            _record_device_fault(job, error)
+            raise
+
+
+def _record_device_fault(job: Job, error: DeviceFaultError) -> None:
+    """Note the node, so that the next worker group starts elsewhere; a second fault ends the run."""
+    node, address = ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
+    gpu = f"{gpu_name()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}".strip()
+    log.warning("%s: a GPU of %s (%s) failed: %s", job.run_id, address, gpu, error)
+    write_device_fault(job.state_folder, node_id=node, address=address, gpu=gpu, error=str(error))
+
+
+def require_versions(job: Job) -> None:
+    """Refuse a node with other versions than the driver's, in the run's own failure file.
+
+    Raises:
+        RunError: naming the node and the versions.
+    """
+    mismatch = version_mismatch(driver_versions(job.provenance), package_versions())
+    if mismatch is not None:
+        error = InputError(
+            f"node {ray.util.get_node_ip_address()} has {mismatch}",
+            "Make the same environment on all nodes (make venv, or one image; docs/cluster.md)",
+        )
+        write_failure(job, error, str(error), "")
+        raise RunError(str(error))
 
 
 def require_marker_file(job: Job, marker: Path) -> None:

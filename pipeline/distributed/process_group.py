@@ -22,11 +22,12 @@ COLLECTIVE_TIMEOUT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One process of a run: its rank, how many there are, and its device."""
+    """One process of a run: its rank, how many there are, its device, and the names of the GPUs of all ranks."""
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    gpus: tuple[str | None, ...] = ()
 
     @property
     def is_main_process(self) -> bool:

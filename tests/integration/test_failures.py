@@ -233,10 +233,12 @@ def test_out_of_memory_says_the_batch_and_what_to_change(
     ("error", "said"),
     [
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "set --loader-workers lower"),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "ended by a signal"),  # in Ray's thread
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is"), "enlarge /dev/shm"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "with 6 samples"),
         (torch.distributed.DistBackendError("NCCL error: ncclUnhandledCudaError: out of memory"), "with 6 samples"),
     ],
-    ids=["loader killed", "cuBLAS", "NCCL"],
+    ids=["loader killed", "loader ended", "loader without shared memory", "cuBLAS", "NCCL"],
 )
 def test_memory_that_runs_out_elsewhere_is_told_as_such(
     error: Exception, said: str, micro_run: RunConfig, execution: ExecutionConfig
