@@ -182,6 +182,9 @@ class ExecutionConfig:
     validate_every_steps: int | None = None
     validate_samples: int | None = None  # spread evenly over the split; None takes the whole split
     validate_split: str | None = None  # in full; None takes the first split that is evaluated
+    accelerator_type: str | None = None  # as Ray names the kind of GPU: A100, H100
+    node_labels: tuple[tuple[str, str], ...] = ()  # (label of Ray, value) of the nodes that may hold workers
+    wait_for_resources: float | None = None  # minutes; None waits only where nodes are being started
     evaluation_batch_size: int | None = None  # of splits scored after training; None takes evaluation.batch_size
 
     def __post_init__(self) -> None:
@@ -193,6 +196,10 @@ class ExecutionConfig:
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
         require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+        minutes = self.wait_for_resources
+        require_field(minutes is None or 0 <= minutes < _LARGEST, "wait_for_resources", "must be 0 or more minutes")
+        accelerated = self.accelerator_type is None or self.device != "cpu"
+        require_field(accelerated, "accelerator_type", "needs a GPU: leave out --device cpu")
         validates = self.validate_every_epochs is not None or self.validate_every_steps is not None
         for name in ("validate_samples", "validate_split"):
             require_field(

@@ -12,8 +12,10 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cluster import launch, storage_check
+from pipeline.cluster import launch
+from pipeline.cluster.nodes import describe_wait
 from pipeline.cluster.placement import free_placement_group
+from pipeline.cluster.prepare import prepare_cluster
 from pipeline.failures import clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
@@ -97,13 +99,16 @@ def _register(tracker: Tracker, plan: SweepPlan, name: str) -> None:
 
 
 def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> None:
-    capacity = launch.capacity(jobs[0].execution)
-    storage_check.check_shared_storage(plan.runs_root, jobs[0].execution.reads)
+    with termination_raises():
+        jobs, capacity = prepare_cluster(jobs)
     _clear_away(plan, jobs)
     at_once = min(capacity.trials, len(jobs))
     check_space([job.config for job in jobs], plan.runs_root, at_once=at_once)
     log.info("Ray: %s; %d cells to run", capacity.arithmetic, len(jobs))
-    monitor = RunMonitor(jobs, labels=_labels(plan), tracked=tracked, at_once=at_once)
+    execution = jobs[0].execution
+    monitor = RunMonitor(
+        jobs, labels=_labels(plan), tracked=tracked, at_once=at_once, waits_for=lambda: describe_wait(execution)
+    )
     monitor.start()
     try:
         with termination_raises():

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import operator
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not a number above 0")
     return number
+
+
+def node_label(text: str) -> tuple[str, str]:
+    """Return key and value of a label, for argparse.
+
+    Raises:
+        ArgumentTypeError: for anything that is not KEY=VALUE.
+    """
+    found = re.fullmatch(r"([A-Za-z0-9][\w./-]{0,300})=([A-Za-z0-9][\w.-]{0,62})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as ray.io/accelerator-type=A100")
+    return found[1], found[2]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +104,22 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-workers", type=int, metavar="N", help="elastic: continue with at least this many while nodes are lost"
     )
     group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    group.add_argument("--accelerator-type", metavar="NAME", help="on a cluster: only GPUs of this kind (A100, H100)")
+    group.add_argument(
+        "--node-label",
+        action="append",
+        default=[],
+        type=node_label,
+        dest="node_labels",
+        metavar="KEY=VALUE",
+        help="on a cluster: only nodes with this label of Ray (`ray start --labels`)",
+    )
+    group.add_argument(
+        "--wait-for-resources",
+        type=float,
+        metavar="MINUTES",
+        help="on a cluster: how long to wait for nodes that start later (default: while an autoscaler starts them)",
+    )
     group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
     group.add_argument(
         "--micro-batch-size",
@@ -212,6 +241,7 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
             **{
                 **{name: getattr(args, name) for name in names},
                 "prepared_root": args.prepared,
+                "node_labels": tuple(args.node_labels),
                 "runs_root": str(args.runs),
                 **{name: None if path is None else str(path.resolve()) for name, path in weights.items()},
                 "weights": tuple(_weights_of(text) for text in args.weights),

@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -120,7 +120,8 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         clear_failure(job)
         held.enter_context(run_bar(job))
         tracked = held.enter_context(tracked_in(job, experiment))
-        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked)
+        waits_for = _waits_for(execution) if use_ray else None
+        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked, waits_for=waits_for)
         monitor.start()
         held.callback(monitor.finish)
         try:
@@ -139,12 +140,18 @@ def start_workers(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> Non
 
         run_in_process(job)
         return
-    from pipeline.cluster import launch, storage_check, train_run
+    from pipeline.cluster import launch, train_run
+    from pipeline.cluster.prepare import prepare_cluster
 
     with launch.ray_cluster(), termination_raises():  # in this order: Ray installs its own handler
-        launch.capacity(execution)
-        storage_check.check_shared_storage(job.runs_root, job.execution.reads)
+        (job,), _ = prepare_cluster([job])
         train_run.fit(job)
+
+
+def _waits_for(execution: ExecutionConfig) -> Callable[[], str]:
+    from pipeline.cluster.nodes import describe_wait
+
+    return lambda: describe_wait(execution)
 
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:

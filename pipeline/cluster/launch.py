@@ -17,6 +17,7 @@ import ray
 
 import sharedris
 from pipeline.cluster.network import require_ray_head
+from pipeline.cluster.nodes import wants_gpu, workers_that_fit
 from pipeline.cluster.private_ray import require_temporary_folder, set_token, started_cluster
 from pipeline.cluster.ray_watch import RayLostError, watched_ray
 from pipeline.config import ExecutionConfig
@@ -97,13 +98,6 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def wants_gpu(execution: ExecutionConfig) -> bool:
-    """Return whether each worker of the run requests a GPU."""
-    if execution.device == "auto":
-        return ray.cluster_resources().get("GPU", 0) >= 1
-    return execution.device == "cuda"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """How many trials a cluster runs at once, with the arithmetic in words."""
@@ -113,18 +107,26 @@ class Capacity:
 
 
 def capacity(execution: ExecutionConfig) -> Capacity:
-    """Return how many runs with this execution the cluster can hold at once.
+    """Return how many runs with this execution the nodes that are up can hold at once.
 
     Raises:
         InputError: when it cannot hold one; the message shows the arithmetic.
     """
     resource = "GPU" if wants_gpu(execution) else "CPU"
-    held = ray.cluster_resources().get(resource, 0)
+    held = workers_that_fit(execution)
     trials = int(held // (execution.min_workers or execution.workers))
-    arithmetic = f"{held:g} {resource} / {execution.min_workers or execution.workers} per run = {trials} at once"
+    arithmetic = f"{held} {resource} / {execution.min_workers or execution.workers} per run = {trials} at once"
     if trials == 0:
         raise InputError(
             f"the cluster cannot hold a run of {execution.workers} workers: {arithmetic}",
-            f"Set WORKERS (--workers) to {int(held)} or less, or join a larger cluster with RAY_ADDRESS",
+            _remedy(execution, held),
         )
     return Capacity(trials=trials, arithmetic=arithmetic)
+
+
+def _remedy(execution: ExecutionConfig, held: int) -> str:
+    fewer = f"Set WORKERS (--workers) to {held} or less, or " if held else ""
+    if "RAY_ADDRESS" not in os.environ:
+        return f"{fewer or 'Choose --device cpu, or '}join a larger cluster with RAY_ADDRESS"
+    device = "" if held or execution.device == "cpu" else ", or train on CPUs: --device cpu"
+    return f"{fewer}wait for nodes that start later: --wait-for-resources MINUTES{device}"

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 
-from pipeline.cluster.launch import set_environment, wants_gpu
+from pipeline.cluster.launch import set_environment
+from pipeline.cluster.nodes import nodes_for, wants_gpu
 from pipeline.cluster.placement import forget_placement_group, free_placement_group, record_placement_group
 from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
 from pipeline.cluster.versions import driver_versions, version_mismatch
@@ -121,7 +122,8 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
             use_gpu=wants_gpu(execution),
             resources_per_worker=None if wants_gpu(execution) else {"CPU": 1},
-            label_selector=_away_from(faulty_nodes(job.state_folder), execution.min_workers or execution.workers),
+            accelerator_type=execution.accelerator_type,
+            label_selector=_labels(job) or None,
             elastic_resize_monitor_interval_s=_resize_seconds(),
         ),
         run_config=RunConfig(
@@ -133,12 +135,15 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
     )
 
 
-def _away_from(nodes: Sequence[str], workers: int) -> dict[str, str] | None:
-    """Return the labels that keep workers off nodes whose GPU failed, where the others have enough GPUs."""
-    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in nodes]
-    if not nodes or sum(node["Resources"].get("GPU", 0) for node in others) < workers:
-        return None
-    return {"ray.io/node-id": f"!in({','.join(nodes)})"}
+def _labels(job: Job) -> dict[str, str]:
+    """Return the labels of nodes for workers: those asked for, and none whose GPU failed if the others have enough."""
+    execution, faulty = job.execution, faulty_nodes(job.state_folder)
+    labels = dict(execution.node_labels)
+    others = [node for node in nodes_for(execution) if node["NodeID"] not in faulty]
+    room = sum(node["Resources"].get("GPU", 0) for node in others)
+    if faulty and room >= (execution.min_workers or execution.workers):
+        labels["ray.io/node-id"] = f"!in({','.join(faulty)})"
+    return labels
 
 
 def _may_restart(job: Job, error: Exception) -> bool:

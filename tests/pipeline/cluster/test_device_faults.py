@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -52,16 +53,19 @@ def test_a_fault_moves_the_run_where_it_may_and_ends_it_where_not(job: Job) -> N
 
 
 def node(identity: str, gpus: int) -> dict[str, Any]:
-    return {"NodeID": identity, "Alive": True, "Resources": {"GPU": gpus}}
+    return {"NodeID": identity, "Alive": True, "Resources": {"GPU": gpus}, "Labels": {"pool": "lab"}}
 
 
-@pytest.mark.parametrize(("others", "expected"), [(4, {"ray.io/node-id": "!in(bad)"}), (3, None)])
+@pytest.mark.parametrize(("others", "expected"), [(4, {"ray.io/node-id": "!in(bad)"}), (3, {})])
 def test_the_next_workers_stay_off_the_node_where_others_have_room(
-    others: int, expected: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+    others: int, expected: dict[str, str], job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [node("bad", 4), node("good", others)])
-    assert train_run._away_from(["bad"], workers=4) == expected
-    assert train_run._away_from([], workers=4) is None
+    execution = replace(job.execution, device="cuda", workers=4, node_labels=(("pool", "lab"),))
+    job = replace(job, execution=execution)
+    assert train_run._labels(job) == {"pool": "lab"}
+    write_device_fault(job.state_folder, node_id="bad", address="10.0.0.2", gpu="H100", error="ECC")
+    assert train_run._labels(job) == {"pool": "lab", **expected}
 
 
 def test_a_fault_is_forgotten_when_the_user_starts_the_run_again(job: Job) -> None:
