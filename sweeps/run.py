@@ -20,6 +20,7 @@ from pipeline.failures import clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import driver_lock
+from pipeline.lifecycle.save_request import signal_saves
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_tags import FOLDER
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
@@ -111,7 +112,7 @@ def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> 
     )
     monitor.start()
     try:
-        with termination_raises():
+        with termination_raises(), signal_saves([job.state_folder for job in jobs]):
             fan_out(jobs, name=f"tune-{plan.sweep.name}", at_once=capacity.trials)
     finally:
         monitor.finish()

@@ -11,6 +11,7 @@ from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import runs_folder, safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.removal import places_of, remove_run
+from pipeline.lifecycle.save_request import request_checkpoint
 from pipeline.monitoring.failure_file import read_cause
 from pipeline.monitoring.headline import NoScoresError, last_validation, read_scores, split_scores
 from pipeline.monitoring.progress import read_progress
@@ -19,6 +20,7 @@ from pipeline.run_marks import archived_runs, read_marks, write_marks
 from sharedris.errors import InputError
 
 NOT_REMOVED = 1
+_SAVE = "ask running runs for a checkpoint, before a time limit or before a machine is taken away"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="list archived runs too")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", description="Without: list.")
+    save = actions.add_parser("save", help=_SAVE, description=f"{_SAVE[0].upper()}{_SAVE[1:]}.")
+    save.add_argument("run", metavar="RUN", nargs="?", help="id of a run (default: all that are running)")
+    _add_root(save, argparse.SUPPRESS)
     tag = _add_action(actions, "tag", "add tags to a run, or remove them")
     tag.add_argument("tags", metavar="TAG", nargs="+")
     tag.add_argument("--remove", action="store_true", help="remove these tags")
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """List the runs, or do what is asked with one."""
     if args.action is None:
         return _list(args)
+    if args.action == "save":
+        return _save(args)
     _require_run(args.runs, args.run)
     if args.action == "tag":
         return _tag(args)
@@ -80,6 +87,18 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{run_id:<44} {words}{validated}{_notes(args.runs, run_id)}")
     if hidden:
         print(f"{len(hidden)} archived, shown by --all")
+    return 0
+
+
+def _save(args: argparse.Namespace) -> int:
+    """Ask running runs for a checkpoint; from any node that sees the folder."""
+    wanted = "*" if args.run is None else safe_component(args.run, "run")
+    running = [path for path in sorted((args.runs / "state").glob(wanted)) if has_live_driver(path)]
+    if not running:
+        raise InputError(f"no run is running below {args.runs}", "Nothing to save")
+    for folder in running:
+        request_checkpoint(folder)
+        print(f"asked {folder.name} for a checkpoint, which it writes within ten steps")
     return 0
 
 

@@ -17,6 +17,7 @@ from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
+from pipeline.lifecycle.save_request import signal_saves
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
@@ -124,6 +125,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked, waits_for=waits_for)
         monitor.start()
         held.callback(monitor.finish)
+        held.enter_context(signal_saves([job.state_folder]))
         try:
             start_workers(job, execution, use_ray=use_ray)
         except RunError as error:

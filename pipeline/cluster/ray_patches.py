@@ -119,7 +119,7 @@ class _NodeTorchBackend(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray
             super().on_start(worker_group, backend_config)
             worker_group.execute(_make_first_contact, places, backend_config.step_seconds)
         except RayTaskError as error:
-            if "FirstContactError: " in str(error):
+            if len(places) < 2 or "FirstContactError: " in str(error):
                 raise
             raise no_contact(places, f"the process group did not form: {innermost(error)}") from None
 

@@ -24,6 +24,7 @@ from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
 from pipeline.job import Job
+from pipeline.lifecycle.save_request import take_request
 from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.training import checkpoints
 from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
@@ -41,6 +42,7 @@ from sharedris.finite_weights import require_finite
 
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
+_ASKED_EVERY_STEPS = 10
 
 
 def train(job: Job, worker: Worker) -> TrainState:
@@ -199,7 +201,8 @@ def _run_epoch(
             progress.write(_progress_of(job, state, plan))
         if validator is not None and state.step_in_epoch < plan.steps_per_epoch:
             validator.after_step(state)
-        if _is_due(job.execution.checkpoint_every_steps, state.step) and state.step_in_epoch < plan.steps_per_epoch:
+        is_due = _is_asked_to_save(job, worker, state.step) or _is_due(job.execution.checkpoint_every_steps, state.step)
+        if is_due and state.step_in_epoch < plan.steps_per_epoch:  # at an epoch's end its own one is written
             save_checkpoint(job, worker, state)
 
 
@@ -208,13 +211,21 @@ def _is_read_after(state: TrainState, plan: StepPlan, execution: ExecutionConfig
 
     The first step of an epoch is read too: the progress shows the mean loss of the epoch so far.
     """
-    steps = execution.checkpoint_every_steps, execution.validate_every_steps
+    steps = execution.checkpoint_every_steps, execution.validate_every_steps, _ASKED_EVERY_STEPS
     ends = state.step_in_epoch in (0, plan.steps_per_epoch - 1)
     return ends or any(_is_due(every, state.step + 1) for every in steps)
 
 
 def _is_due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
+
+
+def _is_asked_to_save(job: Job, worker: Worker, step: int) -> bool:
+    """Return whether a checkpoint is asked for from outside; collective, at the same steps on all ranks."""
+    if not _is_due(_ASKED_EVERY_STEPS, step):
+        return False
+    asked = worker.is_main_process and take_request(job.state_folder)
+    return bool(worker.gather(asked)[0])
 
 
 def _batches(job: Job, worker: Worker, state: TrainState, dataset: Any) -> Iterator[Batch]:

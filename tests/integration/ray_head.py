@@ -83,8 +83,9 @@ class RayHead:
                 if "Ray runtime started" in self.log.read_text():
                     return self
             time.sleep(0.5)
+        text = self.log.read_text()
         self.end()
-        raise TimeoutError(self.log.read_text())
+        raise TimeoutError(text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,10 +129,16 @@ class RayHead:
             "cluster_name": "fake",
             "max_workers": 8,
             "idle_timeout_minutes": 5,
-            "provider": {"type": "fake_multinode", "gcs_address": self.address},
+            "provider": {
+                "type": "fake_multinode",
+                "gcs_address": self.address,
+                "use_node_id_as_ip": True,  # all nodes have the address of this machine
+                "disable_node_updaters": True,
+                "disable_launch_config_check": True,
+            },
             "available_node_types": {"ray.head.default": head, **node_types},
             "head_node_type": "ray.head.default",
-            "auth": {"ssh_user": "nobody"},
+            "auth": {},
             "upscaling_speed": 1.0,
             "file_mounts": {},
             "cluster_synced_files": [],
