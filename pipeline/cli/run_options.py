@@ -100,26 +100,7 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         action=Given,
         help="DDP workers of a run, each on one CPU or GPU",
     )
-    group.add_argument(
-        "--min-workers", type=int, metavar="N", help="elastic: continue with at least this many while nodes are lost"
-    )
-    group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    group.add_argument("--accelerator-type", metavar="NAME", help="on a cluster: only GPUs of this kind (A100, H100)")
-    group.add_argument(
-        "--node-label",
-        action="append",
-        default=[],
-        type=node_label,
-        dest="node_labels",
-        metavar="KEY=VALUE",
-        help="on a cluster: only nodes with this label of Ray (`ray start --labels`)",
-    )
-    group.add_argument(
-        "--wait-for-resources",
-        type=float,
-        metavar="MINUTES",
-        help="on a cluster: how long to wait for nodes that start later (default: while an autoscaler starts them)",
-    )
+    _add_cluster_arguments(group)
     group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
     group.add_argument(
         "--micro-batch-size",
@@ -152,6 +133,29 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prepared", default="data/prepared", help="root of prepared sets (default: %(default)s)")
     group.add_argument(
         "--runs", type=runs_folder, default=Path("runs"), help="root of records, samples, models (default: %(default)s)"
+    )
+
+
+def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--min-workers", type=int, metavar="N", help="elastic: continue with at least this many while nodes are lost"
+    )
+    group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    group.add_argument("--accelerator-type", metavar="NAME", help="on a cluster: only GPUs of this kind (A100, H100)")
+    group.add_argument(
+        "--node-label",
+        action="append",
+        default=[],
+        type=node_label,
+        dest="node_labels",
+        metavar="KEY=VALUE",
+        help="on a cluster: only nodes with this label of Ray (`ray start --labels`)",
+    )
+    group.add_argument(
+        "--wait-for-resources",
+        type=float,
+        metavar="MINUTES",
+        help="on a cluster: how long to wait for nodes that start later (default: while an autoscaler starts them)",
     )
 
 
