@@ -97,7 +97,7 @@ def export_graph(model: SharedRis, *, attention: bool = False) -> ExportedProgra
     except Exception as error:  # torch raises many types for code that it cannot trace
         raise ExportError(
             f"the model {config.variant} cannot be exported: {_first_line(error)}",
-            "Its module needs a form that torch.export traces; docs/export.md lists the variants that do",
+            "Its module needs a form that torch.export traces",
         ) from error
     finally:
         for parameter in parameters:

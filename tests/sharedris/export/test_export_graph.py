@@ -59,6 +59,7 @@ def largest_difference(model: nn.Module, exported: nn.Module, config: ComparedMo
     return max(gaps)
 
 
+@pytest.mark.slow  # 3 s and more of one core
 def test_the_graph_answers_as_the_model_with_maps(micro_model: ComparedModelConfig) -> None:
     model = PixelsToMask(build_model(micro_model), attention=True)
     program = export_graph(model.model, attention=True)
