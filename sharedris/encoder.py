@@ -59,7 +59,7 @@ class Embedding(nn.Module):
         """
         check_image_size(image_BCHW, self.image_size)
         patches_BPD = self.patches(image_BCHW).flatten(2).transpose(1, 2)
-        class_token_B1D = self.class_token.expand(len(patches_BPD), -1, -1).to(patches_BPD.dtype)
+        class_token_B1D = self.class_token.expand(patches_BPD.shape[0], -1, -1).to(patches_BPD.dtype)
         visual_BVD = torch.cat([class_token_B1D, patches_BPD], dim=1) + self.visual_positions[FIRST_POSITION:]
         last = FIRST_POSITION + token_ids_BT.shape[1]
         text_BTD = self.words(token_ids_BT) + self.text_positions[FIRST_POSITION:last]

@@ -25,7 +25,8 @@ ORDER = """
     sharedris.baselines.config
     sharedris.baselines
     sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels
-    sharedris.checkpoint  sharedris.module_check
+    sharedris.checkpoint  sharedris.module_check  sharedris.export
+    sharedris.hub
     sharedris.predictor
     sharedris.overlay  sharedris.pyfunc
 
@@ -59,6 +60,7 @@ ORDER = """
     pipeline.cost
     pipeline.failures
     pipeline.run_record
+    pipeline.model_export  pipeline.demo
     pipeline.score_and_record  pipeline.rescore  pipeline.predictions
     pipeline.added_splits
     pipeline.run
@@ -111,7 +113,7 @@ DOORS = {
     "ray": {"pipeline/cluster/", "sweeps/fan_out.py"},
     "mlflow": {"pipeline/monitoring/mlflow_", "reports/publish.py"},
     "fvcore": {"pipeline/cost/flops.py"},
-    "pycocotools": {"pipeline/data/", "pipeline/records.py"},
+    "pycocotools": {"pipeline/data/", "pipeline/records.py", "pipeline/model_export/coco_samples.py"},
 }
 REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.cli.guarded",

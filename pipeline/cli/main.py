@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import-beit3": ("import_beit3", "read official BEiT-3 weights and report which parameters fit"),
     "import-vit": ("import_vit", "read a ViT's weights for the second encoder and report which parameters fit"),
     "import-dual": ("import_dual", "join Swin and BERT weights for the dual encoders of table VI"),
+    "export": ("export", "write a trained model as ONNX or for torch.export, checked, or as a folder for the Hub"),
+    "demo": ("demo", "write a trained model as one HTML page that works from disk, offline"),
     "predict": ("predict", "segment the object that a sentence describes in an image"),
 }
 

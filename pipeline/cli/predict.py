@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from pipeline.cli.model_folder import find_model_folder
 from pipeline.files import require_writable
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             require_writable(folder, "--out or --attention")
     image = open_image(args.image)
     predictor = Predictor.from_run(
-        _model_folder(args.run, args.runs_root), "cuda" if torch.cuda.is_available() else "cpu"
+        find_model_folder(args.run, args.runs_root), "cuda" if torch.cuda.is_available() else "cpu"
     )
     predictor.threshold = args.threshold or predictor.threshold
     started = time.perf_counter()
@@ -54,15 +55,6 @@ def run(args: argparse.Namespace) -> int:
     if args.attention:
         print(f"wrote {len(predictions)} attention image(s) to {args.attention}")
     return 0
-
-
-def _model_folder(run: str, runs_root: Path) -> Path:
-    for folder in (Path(run), runs_root / "models" / run):
-        if folder.is_dir():
-            return folder
-    models = sorted(path.name for path in (runs_root / "models").glob("*") if path.is_dir())
-    known = f"There are: {', '.join(models[:5])}" if models else "Train one first: make sweep-fpn"
-    raise InputError(f"no model {run!r}, neither as a folder nor below {runs_root / 'models'}", known)
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -150,7 +150,7 @@ class CgformerDecoder(nn.Module):
             visible_B1T: False at padding; None when nothing is padded.
         """
         map_BCHW, groups = maps[0], []
-        tokens_BNC = self.tokens.expand(len(map_BCHW), -1, -1)
+        tokens_BNC = self.tokens.expand(map_BCHW.shape[0], -1, -1)
         for level, finer_BCHW in enumerate(maps[1:]):
             map_BCHW = self.joins[level](join_finer(map_BCHW, finer_BCHW))
             if level > 0:
