@@ -5,12 +5,16 @@ Shapes: B samples of one forward, T text tokens, H = W the input size.
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.config import TrainConfig
+from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.precision import autocast
+from sharedris.draws import share_keys
 from sharedris.loss import LossTerms, pop_auxiliary_loss, segmentation_loss
 
 
@@ -26,12 +30,27 @@ class ModelWithLoss(nn.Module):
         super().__init__()
         self.model = model
         self.precision, self.loss = train.precision, train.loss
+        self.sample_keys = share_keys(model) if train.draws == "sample" else None
 
-    def forward(self, image_BCHW: Tensor, token_ids_BT: Tensor, padding_BT: Tensor | None, mask_BHW: Tensor) -> Any:
-        """Return equation 12 as `LossTerms`, with the auxiliary loss of a compared decoder in the total.
+    def forward(
+        self,
+        image_BCHW: Tensor,
+        token_ids_BT: Tensor,
+        padding_BT: Tensor | None,
+        mask_BHW: Tensor,
+        keys_B: Tensor | None = None,
+    ) -> LossTerms:
+        """Return equation 12, with the auxiliary loss of a compared decoder in the total, the only one with a gradient.
 
-        Only the total has a gradient.
+        Args:
+            image_BCHW: as the model takes it.
+            token_ids_BT: as the model takes it.
+            padding_BT: as the model takes it.
+            mask_BHW: 0 and 1, at the input size.
+            keys_B: what decides the samples' random numbers (`sample_keys_of`); only with `draws="sample"`.
         """
+        if self.sample_keys is not None:  # kept until the next forward: a recomputed layer draws the same again
+            self.sample_keys.keys_B = keys_B
         with autocast(self.precision, image_BCHW.device):
             logits_BHW = self.model(image_BCHW, token_ids_BT, padding_BT)
         terms = segmentation_loss(logits_BHW.float(), mask_BHW, self.loss)
@@ -45,3 +64,12 @@ def unwrap(model: nn.Module) -> nn.Module:
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
     return model.model if isinstance(model, ModelWithLoss) else model
+
+
+def sample_keys_of(samples: Sequence[SampleInfo], *, seed: int, step: int, device: torch.device) -> Tensor:
+    """Return what decides the random numbers of each sample in a step, (B,), int64."""
+    texts = [f"{seed} {step} {sample.split} {sample.index}" for sample in samples]
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
+    keys = [int.from_bytes(digest, "little", signed=True) for digest in digests]
+    # From page-locked memory, since the host would wait for any other copy.
+    return torch.tensor(keys, pin_memory=device.type == "cuda").to(device, non_blocking=True)

@@ -21,6 +21,7 @@ from pipeline.config import OptimConfig
 from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.refer_dataset import SampleInfo
 from pipeline.distributed.process_group import Worker
+from pipeline.training.model_with_loss import sample_keys_of
 from sharedris.loss import LossTerms
 
 
@@ -52,6 +53,7 @@ def train_step(
     optim: OptimConfig,
     worker: Worker,
     step: int,
+    draws_seed: int | None = None,
 ) -> StepResult:
     """Take one optimizer step over this worker's share of the global batch.
 
@@ -59,6 +61,7 @@ def train_step(
 
     Args:
         model: a `ModelWithLoss`, in DistributedDataParallel where there are several workers.
+        draws_seed: of random numbers by sample; None draws from this worker's generator.
         optimizer: with a fused kernel, which leaves all as it is where it is told of an infinity (`build_optimizer`).
     """
     forward_seconds = backward_seconds = 0.0
@@ -68,7 +71,10 @@ def train_step(
         last = position == len(micro_batches) - 1
         with contextlib.nullcontext() if last or worker.world_size == 1 else model.no_sync():  # type: ignore[operator]
             started = time.perf_counter()
-            loss: LossTerms = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT, batch.mask_BHW)
+            inputs = [batch.image_BCHW, batch.token_ids_BT, batch.padding_BT, batch.mask_BHW]
+            if draws_seed is not None:
+                inputs.append(sample_keys_of(batch.samples, seed=draws_seed, step=step, device=worker.device))
+            loss: LossTerms = model(*inputs)
             middle = time.perf_counter()
             # A loss may be NaN with a finite gradient (binary cross-entropy of an infinite logit): one that is not
             # finite makes the gradient NaN, so that all workers see it, without another exchange.

@@ -190,6 +190,7 @@ def _run_epoch(
             optim=job.config.optim,
             worker=worker,
             step=state.step,
+            draws_seed=job.config.seed if job.config.train.draws == "sample" else None,
         )
         for reading in unread.add(result, read_now=_is_read_after(state, plan, job.execution)):
             state.sums.add(reading)
