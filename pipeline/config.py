@@ -85,6 +85,9 @@ class TrainConfig:
     # The paper is silent. `best:SET/SPLIT/METRIC` keeps the weights of the epoch with the best score on a whole split,
     # under the protocol `original`; of equal ones the first.
     checkpoint_selection: str = "last"
+    # Of drop path and dropout: "rank" draws from each worker's generator; "sample" by seed, step, sample and layer, so
+    # that the number of workers changes nothing.
+    draws: Literal["rank", "sample"] = "rank"
     encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:

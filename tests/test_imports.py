@@ -14,7 +14,7 @@ ORDER = """
     sharedris.registry  sharedris.regular_file  sharedris.finite_weights  sharedris.weight_import
     sharedris.config_values  sharedris.pixels  sharedris.image_input
     sharedris.plugins
-    sharedris.config  sharedris.attention_row  sharedris.tokenizer
+    sharedris.config  sharedris.attention_row  sharedris.tokenizer  sharedris.draws
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms
     sharedris.encoder  sharedris.fusion
     sharedris.projection  sharedris.vilt_encoder

@@ -90,11 +90,6 @@ def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside DDP: evaluation must not run a collective, since ranks hold unequal parts."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-
-
 def share_buffers(model: nn.Module, worker: Worker) -> None:
     """Broadcast the buffers (running statistics) of rank zero, so that all ranks evaluate the same model."""
     if worker.world_size > 1:

@@ -27,6 +27,7 @@ from pipeline.job import Job
 from pipeline.lifecycle.save_request import take_request
 from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.training import checkpoints
+from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.training.pretrained import load_initial_weights
 from pipeline.training.readings import UnreadSteps
@@ -117,9 +118,10 @@ def start(job: Job, worker: Worker) -> TrainState:
     use_cpu_kernels(model)
     if job.config.train.synchronize_batch_norm:
         model = sync_batch_norm.synchronize(model, worker)
-    _apply_execution_options(model, job)
+    trained = ModelWithLoss(model, job.config.train)
+    _apply_execution_options(trained, job)
     state = TrainState(
-        model=wrap_for_training(model, worker, static_graph=job.per_rank_batch(worker.world_size).accumulation == 1),
+        model=wrap_for_training(trained, worker, static_graph=job.per_rank_batch(worker.world_size).accumulation == 1),
         optimizer=build_optimizer(model, job.config.optim),
         scaler=torch.amp.GradScaler(worker.device.type, enabled=job.config.train.precision == "fp16"),
     )
@@ -148,12 +150,12 @@ def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
     return saved
 
 
-def _apply_execution_options(model: nn.Module, job: Job) -> None:
+def _apply_execution_options(trained: ModelWithLoss, job: Job) -> None:
     if job.execution.activation_checkpointing:
-        _checkpoint_activations(model, job)
+        _checkpoint_activations(trained.model, job)
     if job.execution.compile:
-        sync_batch_norm.leave_out_of_graphs(model)
-        model.compile()
+        whole = not sync_batch_norm.leave_out_of_graphs(trained)
+        trained.compile(fullgraph=whole)
 
 
 def _checkpoint_activations(model: nn.Module, job: Job) -> None:
@@ -187,10 +189,10 @@ def _run_epoch(
             state.optimizer,
             state.scaler,
             micro_batches,
-            train=job.config.train,
             optim=job.config.optim,
             worker=worker,
             step=state.step,
+            draws_seed=job.config.seed if job.config.train.draws == "sample" else None,
         )
         for reading in unread.add(result, read_now=_is_read_after(state, plan, job.execution)):
             state.sums.add(reading)

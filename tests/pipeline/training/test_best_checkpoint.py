@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, TrainConfig
-from pipeline.distributed.process_group import unwrap
 from pipeline.job import Job, resolve_job
 from pipeline.records import record_path
 from pipeline.run import run_in_process
 from pipeline.training import best_checkpoint, trainer
+from pipeline.training.model_with_loss import unwrap
 from pipeline.validation_rows import validation_path
 from tests.integration import workers
 
