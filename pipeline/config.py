@@ -170,7 +170,7 @@ class ExecutionConfig:
     loader_workers: int = 0
     prepared_root: str = "data/prepared"
     runs_root: str = "runs"
-    micro_batch_size: int | None = None  # largest batch of one forward; None takes the worker's whole share
+    micro_batch_size: int | None = None  # largest batch of one forward; None: `pipeline.recipes`
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours
     encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
