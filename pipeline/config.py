@@ -167,7 +167,7 @@ class ExecutionConfig:
     workers: int = 1
     min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    loader_workers: int = 0
+    loader_workers: int | None = None  # processes that load a worker's data; None: 0 on CPUs, up to 8 on GPUs
     prepared_root: str = "data/prepared"
     runs_root: str = "runs"
     micro_batch_size: int | None = None  # largest batch of one forward; None: `pipeline.recipes`
@@ -192,7 +192,7 @@ class ExecutionConfig:
         require_field(
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
-        require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+        require_field((self.loader_workers or 0) >= 0, "loader_workers", "must be 0 or more")
         validates = self.validate_every_epochs is not None or self.validate_every_steps is not None
         for name in ("validate_samples", "validate_split"):
             require_field(

@@ -99,7 +99,11 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-workers", type=int, metavar="N", help="elastic: continue with at least this many while nodes are lost"
     )
     group.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
+    group.add_argument(
+        "--loader-workers",
+        type=int,
+        help="processes per worker that load data (default: 0 on CPUs; on GPUs 8, or the cores per GPU - 1)",
+    )
     group.add_argument(
         "--micro-batch-size",
         type=_micro_batch,
