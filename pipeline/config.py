@@ -170,10 +170,10 @@ class ExecutionConfig:
     workers: int = 1
     min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    loader_workers: int = 0
+    loader_workers: int | None = None  # processes that load a worker's data; None: 0 on CPUs, up to 8 on GPUs
     prepared_root: str = "data/prepared"
     runs_root: str = "runs"
-    micro_batch_size: int | None = None  # largest batch of one forward; None takes the worker's whole share
+    micro_batch_size: int | None = None  # largest batch of one forward; None: `pipeline.recipes`
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours
     encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
@@ -198,7 +198,7 @@ class ExecutionConfig:
         require_field(
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
-        require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+        require_field((self.loader_workers or 0) >= 0, "loader_workers", "must be 0 or more")
         minutes = self.wait_for_resources
         require_field(minutes is None or 0 <= minutes < _LARGEST, "wait_for_resources", "must be 0 or more minutes")
         accelerated = self.accelerator_type is None or self.device != "cpu"

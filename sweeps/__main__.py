@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.cli.run_options import (
     add_execution_arguments,
     add_run_arguments,
     execution_config,
+    fitted,
     positive_int,
     run_config,
 )
@@ -27,6 +28,7 @@ from pipeline.preflight import check_runs
 from sharedris.plugins import load_plugins
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.registry import SWEEPS, find_sweep
+from sweeps.spec import Sweep, cells_of
 from sweeps.status import describe, forget, stop
 
 _COMMANDS = {
@@ -172,14 +174,24 @@ def _plan(args: argparse.Namespace, provenance: dict[str, Any] | None = None, *,
         of_row = argparse.Namespace(**{**vars(args), "model": scale or args.model})
         return run_config(of_row, seed=seed)
 
+    sweep = find_sweep(args.name)
     return plan_sweep(
-        find_sweep(args.name),
+        sweep,
         make_default,
-        execution_config(args),
+        fitted(args, execution_config(args), _models_of(sweep, make_default)),
         seeds=range(args.seeds),
         provenance=provenance,
         tolerant=tolerant,
     )
+
+
+def _models_of(sweep: Sweep, make_default: Callable[[int, str | None], RunConfig]) -> Iterator[RunConfig]:
+    """Yield one run of each model of a sweep; read only where a batch has to be fitted."""
+    seen = set()
+    for cell in cells_of(sweep, make_default, (0,)):
+        if cell.config is not None and cell.config.model not in seen:
+            seen.add(cell.config.model)
+            yield cell.config
 
 
 def _show_status(args: argparse.Namespace, plan: SweepPlan) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import operator
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from sharedris.config import from_dict, to_dict
 from sharedris.errors import InputError
 from sharedris.registry import ENCODERS
 from sharedris.scales import SCALES
+
+AUTO = "auto"
+"""Of `--micro-batch-size`: what the trace of a step says fits the device."""
 
 
 class Given(argparse.Action):
@@ -54,6 +58,10 @@ def node_label(text: str) -> tuple[str, str]:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as ray.io/accelerator-type=A100")
     return found[1], found[2]
+
+
+def _micro_batch(text: str) -> int | str:
+    return text if text == AUTO else int(text)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,12 +109,17 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
         help="DDP workers of a run, each on one CPU or GPU",
     )
     _add_cluster_arguments(group)
-    group.add_argument("--loader-workers", type=int, default=0, help="processes per worker that load data")
+    group.add_argument(
+        "--loader-workers",
+        type=int,
+        help="processes per worker that load data (default: 0 on CPUs; on GPUs 8, or the cores per GPU - 1)",
+    )
     group.add_argument(
         "--micro-batch-size",
-        type=int,
+        type=_micro_batch,
         action=Given,
-        help="samples per forward; gradients are accumulated",
+        metavar="N|auto",
+        help="samples per forward; gradients are accumulated (default: 14 for base and large; auto: what fits)",
     )
     group.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time per step")
     group.add_argument("--compile", action="store_true", help="use torch.compile: takes minutes before the first step")
@@ -239,6 +252,8 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
     """
     refuse_package_folder(Path(args.runs))
     names = {field.name for field in dataclasses.fields(ExecutionConfig)} & set(vars(args))
+    if args.micro_batch_size == AUTO:  # only the model says what fits: `fitted`
+        names -= {"micro_batch_size"}
     weights = {name: getattr(args, name, None) for name in ("encoder_weights", "dual_weights")}
     try:
         return ExecutionConfig(
@@ -255,6 +270,21 @@ def execution_config(args: argparse.Namespace) -> ExecutionConfig:
         raise
     except ValueError as error:
         raise InputError(str(error), "See --help for the options") from None
+
+
+def fitted(args: argparse.Namespace, execution: ExecutionConfig, configs: Iterable[RunConfig]) -> ExecutionConfig:
+    """Return the execution with `--micro-batch-size auto` resolved: what fits the largest of the models.
+
+    Raises:
+        InputError: where nothing fits, and where the memory of the device is not known here.
+    """
+    if args.micro_batch_size != AUTO:
+        return execution
+    from pipeline.cost.memory_plan import automatic_micro_batch
+
+    size = min(automatic_micro_batch(config, execution) for config in configs)
+    print(f"--micro-batch-size auto: {size} samples a forward")
+    return dataclasses.replace(execution, micro_batch_size=size)
 
 
 def _weights_of(text: str) -> tuple[str, str]:

@@ -12,7 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.cli.guarded import USER_ERROR
-from pipeline.cli.run_options import add_execution_arguments, add_run_arguments, execution_config, run_config
+from pipeline.cli.run_options import (
+    add_execution_arguments,
+    add_run_arguments,
+    execution_config,
+    fitted,
+    run_config,
+)
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
@@ -21,13 +27,14 @@ from pipeline.lifecycle.save_request import signal_saves
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
+from pipeline.recipes import PAPERS_SAMPLES
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.monitoring.tracked_runs import TrackedRuns
 
 RUN_FAILED = 3
-PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": 14}
+PAPER = {"model": "base", "data": "refcoco_unc", "workers": 8, "micro_batch_size": PAPERS_SAMPLES}
 """The paper's recipe where it differs from the base scale's defaults: 8 GPUs with 14 samples each, one set at a time.
 Fewer GPUs accumulate gradients."""
 
@@ -46,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ray", action="store_true", help="use Ray Train even for one worker (RAY_ADDRESS implies it)")
     parser.add_argument("--experiment", help="log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)")
     parser.add_argument("--plan", action="store_true", help="print what the run takes and start nothing")
+    parser.add_argument(
+        "--memory", action="store_true", help="with --plan: peak memory of every precision, and what fits which GPU"
+    )
     parser.add_argument(
         "--gflops", type=float, help="with --plan: sustained rate of one worker in GFLOP/s, to estimate hours"
     )
@@ -66,7 +76,7 @@ def _apply_preset(args: argparse.Namespace) -> None:
 
 def _execution(args: argparse.Namespace, config: RunConfig) -> ExecutionConfig:
     """Return where the run happens; the preset's micro batch is lowered until it divides a worker's samples."""
-    execution = execution_config(args)
+    execution = fitted(args, execution_config(args), [config])
     if args.preset is None or "micro_batch_size" in getattr(args, "given", ()):
         return execution
     return replace(execution, micro_batch_size=per_rank_batch_of(config, execution, execution.workers).micro_batch_size)
@@ -78,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     config = run_config(args, seed=args.seed)
     execution = _execution(args, config)
     if args.plan:
-        return _show_plan(config, execution, args.gflops)
+        return _show_plan(config, execution, args.gflops, memory=args.memory)
     check_workers_fit(execution)
     from pipeline.provenance import collect
 
@@ -87,8 +97,9 @@ def run(args: argparse.Namespace) -> int:
     return _train(job, execution, use_ray=use_ray, experiment=args.experiment)
 
 
-def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None) -> int:
+def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None, *, memory: bool) -> int:
     from pipeline.cost.estimate import describe_plan
+    from pipeline.cost.memory_plan import memory_table
 
     if worker_gflops is not None and not 0 < worker_gflops < math.inf:
         raise InputError(f"--gflops {worker_gflops} is not a rate above 0", "Give a number, such as 30000")
@@ -98,6 +109,8 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
     except InputError as error:
         state = f"cannot start yet: {error.message}"
     print(describe_plan(config, execution, state=state, worker_gflops=worker_gflops))
+    if memory:
+        print(f"\n{memory_table(config, execution)}")
     return 0
 
 

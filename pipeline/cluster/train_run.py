@@ -26,6 +26,7 @@ from pipeline.cluster.nodes import nodes_for, wants_gpu
 from pipeline.cluster.placement import forget_placement_group, free_placement_group, record_placement_group
 from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
 from pipeline.cluster.versions import driver_versions, version_mismatch
+from pipeline.cluster.worker_resources import worker_resources
 from pipeline.distributed.device_faults import DeviceFaultError
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, innermost, write_failure
@@ -121,7 +122,7 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
             use_gpu=wants_gpu(execution),
-            resources_per_worker=None if wants_gpu(execution) else {"CPU": 1},
+            resources_per_worker=worker_resources(execution, on_gpu=wants_gpu(execution)),
             accelerator_type=execution.accelerator_type,
             label_selector=_labels(job) or None,
             elastic_resize_monitor_interval_s=_resize_seconds(),

@@ -17,8 +17,10 @@ from torch import nn
 
 from pipeline.config import ExecutionConfig
 from pipeline.data.dataset.combined import training_dataset
-from pipeline.data.dataset.loader import Batch, train_loader
+from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.one_per_ref import OneSentencePerRef
+from pipeline.data.dataset.prefetch import prefetch
+from pipeline.data.dataset.train_loader import TrainLoader, loader_processes
 from pipeline.data.dataset.unreadable import ReplaceUnreadable
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.ddp import wrap_for_training
@@ -67,9 +69,9 @@ def train(job: Job, worker: Worker) -> TrainState:
     state = start(job, worker)
     state.left_out = left_out(dataset)
     validator = open_validator(job, worker, state)
-    progress = job.progress_file
+    progress, loader = job.progress_file, _open_loader(job, worker, dataset)
     while state.epoch < plan.epochs:
-        _run_epoch(job, worker, state, plan, dataset, progress, validator)
+        _run_epoch(job, worker, state, plan, loader, progress, validator)
         _finish_epoch(job, worker, state, plan)
         if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
             validator.after_epoch(state)
@@ -171,13 +173,13 @@ def _run_epoch(
     worker: Worker,
     state: TrainState,
     plan: StepPlan,
-    dataset: Any,
+    loader: TrainLoader,
     progress: ProgressFile,
     validator: Validator | None,
 ) -> None:
     state.model.train()
     share = job.per_rank_batch(worker.world_size)
-    batches = _batches(job, worker, state, dataset)
+    batches = _batches(job, worker, state, loader)
     unread = UnreadSteps(job.config.train, worker)
     while state.step_in_epoch < plan.steps_per_epoch:
         begun = time.perf_counter()
@@ -230,21 +232,22 @@ def _is_asked_to_save(job: Job, worker: Worker, step: int) -> bool:
     return bool(worker.gather(asked)[0])
 
 
-def _batches(job: Job, worker: Worker, state: TrainState, dataset: Any) -> Iterator[Batch]:
-    share = job.per_rank_batch(worker.world_size)
-    loader = train_loader(
+def _open_loader(job: Job, worker: Worker, dataset: Any) -> TrainLoader:
+    return TrainLoader(
         dataset,
-        batch_size=share.micro_batch_size,
+        batch_size=job.per_rank_batch(worker.world_size).micro_batch_size,
         rank=worker.rank,
         world_size=worker.world_size,
         seed=job.config.seed,
-        epoch=state.epoch,
-        workers=job.execution.loader_workers,
-        pin_memory=worker.device.type == "cuda",
-        skip_batches=state.step_in_epoch * share.accumulation,
+        workers=loader_processes(job.execution.loader_workers, worker.device),
+        for_gpu=worker.device.type == "cuda",
     )
-    for batch in loader:
-        yield batch.to(worker.device, non_blocking=True)
+
+
+def _batches(job: Job, worker: Worker, state: TrainState, loader: TrainLoader) -> Iterator[Batch]:
+    """Yield the rest of the epoch on the device; on a GPU the next batch is copied while it computes."""
+    skipped = state.step_in_epoch * job.per_rank_batch(worker.world_size).accumulation
+    return (batch for _, batch in prefetch(loader.epoch(state.epoch, skip_batches=skipped), worker.device))
 
 
 def _record_times(state: TrainState, result: StepResult, waited: float, whole: float) -> None:
