@@ -35,6 +35,7 @@ ORDER = """
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
+    pipeline.evaluation.boundary_iou
     pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.sample_columns
     pipeline.evaluation.threshold_counts
     pipeline.evaluation.check
