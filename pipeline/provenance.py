@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 COMMIT_VARIABLE = "SHAREDRIS_COMMIT"
-"""Carries the commit to where the code has no .git: `ray job submit` packs none (`make submit` sets it)."""
+"""Carries the commit to where the code has no .git: `ray job submit` packs none (docs/cluster.md)."""
 
 _PACKAGES = ("torch", "ray", "mlflow", "numpy", "pandas", "pyarrow", "fvcore", "pycocotools", "sentencepiece", "pillow")
 
