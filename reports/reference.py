@@ -24,6 +24,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from pipeline.cli.guarded import run_guarded
+from pipeline.evaluation.threshold_counts import thresholds_path
 from pipeline.files import runs_folder, staged_folder
 from pipeline.records import RecordError, history_path, record_path, samples_path
 from reports.labels import in_order, variant_label
@@ -139,6 +140,9 @@ def write_reference(runs: Runs, expected: Expected, folder: Path) -> int:
             for place in (record_path, history_path):
                 _copy(place(runs.root, run_id), place(stage, run_id))
             _copy(samples_path(runs.root, run_id, expected.split), samples_path(stage, run_id, expected.split))
+            if thresholds_path(runs.root, run_id, expected.split).exists():
+                curve = thresholds_path(stage, run_id, expected.split)
+                _copy(thresholds_path(runs.root, run_id, expected.split), curve)
         for run_id in records.sort_values("seed").drop_duplicates("variant")["run_id"]:
             if (runs.root / "attention" / run_id).exists():
                 shutil.copytree(runs.root / "attention" / run_id, stage / "attention" / run_id)
