@@ -81,7 +81,7 @@ def test_auto_is_refused_where_no_gpu_is_known(micro_run: RunConfig, monkeypatch
 
 def test_the_plan_prints_what_fits(capsys: pytest.CaptureFixture, toy_root: Path, tmp_path: Path) -> None:
     arguments = ["--prepared", str(toy_root), "--runs", f"{tmp_path}/runs", "--micro-batch-size", "auto"]
-    arguments += ["--set", "model.encoder.layers=2", "--set", "model.fpn.stages=[1,2]"]
+    arguments += ["--set", "model.fpn.stages=[1,2]", "--set", "model.encoder.layers=2"]
     assert main(["train", "--plan", "--memory", "--device", "cpu", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "--micro-batch-size auto: 16 samples a forward" in printed
