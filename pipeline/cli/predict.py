@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from pipeline.files import require_writable
+from pipeline.object_store.address import runs_folder
+from pipeline.object_store.opened import bring_results
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, open_image
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, help="image file")
     parser.add_argument("text", nargs="+", help="one or more sentences, each in quotes")
     parser.add_argument("--run", required=True, help="model folder, or the id of a run below --runs-root")
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--runs-root", type=runs_folder, default=Path("runs"), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("overlay.png"), help="image to write (default: %(default)s)")
     parser.add_argument(
         "--attention", type=Path, metavar="DIR", help="also write an image of attention maps per sentence"
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model_folder(run: str, runs_root: Path) -> Path:
+    if not Path(run).is_dir():
+        bring_results(runs_root, [run])
     for folder in (Path(run), runs_root / "models" / run):
         if folder.is_dir():
             return folder

@@ -28,6 +28,7 @@ from pipeline.object_store.layout import (
     single_keys,
 )
 from pipeline.object_store.objects import (
+    PROBE,
     ConflictError,
     DamagedObjectError,
     Found,
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 16
 _FEW_RUNS = 8
 _RUN_LOG = "run.log"
+_OLD_PROBE_SECONDS = 3600.0
 Guard = Callable[[], None]
 """Raises where this process may not write any more."""
 
@@ -82,7 +84,8 @@ class Mirror:
 
         # Under the lock from the first look at the store on: a later look may not be overtaken by an earlier one.
         with self._index.changed() as entries:
-            there = {found.key: found for found in self._list(kinds, wanted) if is_wanted(found.key)}
+            listed = self._list(kinds, wanted)
+            there = {found.key: found for found in listed if is_wanted(found.key)}
             stale = [found for found in there.values() if self._is_stale(found, entries, discard)]
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 for key, entry in pool.map(self._bring, stale):
@@ -92,6 +95,7 @@ class Mirror:
             self._remove_absent(entries, there, is_wanted)
             if discard and wanted is not None:
                 self._discard(wanted, kinds, there)
+                self.objects.delete(_old_probes(listed))
 
     def _list(self, kinds: tuple[str, ...], run_ids: frozenset[str] | None) -> list[Found]:
         if run_ids is None or len(run_ids) > _FEW_RUNS:
@@ -264,6 +268,12 @@ def is_released(content: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(values, dict) and values.get("released") is True
+
+
+def _old_probes(listed: list[Found]) -> list[str]:
+    """Return the probes that killed drivers left; newer ones may be of a driver that waits for this run."""
+    now = max((found.modified for found in listed), default=0.0)
+    return [found.key for found in listed if f"/{PROBE}" in found.key and now - found.modified > _OLD_PROBE_SECONDS]
 
 
 def _record_first(key: str) -> tuple[bool, str]:

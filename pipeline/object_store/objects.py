@@ -28,12 +28,14 @@ Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated while the store does not answer or answers 5xx."""
+PROBE = ".probe-"
 _FIRST_SECONDS = 12.0
 _PAUSE_SECONDS = 2.0
 _LINE_AFTER_SECONDS = 10.0
 _PART_BYTES = 32 * 2**20
 _SINGLE_PUT_BYTES = 64 * 2**20
 """Larger files are sent in parts, which no store can do under a condition."""
+_GENERATION = "@generation:"
 _HTTP_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _METADATA_SERVICE = ("169.254.169.254", "169.254.170.2", "metadata.google", "MissingAccount", "Account must be")
 
@@ -89,12 +91,12 @@ class Objects:
     def below(self, folder: str) -> list[Found]:
         """Return all objects below a folder."""
         pages = self._repeat(lambda: list(_obstore().list(self._store, folder or None, chunk_size=1000)))
-        return [_found(meta) for page in pages for meta in page]
+        return [self._found(meta) for page in pages for meta in page]
 
     def head(self, key: str) -> Found | None:
         """Return an object without its content, or None where there is none."""
         with contextlib.suppress(FileNotFoundError):
-            return _found(self._repeat(lambda: _obstore().head(self._store, key)))
+            return self._found(self._repeat(lambda: _obstore().head(self._store, key)))
         return None
 
     def get(self, key: str) -> tuple[bytes, Found] | None:
@@ -102,7 +104,7 @@ class Objects:
 
         def read() -> tuple[bytes, Found]:
             answer = _obstore().get(self._store, key)
-            return bytes(answer.bytes()), _found(answer.meta)
+            return bytes(answer.bytes()), self._found(answer.meta)
 
         with contextlib.suppress(FileNotFoundError):
             return self._repeat(read)
@@ -126,14 +128,23 @@ class Objects:
 
     def _download(self, key: str, path: Path) -> Found:
         answer = _obstore().get(self._store, key)
-        found, wanted, computed = _found(answer.meta), _digest_of(answer), hashlib.sha256()
+        found, wanted, computed = self._found(answer.meta), _digest_of(answer), hashlib.sha256()
         with atomic_writer(path) as file:
-            for part in answer.stream(min_chunk_size=2**20):
+            for part in self._parts(answer, found):
                 computed.update(part)
                 file.write(part)
             if wanted is not None and computed.hexdigest() != wanted:
                 raise DamagedObjectError(f"{self.url}/{key} is damaged: its SHA-256 is not the one it was put with")
         return found
+
+    def _parts(self, answer: Any, found: Found) -> Iterator[Any]:
+        """Yield the content of an object; of a large one by a request each, so that none takes longer than a minute."""
+        if found.size <= _PART_BYTES:
+            yield answer.bytes()
+            return
+        for start in range(0, found.size, _PART_BYTES):
+            length = min(_PART_BYTES, found.size - start)
+            yield _obstore().get_range(self._store, found.key, start=start, length=length)
 
     def put(self, key: str, content: bytes | Path, *, replaces: str | None) -> str:
         """Write an object in one step and return its version.
@@ -147,7 +158,9 @@ class Objects:
             ConflictError: where the condition does not hold. It may not hold because an answer was lost: compare.
         """
         digest = sha256_of(content)
-        mode: Any = "create" if replaces is None else {"e_tag": replaces}
+        e_tag, _, generation = (replaces or "").partition(_GENERATION)
+        named = {"e_tag": e_tag, "version": generation} if generation else {"e_tag": e_tag}
+        mode: Any = "create" if replaces is None else named
         if isinstance(content, Path) and content.stat().st_size > _SINGLE_PUT_BYTES:
             mode = "overwrite"
 
@@ -158,7 +171,7 @@ class Objects:
                     self._store, key, source, attributes={"sha256": digest}, mode=mode, chunk_size=_PART_BYTES
                 )
 
-        return str(self._repeat(write)["e_tag"])
+        return self._version(self._repeat(write))
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects, one after the other; those that are not there count as removed."""
@@ -172,7 +185,7 @@ class Objects:
         Raises:
             StoreError: where it does not: two drivers could then work on one run.
         """
-        key = f"{folder}/.probe-{uuid.uuid4().hex[:12]}"
+        key = f"{folder}/{PROBE}{uuid.uuid4().hex[:12]}"
         self.put(key, b"1", replaces=None)
         try:
             found = self.head(key)
@@ -193,6 +206,14 @@ class Objects:
             f"{self.url}: the store ignores the condition of a write (If-None-Match, If-Match), which locks runs",
             "Use a store that has conditional writes, or set --runs to a folder that all nodes mount",
         )
+
+    def _found(self, meta: Any) -> Found:
+        modified = float(meta["last_modified"].timestamp())
+        return Found(key=str(meta["path"]), e_tag=self._version(meta), size=int(meta["size"]), modified=modified)
+
+    def _version(self, meta: Any) -> str:
+        """Return what a condition names: on Google's store the generation, elsewhere the ETag."""
+        return str(meta["e_tag"]) + (f"{_GENERATION}{meta['version']}" if self.url.startswith("gs:") else "")
 
     def _repeat(self, request: Callable[[], Result]) -> Result:
         """Do a request, again and again while the store is away.
@@ -220,6 +241,11 @@ def open_objects(url: str) -> Objects:
     Raises:
         StoreError: where the library is missing, or the URL or the environment is not what it needs.
     """
+    return Objects(url, _connect(url))
+
+
+def _connect(url: str) -> Any:
+    """Return the library's store; tests put one in memory in its place."""
     obstore = _obstore()
     endpoint = next((value for name in _HTTP_ENDPOINTS if (value := os.environ.get(name))), "")
     options: dict[str, Any] = {"timeout": "60s", "connect_timeout": "10s"}
@@ -228,8 +254,7 @@ def open_objects(url: str) -> Objects:
     more = {"endpoint": endpoint} if endpoint and url.startswith("s3") else {}
     retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
     with _translated(url):
-        store = obstore.store.from_url(url, client_options=options, retry_config=retries, **more)
-    return Objects(url, store)
+        return obstore.store.from_url(url, client_options=options, retry_config=retries, **more)
 
 
 def sha256_of(content: bytes | Path) -> str:
@@ -250,15 +275,6 @@ def _obstore() -> Any:
             "runs in an object store need the package obstore", "Install it: pip install 'shared-ris[store]'"
         ) from None
     return obstore
-
-
-def _found(meta: Any) -> Found:
-    return Found(
-        key=str(meta["path"]),
-        e_tag=str(meta["e_tag"]),
-        size=int(meta["size"]),
-        modified=float(meta["last_modified"].timestamp()),
-    )
 
 
 def _digest_of(answer: Any) -> str | None:

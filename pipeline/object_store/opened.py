@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.object_store.cache import in_use
 from pipeline.object_store.layout import SMALL
-from pipeline.object_store.mirror import Mirror, mirror_of
+from pipeline.object_store.mirror import mirror_of
 from pipeline.object_store.token import TOKEN, is_of_a_living_process
 
 SCORES = (*SMALL, "samples")
@@ -37,21 +37,14 @@ def opened_runs(root: Path | None, kinds: tuple[str, ...] = SMALL) -> Iterator[N
         mirror.push_others()
 
 
-def bring_models(root: Path, run_ids: list[str]) -> None:
-    """Bring the exported models of runs into a working folder; a plain folder is left alone."""
+def bring_results(root: Path, run_ids: list[str]) -> None:
+    """Bring the exported models and the rows of runs into a working folder; a plain folder is left alone."""
     mirror = mirror_of(root)
     if mirror is not None:
-        mirror.pull(("models",), run_ids=run_ids, leave_out=runs_driven_here(root))
+        mirror.pull(("models", "samples"), run_ids=run_ids)
 
 
 def runs_driven_here(root: Path) -> frozenset[str]:
     """Return the runs whose files another process of this machine writes: here they are newer than in the store."""
     tokens = (root / "state").glob(f"*/{TOKEN}")
     return frozenset(path.parent.name for path in tokens if is_of_a_living_process(path))
-
-
-def require_mirror(root: Path) -> Mirror:
-    """Return the mirror of a working folder that is known to be one."""
-    mirror = mirror_of(root)
-    assert mirror is not None
-    return mirror

@@ -119,7 +119,8 @@ def proxy_of(port: int, faults: Faults) -> Iterator[int]:
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(content)
+                with contextlib.suppress(ConnectionError):  # the client was killed
+                    self.wfile.write(content)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward
 
