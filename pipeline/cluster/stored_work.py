@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.cluster.placement import record_placement_group
-from pipeline.failures import RunError
 from pipeline.job import Job
 from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.lifecycle.stored_run import bring_run, kept_by_worker
@@ -79,8 +78,9 @@ def _put_failure(mirror: Mirror, job: Job, token: Token) -> Iterator[None]:
     """Put why this worker failed: rank zero, which puts all else, may be on another node."""
     try:
         yield
-    except RunError:
-        key = failure_path(job.state_folder).relative_to(job.runs_root).as_posix()
-        with contextlib.suppress(InputError):  # the run's own error is the one to tell
-            mirror.push_file(key, lambda: require_lease(mirror.objects, token))
+    except Exception:
+        for path in (failure_path(job.state_folder), *job.state_folder.glob("device_fault-*.json")):
+            with contextlib.suppress(InputError):  # the run's own error is the one to tell
+                key = path.relative_to(job.runs_root).as_posix()
+                mirror.push_file(key, lambda: require_lease(mirror.objects, token))
         raise
