@@ -35,7 +35,7 @@ help: ## Show the targets
 $(READY): pyproject.toml constraints.txt
 	@echo "making .venv (some minutes the first time)"
 	@test -x $(V)/python || $(PYTHON) -m venv .venv
-	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,cluster]'
+	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,export]'
 	@touch $(READY)
 
 .PHONY: venv

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import json
@@ -107,19 +106,6 @@ def remove_partials(folder: Path, is_ours: Callable[[str], bool] = lambda _: Tru
     for partial in folder.glob(".*.partial"):
         if is_ours(partial.name):
             partial.unlink(missing_ok=True)
-
-
-def runs_folder(text: str) -> Path:
-    """Return the root of the runs from a command line.
-
-    Raises:
-        ArgumentTypeError: for a URI: file locks do not work on object stores.
-    """
-    if "://" in text:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a mounted path: file locks do not work on object stores (docs/cluster.md)"
-        )
-    return Path(text)
 
 
 def safe_component(name: str, what: str) -> str:

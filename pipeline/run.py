@@ -16,6 +16,7 @@ from pipeline.failures import RunError, describe_failure, failure, is_out_of_mem
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.lifecycle.locks import rank_zero_lock
+from pipeline.lifecycle.stored_run import kept_in_store
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.score_and_record import finish
 from pipeline.training.trainer import train
@@ -78,7 +79,11 @@ def run_in_process(job: Job) -> None:
     if job.execution.workers != 1:
         raise InputError(f"{job.execution.workers} workers need Ray", "Leave out --workers, or let Ray run them")
     cuda = job.execution.device == "cuda" or (job.execution.device == "auto" and torch.cuda.is_available())
-    with rank_zero_lock(job.state_folder), log_to_run(job.state_folder, rank=0, world_size=1):
+    with (
+        rank_zero_lock(job.state_folder),
+        kept_in_store(job.state_folder),
+        log_to_run(job.state_folder, rank=0, world_size=1),
+    ):
         run_job(job, Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu")))
 
 

@@ -17,8 +17,10 @@ from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.data.readers.quality_flags import read_flags
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import atomic_writer, require_writable, runs_folder, staged_folder
+from pipeline.files import atomic_writer, require_writable, staged_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
+from pipeline.object_store.address import origin_of, runs_folder
+from pipeline.object_store.opened import PICTURES, opened_runs
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
 from reports.explorer import build_explorer
@@ -109,13 +111,14 @@ def _run(arguments: list[str] | None) -> int:
     try:
         load_plugins(plugins_named_in(sys.argv[1:] if arguments is None else arguments))
         args = build_parser().parse_args(arguments)
-        out = args.out or args.runs / "report"
+        out = args.out or (args.runs if origin_of(args.runs) is None else Path()) / "report"
         require_writable(out, "--out")
-        if args.what[0] == "compare":
-            return _compare(args, out)
-        if args.what == ["explore"]:
-            return _explore(args, out)
-        return _tables(args, out)
+        with opened_runs(args.runs, PICTURES):
+            if args.what[0] == "compare":
+                return _compare(args, out)
+            if args.what == ["explore"]:
+                return _explore(args, out)
+            return _tables(args, out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -25,7 +25,9 @@ from scipy.special import stdtrit
 
 from pipeline.cli.guarded import run_guarded
 from pipeline.evaluation.threshold_counts import thresholds_path
-from pipeline.files import runs_folder, staged_folder
+from pipeline.files import staged_folder
+from pipeline.object_store.address import runs_folder
+from pipeline.object_store.opened import SCORES, opened_runs
 from pipeline.records import RecordError, history_path, record_path, samples_path
 from reports.labels import in_order, variant_label
 from reports.load import Runs, load_runs
@@ -268,7 +270,12 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 done, 1 where a row lies outside, 2 for inputs that cannot be used, and the codes of `pipeline.cli.guarded`.
     """
-    return run_guarded(lambda: _run(build_parser().parse_args(arguments)), name="python -m reports.reference")
+    return run_guarded(lambda: _open_and_run(build_parser().parse_args(arguments)), name="python -m reports.reference")
+
+
+def _open_and_run(args: argparse.Namespace) -> int:
+    with opened_runs(args.runs, SCORES):
+        return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -21,8 +21,11 @@ from pipeline.cli.run_options import (
 )
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import RunConfig
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import require_writable
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
+from pipeline.object_store.address import runs_folder
+from pipeline.object_store.layout import SMALL
+from pipeline.object_store.opened import SCORES, opened_runs
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
 from sharedris.plugins import load_plugins
@@ -145,7 +148,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         "evaluate": _evaluate,
         "stop": _stop,
     }
-    with log_to_console(level_of(args)):
+    kinds = SCORES if args.command == "plan" else SMALL  # `plan` measures how trainings vary
+    with log_to_console(level_of(args)), opened_runs(getattr(args, "runs", None), kinds):
         if args.command == "list":
             return _list_sweeps()
         if args.command == "costs":

@@ -25,6 +25,7 @@ from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_tags import FOLDER
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
+from pipeline.object_store.follower import followed
 from pipeline.preflight import check_space
 from pipeline.run_marks import read_marks
 from sharedris.errors import InputError
@@ -112,7 +113,8 @@ def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> 
     )
     monitor.start()
     try:
-        with termination_raises(), signal_saves([job.state_folder for job in jobs]):
+        state_folders, run_ids = [job.state_folder for job in jobs], [job.run_id for job in jobs]
+        with termination_raises(), followed(plan.runs_root, run_ids), signal_saves(state_folders):
             fan_out(jobs, name=f"tune-{plan.sweep.name}", at_once=capacity.trials)
     finally:
         monitor.finish()

@@ -31,7 +31,7 @@ ORDER = """
     sharedris.overlay  sharedris.pyfunc
 
     pipeline.files  pipeline.digests  pipeline.provenance  pipeline.published
-    pipeline.run_marks
+    pipeline.run_marks  pipeline.object_store
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
@@ -134,6 +134,8 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.evaluation.threshold_counts",
     "pipeline.files",
     "pipeline.monitoring.mlflow_store",
+    "pipeline.object_store.address",
+    "pipeline.object_store.opened",
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",
     "pipeline.records",

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pipeline.cli.run_options import add_curve_argument, positive_int
 from pipeline.data.catalog import parse_split
 from pipeline.evaluation.named_rules import NAMED_RULES, check_rule_names, rule_names
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import require_writable
+from pipeline.object_store.address import runs_folder
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from pipeline.config import ExecutionConfig
 from pipeline.files import require_writable
 from pipeline.job import Job
 from pipeline.monitoring.headline import read_scores, split_scores
+from pipeline.object_store.opened import bring_results
 from pipeline.recorded_job import recorded_job
 
 
@@ -39,6 +40,7 @@ def evaluate_runs(args: argparse.Namespace, run_ids: list[str], splits: list[str
 
     check_scoring()
     provenance = collect()
+    bring_results(args.runs, run_ids)
     curves = args.threshold_curve
     jobs = [
         recorded_job(run_id, splits, execution, provenance, wants_curves=curves) for run_id in dict.fromkeys(run_ids)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.model_folder import find_model_folder
 from pipeline.cli.run_options import positive_int
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import require_writable
+from pipeline.object_store.address import runs_folder
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:

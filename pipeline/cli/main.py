@@ -9,6 +9,8 @@ import sys
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.plugin_option import add_plugin_argument, plugins_named_in
 from pipeline.monitoring.console_log import add_verbosity_arguments, level_of, log_to_console
+from pipeline.object_store.layout import SMALL
+from pipeline.object_store.opened import SCORES, opened_runs
 from sharedris.plugins import load_plugins
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -31,6 +33,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "write a trained model as one HTML page that works from disk, offline"),
     "predict": ("predict", "segment the object that a sentence describes in an image"),
 }
+
+_READS = {"score": SCORES, "rescore": SCORES}
+"""Command -> the kinds of files that it reads of runs in an object store, where it reads more than others."""
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -62,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(command: str | None, arguments: list[str]) -> int:
     load_plugins(plugins_named_in(arguments))
     parsed = build_parser(command).parse_args(arguments)
-    with log_to_console(level_of(parsed)):
+    with log_to_console(level_of(parsed)), opened_runs(getattr(parsed, "runs", None), _READS.get(command or "", SMALL)):
         return int(parsed.handler(parsed))
 
 

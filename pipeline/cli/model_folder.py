@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.object_store.opened import bring_results
 from sharedris.errors import InputError
 
 
@@ -13,6 +14,8 @@ def find_model_folder(run: str, runs_root: Path) -> Path:
     Raises:
         InputError: when it is neither a folder nor a run with an exported model; lists some that are there.
     """
+    if not Path(run).is_dir():
+        bring_results(runs_root, [run])
     for folder in (Path(run), runs_root / "models" / run):
         if folder.is_dir():
             return folder

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.cli.model_folder import find_model_folder
 from pipeline.files import require_writable
+from pipeline.object_store.address import runs_folder
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, open_image
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, help="image file")
     parser.add_argument("text", nargs="+", help="one or more sentences, each in quotes")
     parser.add_argument("--run", required=True, help="model folder, or the id of a run below --runs-root")
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--runs-root", type=runs_folder, default=Path("runs"), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("overlay.png"), help="image to write (default: %(default)s)")
     parser.add_argument(
         "--attention", type=Path, metavar="DIR", help="also write an image of attention maps per sentence"

@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import require_writable
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.monitoring.mlflow_uri import DATABASE
+from pipeline.object_store.address import runs_folder
 from pipeline.records import list_runs, record_path
 from sharedris.errors import InputError
 

@@ -15,7 +15,7 @@ from pipeline.cluster.job_folder import refuse_package_folder
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.catalog import SETS, find_set, parse_split
 from pipeline.data.readers.field_values import shown
-from pipeline.files import runs_folder
+from pipeline.object_store.address import runs_folder
 from pipeline.recipes import DEFAULT_SET, default_run
 from sharedris.baselines.config import DEFAULT_ENCODER, DUAL_ENCODER
 from sharedris.config import from_dict, to_dict

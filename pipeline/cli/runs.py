@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import runs_folder, safe_component
+from pipeline.files import safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.removal import places_of, remove_run
 from pipeline.lifecycle.save_request import request_checkpoint
 from pipeline.monitoring.failure_file import read_cause
 from pipeline.monitoring.headline import NoScoresError, last_validation, read_scores, split_scores
 from pipeline.monitoring.progress import read_progress
+from pipeline.object_store.address import runs_folder
 from pipeline.records import RecordError, list_runs
 from pipeline.run_marks import archived_runs, read_marks, write_marks
 from sharedris.errors import InputError

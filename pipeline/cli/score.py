@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
-from pipeline.files import require_writable, runs_folder
+from pipeline.files import require_writable
+from pipeline.object_store.address import runs_folder
 from pipeline.predictions.registry import PREDICTION_READERS
 from sharedris.errors import InputError, printable
 

@@ -25,6 +25,8 @@ from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
 from pipeline.lifecycle.save_request import signal_saves
 from pipeline.lifecycle.signals import termination_raises
+from pipeline.object_store.address import shown
+from pipeline.object_store.follower import followed
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
 from pipeline.recipes import PAPERS_SAMPLES
@@ -128,7 +130,7 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             if experiment is not None:
                 _log_what_is_missing(job, experiment)
             warn_of_changed_plugins([job])
-            print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
+            print(f"{job.run_id} is done already: its record is in {shown(job.runs_root)}/records")
             return 0
         check_runs([job.config], job.runs_root)
         clear_failure(job)
@@ -144,7 +146,8 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
         except RunError as error:
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
             return USER_ERROR if is_for_the_user(job, error) else RUN_FAILED
-    print(f"record: {job.runs_root / 'records' / job.run_id}.parquet\nmodel:  {job.model_folder}")
+    root = shown(job.runs_root)
+    print(f"record: {root}/records/{job.run_id}.parquet\nmodel:  {root}/models/{job.run_id}")
     return 0
 
 
@@ -160,7 +163,8 @@ def start_workers(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> Non
 
     with launch.ray_cluster(), termination_raises():  # in this order: Ray installs its own handler
         (job,), _ = prepare_cluster([job])
-        train_run.fit(job)
+        with followed(job.runs_root, [job.run_id]):
+            train_run.fit(job)
 
 
 def _waits_for(execution: ExecutionConfig) -> Callable[[], str]:

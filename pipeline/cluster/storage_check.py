@@ -1,4 +1,4 @@
-"""Checks that every node sees the same files, before hours are spent."""
+"""Checks that every node sees the same files, or the same store, before hours are spent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.versions import version_mismatch
+from pipeline.object_store.address import origin_of
+from pipeline.object_store.objects import open_objects
 from pipeline.provenance import package_versions
 from sharedris.errors import InputError
 
@@ -24,7 +26,8 @@ NODE_ANSWERS_SECONDS = 120
 def check_shared_storage(root: Path, reads: Sequence[str], *, nodes: Sequence[dict[str, Any]] | None = None) -> None:
     """Check that every node reads what the driver writes below `root`, and the driver what a node writes.
 
-    All nodes are asked at once, and for their versions too.
+    All nodes are asked at once, and for their versions too. Where runs live in an
+    object store no folder is shared: each node then asks the store with its own credentials.
 
     Args:
         root: of the runs.
@@ -41,14 +44,15 @@ def check_shared_storage(root: Path, reads: Sequence[str], *, nodes: Sequence[di
     nonce = uuid.uuid4().hex
     path = root / f".nonce-{nonce[:8]}"
     path.write_text(nonce)
-    answer = ray.remote(num_cpus=0)(_answer_nonce)
+    url = origin_of(root)
+    answer = ray.remote(num_cpus=0)(_answer_nonce if url is None else _ask_store)
     local = [name for name in reads if "://" not in name]
     problems: dict[str, str] = {}
     versions = package_versions()
     try:
         asked = [
             answer.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                str(path), nonce, node["NodeID"], local, versions
+                *((str(path), nonce, node["NodeID"]) if url is None else (url,)), local, versions
             )
             for node in nodes
         ]
@@ -58,7 +62,7 @@ def check_shared_storage(root: Path, reads: Sequence[str], *, nodes: Sequence[di
             reply = path.with_name(f"{path.name}-{node['NodeID']}")
             try:
                 problem = ray.get(pending, timeout=max(1.0, deadline - time.monotonic()))
-                if problem is None and not reply.exists():
+                if url is None and problem is None and not reply.exists():
                     problem = "what it writes does not appear on the driver"
             except (RayError, TimeoutError) as error:
                 # Ray lists a dead node until it has noticed the loss.
@@ -68,6 +72,12 @@ def check_shared_storage(root: Path, reads: Sequence[str], *, nodes: Sequence[di
                 problems[name] = problem
     finally:
         path.unlink(missing_ok=True)
+    if problems and url is not None:
+        raise InputError(
+            "not every node can work: " + "; ".join(f"{name}: {text}" for name, text in problems.items()),
+            f"Give each node credentials for {url} (set them before ray start), and keep prepared sets and weights at "
+            "the same path on each node; see docs/cluster.md",
+        )
     if problems:
         raise InputError(
             "not every node sees the same files with the same versions: "
@@ -88,9 +98,8 @@ def _answer_nonce(
     mismatch = version_mismatch(versions, package_versions()) if versions else None
     if mismatch is not None:
         return f"has {mismatch}"
-    for name in reads:
-        if not Path(name).exists():
-            return f"has no {name}"
+    if (missing := _missing(reads)) is not None:
+        return missing
     try:
         if Path(path).read_text() != nonce:
             return "reads another file at this path"
@@ -98,3 +107,19 @@ def _answer_nonce(
     except OSError as error:
         return f"{error.strerror}: {path}"
     return None
+
+
+def _ask_store(url: str, reads: Sequence[str], versions: Mapping[str, str]) -> str | None:
+    """Ask the store of the runs for one page; return what went wrong, or None. Runs on each node."""
+    mismatch = version_mismatch(versions, package_versions())
+    if mismatch is not None:
+        return f"has {mismatch}"
+    try:
+        open_objects(url).require_usable()
+    except InputError as error:
+        return error.message
+    return _missing(reads)
+
+
+def _missing(reads: Sequence[str]) -> str | None:
+    return next((f"has no {name}" for name in reads if not Path(name).exists()), None)

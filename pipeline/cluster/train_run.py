@@ -23,15 +23,15 @@ from ray.train.v2.api.config import LoggingConfig
 
 from pipeline.cluster.launch import set_environment
 from pipeline.cluster.nodes import nodes_for, wants_gpu
-from pipeline.cluster.placement import forget_placement_group, free_placement_group, record_placement_group
+from pipeline.cluster.placement import forget_placement_group, free_placement_group
 from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
+from pipeline.cluster.stored_work import bring_back, handed_out, worked_on
 from pipeline.cluster.versions import driver_versions, version_mismatch
 from pipeline.cluster.worker_resources import worker_resources
 from pipeline.distributed.device_faults import DeviceFaultError
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, innermost, write_failure
 from pipeline.job import Job
-from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.monitoring.device_fault_file import faulty_nodes, write_device_fault
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.provenance import gpu_name, package_versions
@@ -66,6 +66,7 @@ def fit(job: Job) -> None:
             _fit_once(job)
             break
         except Exception as error:
+            bring_back(job)
             before, newest = newest, _newest_checkpoint(job)
             losses = 1 if newest > before else losses + 1
             if losses > RESTARTS or not _may_restart(job, error):
@@ -75,6 +76,7 @@ def fit(job: Job) -> None:
                 # Ray's text goes on with a page of possible causes.
                 cause = innermost(error).split(". ")[0]
                 log.warning("%s lost workers and starts them again: %s", job.run_id, cause)
+    bring_back(job)
     if not _arrives(lambda: job.done):
         raise RunError(f"{job.run_id} ended without a record")
 
@@ -117,7 +119,7 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
     return RunTrainer(
         worker_loop,
         global_batch_size=job.config.train.global_batch_size,
-        train_loop_config={"job": job, "marker": marker},
+        train_loop_config={"job": job, "marker": marker, "token": handed_out(job)},
         torch_config=NodeInterfaceTorchConfig(step_seconds=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
@@ -194,22 +196,20 @@ def worker_loop(config: dict[str, Any]) -> None:
     rank = context.get_world_rank()
     worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device())
     job: Job = config["job"]
-    require_marker_file(job, config["marker"])
+    if config["token"] is None:
+        require_marker_file(job, config["marker"])
     require_versions(job)
     worker = replace(worker, gpus=tuple(worker.gather(gpu_name())))
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only take time from the other workers.
         torch.set_num_threads(1)
-    with contextlib.ExitStack() as held:
-        if worker.is_main_process:
-            record_placement_group(job.state_folder)
-            held.enter_context(rank_zero_lock(job.state_folder))
-        held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world_size))
-        faulty = faulty_nodes(job.state_folder)
+    on_node = worked_on(job, config["token"], rank=rank, local_rank=context.get_local_rank())
+    with on_node as here, log_to_run(here.state_folder, rank=rank, world_size=worker.world_size):
+        faulty = faulty_nodes(here.state_folder)
         try:
-            run_job(job, worker, may_move=not faulty)
+            run_job(here, worker, may_move=not faulty)
         except DeviceFaultError as error:
-            _record_device_fault(job, error)
+            _record_device_fault(here, error)
             raise
 
 

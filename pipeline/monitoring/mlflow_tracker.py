@@ -27,6 +27,7 @@ from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metri
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
 from pipeline.monitoring.mlflow_system import SystemMetrics
 from pipeline.monitoring.mlflow_tags import PREFIX, job_tags, source_tags
+from pipeline.object_store.opened import bring_results
 from pipeline.records import (
     HISTORY_SCHEMA,
     RECORD_SCHEMA,
@@ -229,6 +230,7 @@ class Tracker:
         is_new = any(name not in run.data.metrics for name, _ in final_metrics(record))
         if run.data.tags.get(f"{PREFIX}recorded") == "yes" and not is_new:
             return
+        bring_results(job.runs_root, [job.run_id])  # of a run in an object store, workers have put them there
         # Before the epochs: MLflow's pages list metrics in the order in which they came.
         self._log_scores(run, record, log_model(self.client, job, run_id))
         # Curves that nobody watched, or that the store did not take at their time.

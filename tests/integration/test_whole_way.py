@@ -113,25 +113,22 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     "command",
     [
-        partial(main, ["train", "--runs", "s3://bucket/runs"]),
-        partial(main, ["runs", "--runs", "s3://bucket/runs"]),
-        partial(sweeps_command.main, ["plan", "fpn", "--runs", "s3://bucket/runs"]),
-        partial(sweeps_command.main, ["costs", "fpn", "--runs", "s3://bucket/runs"]),
-        partial(reports_command.main, ["all", "--runs", "s3://bucket/runs"]),
+        partial(main, ["train", "--runs", "ftp://bucket/runs"]),
+        partial(main, ["runs", "--runs", "ftp://bucket/runs"]),
+        partial(sweeps_command.main, ["plan", "fpn", "--runs", "ftp://bucket/runs"]),
+        partial(sweeps_command.main, ["costs", "fpn", "--runs", "ftp://bucket/runs"]),
+        partial(reports_command.main, ["all", "--runs", "ftp://bucket/runs"]),
     ],
     ids=["train", "runs", "sweeps plan", "sweeps costs", "reports"],
 )
-def test_runs_in_an_object_store_are_refused_and_no_folder_is_named_like_one(
+def test_a_url_of_no_object_store_is_refused_and_no_folder_is_named_like_it(
     command: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as refusal:
         command()
     assert refusal.value.code == 2
-    assert (
-        "--runs: s3://bucket/runs is not a mounted path: file locks do not work on object stores"
-        in capsys.readouterr().err
-    )
+    assert "--runs: ftp://bucket/runs is neither a folder nor BUCKET/PREFIX of s3://" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
