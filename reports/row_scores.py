@@ -102,6 +102,10 @@ def _own(
     return [*scores, *shown]
 
 
+_ONE_LINE = 110
+"""Letters of a legend that fit next to each other below the figure; more would be cut at its edge."""
+
+
 def _legend(figure: Figure, built: Built, resampled: Resampled | None) -> None:
     here = f"here, mean: {where(built.choice)}"
     seeds = built.choice.rows.groupby("variant")["seed"].nunique()
@@ -114,7 +118,8 @@ def _legend(figure: Figure, built: Built, resampled: Resampled | None) -> None:
         handles.append(Line2D([], [], color=INK, marker="|", linestyle="", markersize=7, label="one seed"))
     if built.is_of_paper:
         handles.append(Line2D([], [], **_diamond(), label="paper: RefCOCO+ val, base"))  # type: ignore[arg-type]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(here) > 60 else 4)
+    letters = sum(len(str(handle.get_label())) for handle in handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4 if letters <= _ONE_LINE else 2)
 
 
 def _diamond() -> dict[str, object]:
