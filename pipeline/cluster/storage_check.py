@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray.exceptions import RayError
@@ -72,19 +72,24 @@ def check_shared_storage(root: Path, reads: Sequence[str], *, nodes: Sequence[di
                 problems[name] = problem
     finally:
         path.unlink(missing_ok=True)
-    if problems and url is not None:
+    if problems:
+        _refuse(problems, root, url)
+
+
+def _refuse(problems: Mapping[str, str], root: Path, url: str | None) -> NoReturn:
+    """Raise an error that names the nodes and what each lacks."""
+    named = "; ".join(f"{name}: {text}" for name, text in problems.items())
+    if url is not None:
         raise InputError(
-            "not every node can work: " + "; ".join(f"{name}: {text}" for name, text in problems.items()),
+            "not every node can work: " + named,
             f"Give each node credentials for {url} (set them before ray start), and keep prepared sets and weights at "
             "the same path on each node; see docs/cluster.md",
         )
-    if problems:
-        raise InputError(
-            "not every node sees the same files with the same versions: "
-            + "; ".join(f"{name}: {text}" for name, text in problems.items()),
-            f"Set RUNS= (--runs, now {root}) to a folder that all nodes mount and may write, and keep prepared sets "
-            "and weights at the same path on each node, with the driver's environment; see docs/cluster.md",
-        )
+    raise InputError(
+        "not every node sees the same files with the same versions: " + named,
+        f"Set RUNS= (--runs, now {root}) to a folder that all nodes mount and may write, and keep prepared sets "
+        "and weights at the same path on each node, with the driver's environment; see docs/cluster.md",
+    )
 
 
 def _alive() -> dict[str, dict[str, Any]]:

@@ -71,10 +71,8 @@ def train_step(
         last = position == len(micro_batches) - 1
         with contextlib.nullcontext() if last or worker.world_size == 1 else model.no_sync():  # type: ignore[operator]
             started = time.perf_counter()
-            inputs = [batch.image_BCHW, batch.token_ids_BT, batch.padding_BT, batch.mask_BHW]
-            if draws_seed is not None:
-                inputs.append(sample_keys_of(batch.samples, seed=draws_seed, step=step, device=worker.device))
-            loss: LossTerms = model(*inputs)
+            keys = None if draws_seed is None else (draws_seed, step)
+            loss: LossTerms = model(*_inputs_of(batch, keys, worker.device))
             middle = time.perf_counter()
             # A loss may be NaN with a finite gradient (binary cross-entropy of an infinite logit): one that is not
             # finite makes the gradient NaN, so that all workers see it, without another exchange.
@@ -105,6 +103,14 @@ def train_step(
         backward_seconds=backward_seconds,
         optimizer_seconds=time.perf_counter() - started,
     )
+
+
+def _inputs_of(batch: Batch, keys: tuple[int, int] | None, device: torch.device) -> list[torch.Tensor]:
+    """Return what the model takes; with keys (seed, step) also the keys of each sample's random numbers."""
+    inputs = [batch.image_BCHW, batch.token_ids_BT, batch.padding_BT, batch.mask_BHW]
+    if keys is not None:
+        inputs.append(sample_keys_of(batch.samples, seed=keys[0], step=keys[1], device=device))
+    return inputs
 
 
 def _step_where(finite: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
