@@ -64,7 +64,7 @@ def job_at(config: RunConfig, toy_root: Path, runs: Path) -> Job:
 
 def kill_rank_zero_once(job: Job, killed: list[int]) -> None:
     """SIGKILL the worker of rank zero when its tenth epoch has begun."""
-    deadline = time.time() + 120
+    deadline = time.time() + 280
     while time.time() < deadline:
         progress = read_json(job.state_folder / "progress.json")
         if progress is not None and progress["epoch"] >= 10:
