@@ -74,6 +74,7 @@ def kill_rank_zero_once(job: Job, killed: list[int]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow  # two trainings of 25 epochs: minutes on a busy machine
 def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
     cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
