@@ -67,9 +67,8 @@ class Faults:
         self.random = random.Random(seed)
 
 
-@contextlib.contextmanager
-def proxy_of(port: int, faults: Faults) -> Iterator[int]:
-    """Run a proxy in front of a server in this process, and yield its port."""
+def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
+    """Return what passes a request on to the server, or fails as the faults say."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -124,7 +123,14 @@ def proxy_of(port: int, faults: Faults) -> Iterator[int]:
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return Handler
+
+
+@contextlib.contextmanager
+def proxy_of(port: int, faults: Faults) -> Iterator[int]:
+    """Run a proxy in front of a server in this process, and yield its port."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(port, faults))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
