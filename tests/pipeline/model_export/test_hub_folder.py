@@ -117,5 +117,10 @@ def test_a_pushed_folder_comes_back_as_the_same_model(
             assert torch.equal(tensor, found.state_dict()[name])
         found.push_to_hub("user/name")
         assert hub.files["README.md"] == (folder / "README.md").read_bytes()
+    # At another port: a connection that is still open to the first one is answered after the server has ended.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
+    )
     with pytest.raises(InputError, match="cannot be fetched from the Hub"):
         SharedRis.from_pretrained("user/name", cache_dir=tmp_path / "other")
