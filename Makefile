@@ -35,7 +35,7 @@ help: ## Show the targets
 $(READY): pyproject.toml constraints.txt
 	@echo "making .venv (some minutes the first time)"
 	@test -x $(V)/python || $(PYTHON) -m venv .venv
-	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,export]'
 	@touch $(READY)
 
 .PHONY: venv
@@ -137,7 +137,7 @@ bench-model: bench-compared # the compared modules beside ours
 .PHONY: constraints
 constraints: ## Renew constraints.txt and constraints-hashes.txt after a change of pyproject.toml (UPGRADE=1: newest)
 	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv; build/uv/bin/python -m pip install -qq uv; }
-	@build/uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@build/uv/bin/uv pip compile pyproject.toml --extra dev --extra cluster --extra export --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --custom-compile-command "make constraints" --quiet $(if $(UPGRADE),--upgrade) \
 		--output-file constraints-hashes.txt
 	@{ echo "# Versions this project was built and tested with (Python 3.11). make venv installs under these."; \

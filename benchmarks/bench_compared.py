@@ -41,6 +41,7 @@ from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.distributed.process_group import Worker
 from pipeline.provenance import collect
 from pipeline.recipes import default_run
+from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.step import train_step
 from sharedris.baselines.config import ComparedModelConfig
@@ -96,11 +97,12 @@ def _measure_step(model: SharedRis, batch: Batch) -> dict[str, Any]:
     optimizer = build_optimizer(model, replace(run.optim, learning_rate=LEARNING_RATE))
     train = replace(run.train, precision="fp32")
     model.train().set_activation_checkpointing(True)
+    trained = ModelWithLoss(model, train).train()
     losses = []
 
     def step() -> None:
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        result = train_step(model, optimizer, scaler, [batch], train=train, optim=run.optim, worker=Worker(), step=0)
+        result = train_step(trained, optimizer, scaler, [batch], optim=run.optim, worker=Worker(), step=0)
         losses.append(float(result.values[0]))
 
     torch.manual_seed(DRAWS)

@@ -213,7 +213,7 @@ def bench_fixed(folder: Path) -> str:
         runs = Path(tempfile.mkdtemp(dir=folder))
         command = [sys.executable, "-m", "pipeline.cli.main", "train", "--prepared", str(folder / "few/prepared")]
         command += ["--runs", str(runs), "--epochs", "1", "--global-batch-size", "8", "--device", "cpu", *options]
-        command += ["--set", "train.max_samples_per_epoch=32"]
+        command += ["--train.max-samples-per-epoch=32"]
         begun = time.time()
         stages = _watch_start(command, runs)
         ended = time.time()

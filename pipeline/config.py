@@ -11,7 +11,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import Suppress, UseAppendAction, arg
 
 from pipeline.identity import canonical, digest
 from sharedris.baselines.config import ComparedModelConfig
@@ -88,6 +88,9 @@ class TrainConfig:
     # The paper is silent. `best:SET/SPLIT/METRIC` keeps the weights of the epoch with the best score on a whole split,
     # under the protocol `original`; of equal ones the first.
     checkpoint_selection: str = "last"
+    # Of drop path and dropout: "rank" draws from each worker's generator; "sample" by seed, step, sample and layer, so
+    # that the number of workers changes nothing.
+    draws: Literal["rank", "sample"] = "rank"
     encoder_weights_sha256: str | None = None  # of what the encoder starts from; None starts from random weights
 
     def __post_init__(self) -> None:
@@ -170,11 +173,11 @@ class ExecutionConfig:
     workers: int = 1
     min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    loader_workers: int = 0
+    loader_workers: int | None = None  # processes that load a worker's data; None: 0 on CPUs, up to 8 on GPUs
     prepared_root: Annotated[str, arg(name="prepared")] = "data/prepared"  # root of prepared sets
-    runs_root: Annotated[str, arg(name="runs")] = "runs"  # root of records, samples, models
-    micro_batch_size: int | None = None  # largest batch of one forward; None takes the worker's whole share
-    checkpoint_every_epochs: int = 1
+    runs_root: Annotated[str, arg(name="runs")] = "runs"  # root of records, samples, models; or a prefix of a store
+    micro_batch_size: Annotated[int | None, Suppress] = None  # largest batch of one forward; None: `pipeline.recipes`
+    checkpoint_every_epochs: int = 1  # checkpoints that a killed run is resumed from
     checkpoint_every_steps: int | None = None  # within an epoch too, for epochs that take hours
     encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
     dual_weights: str | None = None  # the same for rows with Swin and BERT in BEiT-3's place
@@ -185,6 +188,10 @@ class ExecutionConfig:
     validate_every_steps: int | None = None
     validate_samples: int | None = None  # spread evenly over the split; None takes the whole split
     validate_split: str | None = None  # in full; None takes the first split that is evaluated
+    accelerator_type: str | None = None  # as Ray names the kind of GPU: A100, H100
+    # KEY=VALUE: only nodes with this label of Ray (`ray start --labels`); may be given several times
+    node_labels: Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(name="node-label")] = ()
+    wait_for_resources: float | None = None  # minutes; None waits only where nodes are being started
     evaluation_batch_size: int | None = None  # of splits scored after training; None takes evaluation.batch_size
 
     def __post_init__(self) -> None:
@@ -195,7 +202,11 @@ class ExecutionConfig:
         require_field(
             self.min_workers is None or 1 <= self.min_workers <= self.workers, "min_workers", "must be 1 .. workers"
         )
-        require_field(self.loader_workers >= 0, "loader_workers", "must be 0 or more")
+        require_field((self.loader_workers or 0) >= 0, "loader_workers", "must be 0 or more")
+        minutes = self.wait_for_resources
+        require_field(minutes is None or 0 <= minutes < _LARGEST, "wait_for_resources", "must be 0 or more minutes")
+        accelerated = self.accelerator_type is None or self.device != "cpu"
+        require_field(accelerated, "accelerator_type", "needs a GPU: leave out --device cpu")
         validates = self.validate_every_epochs is not None or self.validate_every_steps is not None
         for name in ("validate_samples", "validate_split"):
             require_field(

@@ -9,20 +9,23 @@ import torch
 
 from pipeline.files import is_out_of_space, write_json
 from pipeline.job import Job
+from pipeline.monitoring.device_fault_file import forget_device_faults
 from pipeline.monitoring.failure_file import failure_path, read_cause, read_is_bad_input
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.training import checkpoints
 from sharedris.errors import InputError
 
 _LOADER_KILLED = "is killed by signal: Killed"
+_LOADER_WITHOUT_SHARED_MEMORY = "is killed by signal: Bus error"
+_LOADER_ENDED = "exited unexpectedly"
+"""Of a loader process that a signal ended, where torch has no handler of SIGCHLD: in a thread, as under Ray Train."""
 
-
+_LOADER_SIGNS = (_LOADER_KILLED, _LOADER_WITHOUT_SHARED_MEMORY, _LOADER_ENDED)
 _SIGNS_OF_NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "out of memory",  # NCCL's and CUDA's own words
-    _LOADER_KILLED,
 )
 
 
@@ -69,12 +72,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU or the host had no memory left; torch and its libraries often say so in a plain RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
+    if not isinstance(error, RuntimeError):
+        return False
+    return _is_lost_loader(error) or any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
+
+
+def _is_lost_loader(error: BaseException) -> bool:
+    return "DataLoader worker" in str(error) and any(sign in str(error) for sign in _LOADER_SIGNS)
 
 
 def _out_of_memory_in_words(error: BaseException, job: Job) -> str:
-    if _LOADER_KILLED in str(error):
-        return "a loader process was killed, as a host does that is out of memory: set --loader-workers lower"
+    if _is_lost_loader(error):
+        return _lost_loader_in_words(str(error))
     reading = read_progress(job.state_folder)
     if reading is not None and reading.phase == "evaluating":
         if (job.execution.evaluation_batch_size or 1) > 1:
@@ -84,6 +93,20 @@ def _out_of_memory_in_words(error: BaseException, job: Job) -> str:
     return (
         f"out of memory with {size} samples a forward: set --micro-batch-size lower (gradient accumulation keeps the "
         "global batch), or --activation-checkpointing"
+    )
+
+
+def _lost_loader_in_words(text: str) -> str:
+    if _LOADER_WITHOUT_SHARED_MEMORY in text:
+        return (
+            "a loader process ran out of shared memory: enlarge /dev/shm (a container's --shm-size), or set "
+            "--loader-workers lower"
+        )
+    if _LOADER_KILLED in text:
+        return "a loader process was killed, as a host does that is out of memory: set --loader-workers lower"
+    return (
+        "a loader process was ended by a signal, as a host does that is out of memory or of shared memory (/dev/shm): "
+        "set --loader-workers lower"
     )
 
 
@@ -141,6 +164,7 @@ def write_failure(job: Job, error: BaseException, cause: str, trace: str) -> Non
 
 def clear_failure(job: Job) -> None:
     """Forget a failure: the user asks for another try."""
+    forget_device_faults(job.state_folder)
     failure_path(job.state_folder).unlink(missing_ok=True)
     last = read_progress(job.state_folder)
     if last is not None and last.phase == "failed":

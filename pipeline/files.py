@@ -108,17 +108,6 @@ def remove_partials(folder: Path, is_ours: Callable[[str], bool] = lambda _: Tru
             partial.unlink(missing_ok=True)
 
 
-def runs_folder(text: str) -> Path:
-    """Return the root of the runs from a command line.
-
-    Raises:
-        InputError: for a URI: file locks do not work on object stores.
-    """
-    if "://" in text:
-        raise InputError(f"{text} is not a mounted path", "File locks do not work on object stores (docs/cluster.md)")
-    return Path(text)
-
-
 def safe_component(name: str, what: str) -> str:
     """Return a name that is one component of a path: no folder above, no separator, nothing that a terminal obeys.
 

@@ -16,6 +16,7 @@ from pipeline.evaluation.threshold_counts import threshold_schema, thresholds_pa
 from pipeline.intact_tables import is_intact, warn_if_damaged
 from pipeline.monitoring.progress import ProgressFile
 from pipeline.pretrained_ids import named_by_its_weights, own_tokenizer
+from pipeline.recipes import default_micro_batch
 from pipeline.records import RECORD_SCHEMA, record_path
 from pipeline.same_training import read_training, with_splits_of_same_training
 from sharedris.errors import InputError
@@ -123,11 +124,13 @@ def per_rank_batch_of(config: RunConfig, execution: ExecutionConfig, world_size:
     """Return one worker's part of an optimizer step among `world_size` workers.
 
     With fewer workers than the run was asked for (elastic) a forward stays as large as it was, so that it still fits
-    into memory, and more of them are accumulated: the global batch is the same.
+    into memory, and more of them are accumulated: the global batch is the same. Without `micro_batch_size` the base and
+    large models take at most the paper's 14 samples.
     """
     batch = config.train.global_batch_size
     samples = batch // world_size
-    largest = execution.micro_batch_size or batch // execution.workers
+    whole = batch // execution.workers
+    largest = execution.micro_batch_size or min(whole, default_micro_batch(config.model.scale) or whole)
     micro = next(size for size in range(max(1, min(largest, samples)), 0, -1) if samples % size == 0)
     return PerRankBatch(samples=samples, micro_batch_size=micro, accumulation=samples // micro)
 
@@ -251,7 +254,7 @@ def _check_vocabulary(job: Job, manifests: Mapping[str, Manifest]) -> None:
     if len(fingerprints) > 1 and own is None:
         raise InputError(
             f"the sets {', '.join(sorted(manifests))} were prepared with different tokenizers",
-            "Prepare them all with one: sharedris prepare ... --tokenizer FILE",
+            "Prepare them all with one: sharedris data prepare ... --tokenizer FILE",
         )
 
 

@@ -15,7 +15,7 @@ from sharedris.errors import InputError
 from sharedris.registry import ENCODERS
 
 DUAL_WEIGHTS, DUAL_VOCABULARY = "weights.safetensors", "vocab.txt"
-"""What `sharedris import-dual` writes into its folder."""
+"""What `sharedris import dual` writes into its folder."""
 
 
 def is_dual(config: RunConfig) -> bool:
@@ -81,7 +81,7 @@ def dual_sha256(folder: Path) -> str:
     digests = []
     for path in (folder / DUAL_WEIGHTS, folder / DUAL_VOCABULARY):
         if not path.is_file():
-            raise InputError(f"{folder} has no {path.name}", "Give the folder that `sharedris import-dual` wrote")
+            raise InputError(f"{folder} has no {path.name}", "Give the folder that `sharedris import dual` wrote")
         digests.append(_unchanged_sha256(path, path.stat().st_mtime_ns))
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 

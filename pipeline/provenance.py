@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+COMMIT_VARIABLE = "SHAREDRIS_COMMIT"
+"""Carries the commit to where the code has no .git: `ray job submit` packs none (docs/cluster.md)."""
 
 _PACKAGES = ("torch", "ray", "mlflow", "numpy", "pandas", "pyarrow", "fvcore", "pycocotools", "sentencepiece", "pillow")
 
@@ -18,23 +23,34 @@ _PACKAGES = ("torch", "ray", "mlflow", "numpy", "pandas", "pyarrow", "fvcore", "
 def collect() -> dict[str, Any]:
     """Return the provenance columns of a record, as the driver sees them."""
     commit, dirty = _git_state(Path(__file__).resolve().parent.parent)
-    return {"git_commit": commit, "git_dirty": dirty, "versions_json": json.dumps(_versions())}
+    return {"git_commit": commit, "git_dirty": dirty, "versions_json": json.dumps(package_versions())}
 
 
-def hardware(world_size: int) -> dict[str, Any]:
-    """Return what this worker runs on; called on rank 0, where the work is done."""
-    cuda = torch.cuda.is_available()
+def hardware(world_size: int, gpus: Iterable[str | None] = ()) -> dict[str, Any]:
+    """Return what a run was done on, seen from rank zero.
+
+    Args:
+        world_size: number of workers.
+        gpus: of all ranks; several kinds are joined by " + ".
+    """
+    kinds = sorted({name for name in (*gpus, gpu_name()) if name is not None})
     return {
         "machine": platform.machine(),
         "processor": _processor(),
         "logical_cpus": os.cpu_count(),
         "threads_per_worker": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "gpu": " + ".join(kinds) or None,
         "workers": world_size,
     }
 
 
-def _versions() -> dict[str, str]:
+def gpu_name() -> str | None:
+    """Return the name of this process's GPU, or None."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result, as installed for this process."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -45,7 +61,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_state(folder: Path) -> tuple[str, bool]:
-    """Return the commit and whether tracked files differ from it; ("unknown", True) outside a checkout."""
+    """Return the commit and whether tracked files differ from it; outside a checkout what the environment carries."""
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
         status = subprocess.run(
@@ -56,8 +72,14 @@ def _git_state(folder: Path) -> tuple[str, bool]:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return "unknown", True
+        return _carried_commit()
     return head.stdout.strip(), bool(status.stdout.strip())
+
+
+def _carried_commit() -> tuple[str, bool]:
+    """Return what `git describe --always --abbrev=40 --dirty --exclude '*'` printed where the job was submitted."""
+    found = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get(COMMIT_VARIABLE, ""))
+    return (found[1], found[2] is not None) if found else ("unknown", True)
 
 
 def _processor() -> str:

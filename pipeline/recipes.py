@@ -9,6 +9,17 @@ from sharedris.scales import SCALES
 DEFAULT_SET = "toyplus_unc"
 """The paper's ablations run on RefCOCO+ val; this is its synthetic counterpart."""
 
+PAPERS_SAMPLES = 14
+"""Samples of a forward at the paper's scales: 112 over 8 GPUs. Fewer GPUs accumulate gradients."""
+
+
+def default_micro_batch(scale: str) -> int | None:
+    """Return the largest default batch of one forward at a scale; None takes a worker's whole part of a step.
+
+    112 samples of the base model in one forward take 68 GiB.
+    """
+    return None if scale == "tiny" else PAPERS_SAMPLES
+
 
 def default_run(*, scale: str = "tiny", train_sets: tuple[str, ...] = (DEFAULT_SET,), seed: int = 0) -> RunConfig:
     """Return the recipe of a scale on the given sets, evaluated on the val split of each.

@@ -109,8 +109,9 @@ class RunRecord:
     t_acc: float | None = None
     giou: float | None = None
     ciou: float | None = None
+    boundary_iou: float | None = None  # None before it was computed
     public_scores_json: str | None = None  # evaluator -> scores, of rows of other papers by their own code's rule
-    rescored_json: str | None = None  # times, commits and names of scores that `sharedris rescore` added
+    rescored_json: str | None = None  # times, commits and names of scores that `sharedris runs rescore` added
     system: str | None = None  # "external": somebody else's masks, which have no training; None for this project's runs
     predictions_json: str | None = None  # of external masks: name, paper, SHA-256 and form, and what was allowed
     evaluated_json: str | None = None  # when and how the split was scored after training; None where training scored it
@@ -174,10 +175,10 @@ SAMPLE_SCHEMA = pa.schema(
         ("iou_input", pa.float64()),
         ("target_area_original", pa.int64()),
         ("target_area_input", pa.int64()),
-        (
-            "mask_rle",
-            pa.binary(),
-        ),  # compressed COCO RLE counts of the `original` protocol's mask, height x width
+        ("mask_rle", pa.binary()),  # of `original`: compressed COCO RLE counts, height x width
+        ("boundary_iou_paper", pa.float64()),  # null before it was computed
+        ("boundary_iou_original", pa.float64()),
+        ("boundary_iou_input", pa.float64()),
     ]
 )
 
@@ -225,6 +226,10 @@ MIGRATIONS: dict[str, str | float | None] = {
     "t_acc": None,
     "giou": None,
     "ciou": None,
+    "boundary_iou": None,
+    "boundary_iou_paper": None,
+    "boundary_iou_original": None,
+    "boundary_iou_input": None,
     "public_scores_json": None,
     "system": None,
     "predictions_json": None,

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.evaluation.metrics import added_metrics, record_schema, score, values_of
+from pipeline.evaluation.metrics import METRICS, added_metrics, is_of_masks, record_schema, score, values_of
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.sample_columns import mask_columns, sample_schema
 from pipeline.records import RecordError, read_table, record_path, samples_path, write_table
@@ -59,7 +59,7 @@ def rescore_run(root: Path, run_id: str, *, evaluate: Evaluate, git_commit: str)
         samples = samples.sort_values("index", ignore_index=True)
         if of_split["system"].notna().any():  # masks of others have one protocol, and no model that could answer anew
             stale, missing = {}, []
-        elif lacking := _lacking_columns(samples, missing, stale):
+        elif lacking := _lacking_columns(samples, missing, stale, has_model=(root / "models" / run_id).is_dir()):
             samples = _filled(root, run_id, str(split), samples, lacking, evaluate)
         added.replaced.update(stale)
         kept = of_split[~of_split["protocol"].isin(list(stale))]
@@ -78,15 +78,21 @@ def _stale(rows: pd.DataFrame) -> dict[str, int]:
     return {name: version for name, version in versions.items() if version < PROTOCOLS[name].version}
 
 
-def _lacking_columns(samples: pd.DataFrame, missing: list[str], stale: Mapping[str, int]) -> list[str]:
-    """Return the columns of the per-sample rows that only the model can give."""
+def _lacking_columns(
+    samples: pd.DataFrame, missing: list[str], stale: Mapping[str, int], *, has_model: bool
+) -> list[str]:
+    """Return the columns of the per-sample rows that only the model can give.
+
+    Numbers per mask of the base are left out without a model: older runs may have none, and get the other metrics.
+    """
     lacking = [name for name in missing if name in stale or samples[f"union_{name}"].isna().any()]
     columns = [f"{kind}_{name}" for name in lacking for kind in ("intersection", "union", "iou")]
     if "original" in lacking:
         columns.append("mask_rle")
     for protocol in PROTOCOLS.values():
-        of_masks = mask_columns(protocol)
-        columns += [name for name in of_masks if protocol.name in lacking or samples[name].isna().any()]
+        for name, metric in mask_columns(protocol).items():
+            is_lacking = samples[name].isna().any() and (has_model or not is_of_masks(metric))
+            columns += [name] if protocol.name in lacking or is_lacking else []
     return columns
 
 
@@ -108,7 +114,8 @@ def _with_metrics(rows: pd.DataFrame, samples: pd.DataFrame, added: Added) -> pd
     """Return record rows of a split with the values of added metrics that they lack."""
     rows = rows.copy()
     for place, row in rows.iterrows():
-        lacking = [metric for metric in added_metrics() if pd.isna(row[metric.name])]
+        later = [*(metric for metric in METRICS.values() if is_of_masks(metric)), *added_metrics()]
+        lacking = [metric for metric in later if pd.isna(row[metric.name])]
         if not lacking or row["protocol"] not in PROTOCOLS:
             continue
         values = values_of(lacking, samples, PROTOCOLS[row["protocol"]], input_size_of(row["config_json"]))

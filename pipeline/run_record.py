@@ -92,7 +92,7 @@ def build_records(
             batch_norm=_batch_norm_in_words(job, state),
             config_json=json.dumps(canonical(config), sort_keys=True),
             data_fingerprint=job.data_fingerprint,
-            hardware_json=json.dumps(hardware(worker.world_size)),
+            hardware_json=json.dumps(hardware(worker.world_size, worker.gpus)),
             started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
             seconds=seconds,
             checkpoint_selection=selection_words(job, state),

@@ -16,7 +16,7 @@ from torch import nn
 from pipeline.config import EvaluationConfig, RunConfig
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.prepared.manifest import load_manifest
-from pipeline.distributed.process_group import Worker, share_buffers, unwrap
+from pipeline.distributed.process_group import Worker, share_buffers
 from pipeline.evaluation.attention_maps import store_attention
 from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.metrics import Scores, record_schema, score
@@ -38,6 +38,7 @@ from pipeline.monitoring.progress import Progress
 from pipeline.records import record_path, samples_path, write_table
 from pipeline.run_record import ScoredSplit, build_records, record_rows
 from pipeline.training.best_checkpoint import use_selected
+from pipeline.training.model_with_loss import unwrap
 from pipeline.training.state import TrainState
 from sharedris.attention_maps import COMPONENTS, shows_attention
 from sharedris.checkpoint import save_model

@@ -79,11 +79,17 @@ def shown_variants(choice: RunSelection) -> list[str]:
     return in_order(means.index[:MOST_LINES])
 
 
-def read_variants(runs: Runs, choice: RunSelection) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the per-sample rows of each shown variant, IoU averaged over its seeds, and the problems met."""
+def read_variants(runs: Runs, choice: RunSelection, score: str = "iou") -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the per-sample rows of each shown variant, a score averaged over its seeds, and the problems met.
+
+    Args:
+        runs: where the rows lie.
+        choice: the runs that are shown.
+        score: `iou` or `boundary_iou`; in the frames it is the column `iou`.
+    """
     frames: dict[str, pd.DataFrame] = {}
     problems: list[str] = []
-    iou = f"iou_{choice.protocol}"
+    iou = f"{score}_{choice.protocol}"
     for variant in shown_variants(choice):
         found = []
         for run_id in choice.rows.loc[choice.rows["variant"] == variant, "run_id"]:
@@ -97,13 +103,15 @@ def read_variants(runs: Runs, choice: RunSelection) -> tuple[dict[str, pd.DataFr
     return frames, problems
 
 
-def by_size(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
-    """Draw IoU by the object's share of the image (figure 6 of the paper)."""
+def by_size(frames: dict[str, pd.DataFrame], choice: RunSelection, score: str = "IoU") -> Figure | None:
+    """Draw IoU, or the score of this name, by the object's share of the image (figure 6 of the paper)."""
     names = ["no target", *(f"{low}–{high}" for low, high in itertools.pairwise(SIZE_EDGES_PERCENT))]
     edges = np.array(SIZE_EDGES_PERCENT[1:-1])
     areas = {v: 100 * frame["area_ratio"].to_numpy() for v, frame in frames.items()}
     binner = {v: np.where(area == 0, 0, 1 + np.digitize(area, edges)) for v, area in areas.items()}
-    return draw_bins(frames, binner, names, choice, "object size (% of the image)", "IoU by object size")
+    return draw_bins(
+        frames, binner, names, choice, "object size (% of the image)", f"{score} by object size", score=score
+    )
 
 
 def by_length(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | None:
@@ -135,6 +143,7 @@ def draw_bins(
     label: str,
     title: str,
     joined: bool = True,
+    score: str = "IoU",
 ) -> Figure | None:
     """Draw mean IoU with its interval per bin, a line per variant; `binner` has the bin of each sample."""
     if not frames:
@@ -159,7 +168,7 @@ def draw_bins(
     axes.set_xticks(np.arange(len(kept)), ticks, fontsize=9)
     light_grid(axes, "y")
     axes.set_xlabel(label)
-    axes.set_ylabel("mean IoU (%), 95 % interval")
+    axes.set_ylabel(f"mean {score} (%), 95 % interval")
     axes.set_ylim(bottom=0)
     axes.set_title(f"{title}: {where(choice)}")
     axes.legend(ncols=2)

@@ -13,7 +13,7 @@ from pipeline.data.readers.quality_flags import QualityFlags
 from pipeline.files import write_file
 from pipeline.published.tables import read_bibliography, read_published
 from pipeline.records import RecordError
-from reports.bootstrap_samples import resample_runs
+from reports.bootstrap_samples import Resampled, resample_runs
 from reports.cost_cells import CostBook
 from reports.csv_table import to_csv
 from reports.figures import Album, draw_all
@@ -53,6 +53,7 @@ class Report:
     built: list[Built]
     recipe: ReportRecipe
     beside: dict[str, list[Table]] = field(default_factory=dict)  # its statistics, by table name
+    resampled: dict[str, Resampled] = field(default_factory=dict)  # scores of its runs with their draws, by table name
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -125,7 +126,7 @@ def _add_statistics(report: Report, draws: int, *, beside: bool) -> None:
         for group, run_ids in groups.items()
     }
     for number, each in ablations.items():
-        of_group = resampled[_group(each)]
+        of_group = report.resampled[each.table.name] = resampled[_group(each)]
         ranks = rank_table(each, of_group)
         report.built[number] = with_visible(mark_ranks(each, ranks), of_group)
         if beside:
@@ -210,7 +211,17 @@ def write_report(
     album = Album(out / "figures", pdf=pdf)
     ablations = [each for each in report.built if not each.spec.metric and each.is_of_paper]
     own = [each for each in report.built if not each.spec.metric and not each.is_of_paper]
-    found = draw_all(album, ablations, own, choice, report.runs, report.costs, prepared=prepared, masks_of=masks_of)
+    found = draw_all(
+        album,
+        ablations,
+        own,
+        choice,
+        report.runs,
+        report.costs,
+        prepared=prepared,
+        resampled=report.resampled,
+        masks_of=masks_of,
+    )
     report.problems = list(dict.fromkeys([*report.problems, *found]))
     page = Page(
         title=TITLE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
 from reports import attention, mask_gallery, pareto, plots, row_scores
+from reports.bootstrap_samples import Resampled
 from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
 from reports.labels import variant_label
@@ -104,6 +106,7 @@ def draw_all(
     costs: CostBook,
     *,
     prepared: Path,
+    resampled: Mapping[str, Resampled],
     masks_of: list[str] | None = None,
 ) -> list[str]:
     """Draw every picture of the report; return the problems met.
@@ -116,6 +119,7 @@ def draw_all(
         runs: records and samples.
         costs: measured costs.
         prepared: folder of the prepared sets, for images and ground truth.
+        resampled: table -> scores of its runs with their draws, for intervals.
         masks_of: ids of the runs whose masks are shown; by default the baseline, the proposed model and others.
     """
     problems: list[str] = []
@@ -126,9 +130,10 @@ def draw_all(
             album.missing(f"{each.table.title}: nothing run.")
         else:
             title = f"{each.table.title}: here and in the paper"
-            album.plot(row_scores.row_scores(each), f"scores-{numeral}", title, table=numeral)
+            figure = row_scores.row_scores(each, resampled.get(numeral))
+            album.plot(figure, f"scores-{numeral}", title, table=numeral)
     for each in own:
-        problems += _of_sweep(album, each, runs)
+        problems += _of_sweep(album, each, runs, resampled.get(each.table.name))
     data = ReportData(runs=runs, choice=choice, costs=costs, problems=problems, prepared=prepared)
     for group, title in GROUPS.items():
         named = {name: plot for name, plot in FIGURES.items() if plot.group == group}
@@ -155,11 +160,11 @@ def _draw(album: Album, name: str, plot: Plot, data: ReportData) -> None:
         album.missing(f"{plot.title}: it cannot be drawn.")
 
 
-def _of_sweep(album: Album, built: Built, runs: Runs) -> list[str]:
+def _of_sweep(album: Album, built: Built, runs: Runs, resampled: Resampled | None) -> list[str]:
     """Draw the pictures of one sweep that the paper does not have."""
     name, title, problems = built.table.name, built.table.title, list[str]()
     album.group(f"sweep-{name}", title)
-    album.plot(row_scores.row_scores(built), f"scores-{name}", f"{title}: scores", table=name)
+    album.plot(row_scores.row_scores(built, resampled), f"scores-{name}", f"{title}: scores", table=name)
     album.plot(pareto.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
     curves = plots.training_curves(read_histories(runs, built.choice, problems))
     album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True)

@@ -1,4 +1,4 @@
-"""Images and ground-truth masks of prepared sets, read from the files that `sharedris prepare` wrote.
+"""Images and ground-truth masks of prepared sets, read from the files that `sharedris data prepare` wrote.
 
 PREPARED/SET/dataset.json     image_root, image_folder, embedded, file_digests
 PREPARED/SET/SPLIT.parquet    a row per ref: ref_id, file_name, image_digest, height, width, mask_rle

@@ -172,7 +172,8 @@ def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     empty = [name for name in wanted if len(rows) and rows[name].isna().any()]
     if empty:
         raise RecordError(
-            f"{path} has no values of {', '.join(empty)}", "sharedris rescore RUN adds them, but not to external masks"
+            f"{path} has no values of {', '.join(empty)}",
+            "sharedris runs rescore RUN adds them, but not to external masks",
         )
     index = rows["index"].to_numpy()
     return rows if (index[1:] > index[:-1]).all() else rows.sort_values("index", ignore_index=True)

@@ -1,4 +1,8 @@
-"""The paired test of any runs that the user names, ours or external: each with the first, sample by sample."""
+"""The paired test of any runs that the user names, ours or external: each with the first, sample by sample.
+
+Runs that differ in the seed only are the seeds of one row: rows are compared, over trainings and images together where
+both have several seeds (`reports.two_level`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from reports.bootstrap_samples import Resampled, resample_runs
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.load import Runs
 from reports.significance import p_text, signed
-from reports.stats import DRAWS, Difference, difference, holm
+from reports.stats import DRAWS, Difference, holm
+from reports.two_level import compare
 
 
 def paired_test(runs: Runs, run_ids: list[str], *, draws: int = DRAWS) -> tuple[Table, list[str]]:
@@ -33,7 +38,7 @@ def paired_test(runs: Runs, run_ids: list[str], *, draws: int = DRAWS) -> tuple[
         same, others = _with_same_truth(runs, run_ids, split, protocol)
         resampled = resample_runs(runs, same, split, protocol, draws=draws)
         problems += [*others, *resampled.problems]
-        lines = _lines(resampled, run_ids, metrics)
+        lines = _lines(resampled, rows_of(runs, run_ids), metrics)
         if lines:
             title = f"{split}, protocol {protocol}"
             rows += [Row(kind="section", cells=(text_cell(title),)), *lines]
@@ -43,11 +48,11 @@ def paired_test(runs: Runs, run_ids: list[str], *, draws: int = DRAWS) -> tuple[
     table = Table(
         name="compare-paired",
         title="Paired test",
-        caption=f"Differences to {run_ids[0]}. Paired bootstrap over images, {draws} draws; Holm over the differences "
-        "of one split and protocol; bold: below 0.05.",
+        caption=f"Differences to {_name(rows_of(runs, run_ids)[0])}. {_method(rows_of(runs, run_ids))}, {draws} draws; "
+        "Holm over the differences of one split and protocol; bold: below 0.05.",
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=() if rows else ("The runs share no split and protocol with per-sample rows of the same samples.",),
+        notes=_notes(runs, run_ids, has_rows=bool(rows)),
     )
     return table, problems
 
@@ -98,40 +103,76 @@ def _columns(metric: Metric) -> list[Column]:
     ]
 
 
-def _lines(resampled: Resampled, run_ids: list[str], metrics: list[Metric]) -> list[Row]:
-    """Return a line per run that has the same samples as the first."""
-    if run_ids[0] not in resampled.run_ids:
+def _lines(resampled: Resampled, rows: list[list[str]], metrics: list[Metric]) -> list[Row]:
+    """Return a line per row whose runs have the same samples as the first."""
+    columns = [[resampled.run_ids.index(run_id) for run_id in row if run_id in resampled.run_ids] for row in rows]
+    if not columns[0]:
         return []
-    first, others = resampled.run_ids.index(run_ids[0]), [name for name in run_ids[1:] if name in resampled.run_ids]
-    found: dict[tuple[str, str], Difference] = {}
-    for name in others:
-        this = resampled.run_ids.index(name)
+    found: dict[tuple[int, str], Difference] = {}
+    others = [place for place in range(1, len(rows)) if columns[place]]
+    for place in others:
         for metric, scores in resampled.scores.items():
-            if np.isfinite(scores.observed_R[[this, first]]).all():
-                found[name, metric] = difference(scores, [this], [first])
+            if np.isfinite(scores.observed_R[[*columns[place], *columns[0]]]).all():
+                found[place, metric] = compare(scores, columns[place], columns[0])
     adjusted = dict(zip(found, holm([each.p_value for each in found.values()]), strict=True))
-    return [_line(name, run_ids[0], metrics, found, adjusted) for name in others]
+    names = [[resampled.run_ids[column] for column in of_row] for of_row in columns]
+    lines = []
+    for place in others:
+        of_row = {name: (each, adjusted[at, name]) for (at, name), each in found.items() if at == place}
+        lines.append(_line(names[place], names[0], metrics, of_row))
+    return lines
 
 
-def _line(
-    name: str,
-    first: str,
-    metrics: list[Metric],
-    found: dict[tuple[str, str], Difference],
-    adjusted: dict[tuple[str, str], float],
-) -> Row:
-    cells = [text_cell(f"{name} − {first}")]
+def _line(row: list[str], first: list[str], metrics: list[Metric], found: dict[str, tuple[Difference, float]]) -> Row:
+    cells = [text_cell(f"{_name(row)} − {_name(first)}")]
     for metric in metrics:
-        each = found.get((name, metric.name))
-        if each is None:
+        if metric.name not in found:
             cells += [missing_cell("not scored"), *(text_cell("") for _ in range(3))]
             continue
+        each, holm_p = found[metric.name]
         shown, low, high = (metric.factor * value for value in (each.observed, each.low, each.high))
-        holm_p = adjusted[name, metric.name]
         cells += [
-            Cell(text=signed(shown), value=shown, run_ids=(name, first)),
+            Cell(text=signed(shown), value=shown, run_ids=(*row, *first)),
             Cell(text=f"[{signed(low)}, {signed(high)}]", value=round(low, metric.decimals), parts=(high,)),
             Cell(text=p_text(each.p_value), value=each.p_value),
             Cell(text=p_text(holm_p), value=holm_p, rank=1 if holm_p < 0.05 else 0),
         ]
     return Row(cells=tuple(cells))
+
+
+def rows_of(runs: Runs, run_ids: list[str]) -> list[list[str]]:
+    """Return the named runs in rows, in the order of their first run: the seeds of one training make a row."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for run_id in run_ids:
+        found.setdefault(_training(runs, run_id), []).append(run_id)
+    return list(found.values())
+
+
+def _training(runs: Runs, run_id: str) -> tuple[str, ...]:
+    """Return what the seeds of a training share; masks of others and runs without a recipe are alone."""
+    first = runs.rows_of(run_id).iloc[0]
+    if first["training"] == "external" or pd.isna(first["recipe"]):
+        return (run_id,)
+    return tuple(str(first[name]) for name in ("variant", "scale", "trained_on", "recipe"))
+
+
+def _name(row: list[str]) -> str:
+    return row[0] if len(row) == 1 else f"{row[0]} ({len(row)} seeds)"
+
+
+def _method(rows: list[list[str]]) -> str:
+    several = [len(row) > 1 for row in rows]
+    if not any(several):
+        return "Paired bootstrap over images"
+    over = "Intervals and p over trainings and images"
+    return over if all(several) else f"{over} where both rows have several seeds, else paired bootstrap over images"
+
+
+def _notes(runs: Runs, run_ids: list[str], *, has_rows: bool) -> tuple[str, ...]:
+    if not has_rows:
+        return ("The runs share no split and protocol with per-sample rows of the same samples.",)
+    named = {_training(runs, run_id) for run_id in run_ids}
+    others = [each for each in runs.run_ids if each not in run_ids and _training(runs, each) in named]
+    if not others:
+        return ()
+    return (f"Other seeds of these rows were not named: {', '.join(others[:8])}.",)

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from pipeline.evaluation.threshold_counts import thresholds_path
 from pipeline.files import staged_folder
 from pipeline.records import RecordError, history_path, record_path, samples_path
 from reports.labels import in_order, variant_label
@@ -135,6 +136,9 @@ def write_reference(runs: Runs, expected: Expected, folder: Path) -> int:
             for place in (record_path, history_path):
                 _copy(place(runs.root, run_id), place(stage, run_id))
             _copy(samples_path(runs.root, run_id, expected.split), samples_path(stage, run_id, expected.split))
+            if thresholds_path(runs.root, run_id, expected.split).exists():
+                curve = thresholds_path(stage, run_id, expected.split)
+                _copy(thresholds_path(runs.root, run_id, expected.split), curve)
         for run_id in records.sort_values("seed").drop_duplicates("variant")["run_id"]:
             if (runs.root / "attention" / run_id).exists():
                 shutil.copytree(runs.root / "attention" / run_id, stage / "attention" / run_id)
@@ -154,7 +158,7 @@ def read_expected(folder: Path) -> Expected:
         RecordError: when the file is missing, damaged or of another schema.
     """
     path = folder / FILE
-    remedy = f"Make it from a sweep: python -m reports.reference make --runs RUNS --out {folder}"
+    remedy = f"Make it from a sweep: sharedris report reference make --runs RUNS --out {folder}"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("schema") != SCHEMA:

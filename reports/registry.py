@@ -63,6 +63,15 @@ class ReportData:
         self.problems += problems
         return frames
 
+    @cached_property
+    def boundaries(self) -> dict[str, pd.DataFrame]:
+        """The same with the boundary IoU in the place of the IoU; nothing where no record has one."""
+        if self.choice.rows.empty or self.choice.rows["boundary_iou"].isna().all():
+            return {}
+        frames, problems = breakdown.read_variants(self.runs, self.choice, "boundary_iou")
+        self.problems += problems
+        return frames
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
@@ -154,6 +163,12 @@ FIGURES: dict[str, Plot] = {
         title="IoU by object size (the paper's figure 6)",
         draw=_by(breakdown.by_size),
         needs=_SAMPLES,
+    ),
+    "boundary-iou-by-size": Plot(
+        group="scores",
+        title="Boundary IoU by object size",
+        draw=lambda data: breakdown.by_size(data.boundaries, data.choice, "boundary IoU"),
+        needs="the boundary IoU (sharedris runs rescore RUN)",
     ),
     "iou-by-length": Plot(
         group="scores", title="IoU by sentence length", draw=_by(breakdown.by_length), needs=_SAMPLES

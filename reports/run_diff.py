@@ -56,7 +56,7 @@ def run_ids_of(runs: Runs, names: list[str]) -> list[str]:
         RecordError: as `compare_runs`.
     """
     if len(names) < 2:
-        raise RecordError("a comparison needs two runs or more", "python -m reports compare RUN RUN")
+        raise RecordError("a comparison needs two runs or more", "sharedris report compare RUN RUN")
     ids = [_find(runs.every, name) for name in names]
     if len(set(ids)) < len(ids):
         raise RecordError(f"{', '.join(names)} name the same run twice", "Name different runs")

@@ -21,7 +21,7 @@ def score_cell(rows: pd.DataFrame, metric: str) -> Cell:
     declared = METRICS[metric]
     if metric not in rows or rows[metric].isna().any():
         lacking = rows["run_id"] if metric not in rows else rows.loc[rows[metric].isna(), "run_id"]
-        return missing_cell("not scored", f"sharedris rescore {' '.join(lacking)} adds {declared.heading}")
+        return missing_cell("not scored", f"sharedris runs rescore {' '.join(lacking)} adds {declared.heading}")
     values, decimals = declared.factor * rows[metric].to_numpy(dtype=float), declared.decimals
     mean = float(values.mean())
     spread = deviation(values)

@@ -56,7 +56,7 @@ STYLES: dict[str, Callable[[Table], Table]] = {
     "paper": as_in_paper,
     "ours": ours_only,
 }
-"""Name -> style, as `python -m reports --style` takes it."""
+"""Name -> style, as `sharedris report --style` takes it."""
 
 
 def in_style(table: Table, style: str) -> Table:

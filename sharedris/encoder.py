@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from sharedris.attention_row import ClassTokenAttention, attentions_of, row_of_joined_tokens
 from sharedris.config import EncoderConfig
-from sharedris.layers import FusedAttention, add_residual, merge_heads, sample_keep
+from sharedris.draws import RandomModule
+from sharedris.layers import FusedAttention, add_residual, merge_heads
 
 FIRST_POSITION = 2
 """Row of the position tables that belongs to the first token; rows 0 and 1 exist in the official weights, unused."""
@@ -59,7 +60,7 @@ class Embedding(nn.Module):
         """
         check_image_size(image_BCHW, self.image_size)
         patches_BPD = self.patches(image_BCHW).flatten(2).transpose(1, 2)
-        class_token_B1D = self.class_token.expand(len(patches_BPD), -1, -1).to(patches_BPD.dtype)
+        class_token_B1D = self.class_token.expand(patches_BPD.shape[0], -1, -1).to(patches_BPD.dtype)
         visual_BVD = torch.cat([class_token_B1D, patches_BPD], dim=1) + self.visual_positions[FIRST_POSITION:]
         last = FIRST_POSITION + token_ids_BT.shape[1]
         text_BTD = self.words(token_ids_BT) + self.text_positions[FIRST_POSITION:last]
@@ -109,7 +110,7 @@ class Branch(nn.Module):
         return add_residual(self.fc2(self.hidden_norm(hidden_BNF)), tokens_BND, keep_B11)
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(RandomModule):
     """A multiway layer: equations 4 and 5."""
 
     def __init__(self, config: EncoderConfig, drop_path: float) -> None:
@@ -125,19 +126,20 @@ class EncoderLayer(nn.Module):
         query, key, value = (part.transpose(1, 2) for part in qkv_BS3Hd.unbind(2))
         attended_BSD = merge_heads(self.attend(query, key, value, visible_B11S))
         visual_tokens = visual_BVD.shape[1]
-        keep = self._keep(visual_BVD)
+        keep = self._keep(visual_BVD, 0)
         visual_BVD = self.visual.attention_output(visual_BVD, attended_BSD[:, :visual_tokens], keep)
         text_BTD = self.text.attention_output(text_BTD, attended_BSD[:, visual_tokens:], keep)
-        keep = self._keep(visual_BVD)
+        keep = self._keep(visual_BVD, 1)
         return Streams(self.visual.feed_forward(visual_BVD, keep), self.text.feed_forward(text_BTD, keep))
 
     def class_token_attentions(self) -> list[ClassTokenAttention]:
         """Return the joint attention."""
         return [ClassTokenAttention(self.attend, row_of_joined_tokens)]
 
-    def _keep(self, tokens_BND: Tensor) -> Tensor | None:
+    def _keep(self, tokens_BND: Tensor, part: int) -> Tensor | None:
         """Draw stochastic depth once for both modalities of a sample, as torchscale does."""
-        return sample_keep(tokens_BND, self.drop_path) if self.training and self.drop_path > 0 else None
+        draws = self.training and self.drop_path > 0
+        return self.sample_keep(tokens_BND, self.drop_path, part=part) if draws else None
 
 
 class ImageTextEncoder(nn.Module):

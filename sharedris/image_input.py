@@ -36,3 +36,9 @@ def normalize(images_CSS: Sequence[Tensor]) -> Tensor:
         target_CSS.copy_(image_CSS)
         torch.add(minus_one, target_CSS, alpha=1 / 127.5, out=target_CSS)
     return images_BCSS
+
+
+def normalize_batch(images_BCSS: Tensor) -> Tensor:
+    """Return what `normalize` returns, of a batch of uint8 on any device."""
+    minus_one = torch.tensor(-1.0, device=images_BCSS.device)
+    return torch.add(minus_one, images_BCSS.float(), alpha=1 / 127.5)

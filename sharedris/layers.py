@@ -131,13 +131,6 @@ class Mlp(nn.Module):
         return output_BND
 
 
-def sample_keep(tokens_BND: Tensor, drop_path: float) -> Tensor:
-    """Return each sample's stochastic-depth factor, (B, 1, 1): 0 with probability `drop_path`, else 1 / (1 - p)."""
-    keep = 1.0 - drop_path
-    draws_B11 = torch.rand(tokens_BND.shape[0], 1, 1, device=tokens_BND.device)
-    return (draws_B11 < keep).to(tokens_BND.dtype) / keep
-
-
 def add_residual(update_BND: Tensor, residual_BND: Tensor, keep_B11: Tensor | None) -> Tensor:
     """Return residual + update, written over `update_BND`: a linear layer's output, which autograd does not need."""
     if keep_B11 is not None:

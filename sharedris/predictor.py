@@ -77,6 +77,17 @@ class Predictor:
         tokenizer = open_tokenizer(saved.tokenizer_path, saved.config.encoder.text_tokens)
         return cls(saved.model, tokenizer, saved.threshold)
 
+    @classmethod
+    def from_pretrained(cls, name: Path | str, device: str | torch.device = "cpu") -> Predictor:
+        """Return the predictor of a model folder or of a model on the Hugging Face Hub (`user/name`).
+
+        Raises:
+            InputError: when it is neither, or the Hub does not answer.
+        """
+        from sharedris.hub import fetch_model_folder  # imports a client of the network
+
+        return cls.from_run(fetch_model_folder(name), device)
+
     def predict(self, image: Image.Image | Path | str, sentence: str, *, attention: bool = False) -> Prediction:
         """Return the prediction for one sentence."""
         return self.predict_all(image, [sentence], attention=attention)[0]

@@ -16,8 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from sharedris.attention_row import ClassTokenAttention, attentions_of, row_of_joined_tokens
 from sharedris.config import EncoderConfig, ModelConfig
+from sharedris.draws import RandomModule
 from sharedris.encoder import ImageTextEncoder, Streams, check_image_size, visible_keys
-from sharedris.layers import Mlp, MultiHeadAttention, add_residual, sample_keep
+from sharedris.layers import Mlp, MultiHeadAttention, add_residual
 
 LAYER_NORM_EPS = 1e-6
 """Of every ViT, whose weights are tuned to it; `encoder.layer_norm_eps` is BEiT-3's."""
@@ -48,13 +49,13 @@ class ViltEmbedding(nn.Module):
         """
         check_image_size(image_BCHW, self.image_size)
         patches_BPD = self.patches(image_BCHW).flatten(2).transpose(1, 2)
-        class_token_B1D = self.class_token.expand(len(patches_BPD), -1, -1).to(patches_BPD.dtype)
+        class_token_B1D = self.class_token.expand(patches_BPD.shape[0], -1, -1).to(patches_BPD.dtype)
         visual_BVD = torch.cat([class_token_B1D, patches_BPD], dim=1) + self.visual_positions
         text_BTD = self.words(token_ids_BT) + self.text_positions[: token_ids_BT.shape[1]]
         return Streams(visual_BVD + self.modality[1], self.text_norm(text_BTD) + self.modality[0])
 
 
-class ViltLayer(nn.Module):
+class ViltLayer(RandomModule):
     """Pre-norm self-attention and MLP over the joined tokens."""
 
     def __init__(self, config: EncoderConfig, drop_path: float) -> None:
@@ -68,15 +69,16 @@ class ViltLayer(nn.Module):
     def forward(self, tokens_BSD: Tensor, visible_B11S: Tensor | None) -> Tensor:
         """Return (B, S, D); `visible_B11S` is False at padding."""
         attended_BSD = self.attention(self.attention_norm(tokens_BSD), visible_B11S)
-        tokens_BSD = add_residual(attended_BSD, tokens_BSD, self._keep(tokens_BSD))
-        return add_residual(self.mlp(self.mlp_norm(tokens_BSD)), tokens_BSD, self._keep(tokens_BSD))
+        tokens_BSD = add_residual(attended_BSD, tokens_BSD, self._keep(tokens_BSD, 0))
+        return add_residual(self.mlp(self.mlp_norm(tokens_BSD)), tokens_BSD, self._keep(tokens_BSD, 1))
 
     def class_token_attentions(self) -> list[ClassTokenAttention]:
         """Return the joint attention."""
         return [ClassTokenAttention(self.attention.attend, row_of_joined_tokens)]
 
-    def _keep(self, tokens_BSD: Tensor) -> Tensor | None:
-        return sample_keep(tokens_BSD, self.drop_path) if self.training and self.drop_path > 0 else None
+    def _keep(self, tokens_BSD: Tensor, part: int) -> Tensor | None:
+        draws = self.training and self.drop_path > 0
+        return self.sample_keep(tokens_BSD, self.drop_path, part=part) if draws else None
 
 
 class ViltEncoder(ImageTextEncoder):

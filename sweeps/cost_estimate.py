@@ -16,11 +16,9 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
 from pipeline.cost.flops import measure_planned_cost
+from pipeline.cost.step_timing import StepShape, make_step
 from pipeline.recipes import default_run
 from pipeline.training.schedule import plan_steps
-from sharedris.build import build_model
-from sharedris.cpu_kernels import use_cpu_kernels
-from sharedris.loss import segmentation_loss
 from sweeps.costs import cost_of
 from sweeps.plan import SweepPlan
 from sweeps.spec import cells_of
@@ -80,25 +78,15 @@ def total(costs: Sequence[CellCost]) -> CellCost:
 def measure_gflops(config: RunConfig) -> float:
     """Return the sustained rate in GFLOP/s of training steps of this config, measured here for some seconds.
 
-    The pixels are random, since the rate does not depend on them. One thread computes, as in a CPU worker.
+    In the run's own precision. One thread computes, as in a CPU worker.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = min(8, config.train.global_batch_size)
+    shape = StepShape(model=config.model, micro_batch_size=batch, precision=config.train.precision)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model = build_model(config.model).to(device).train()
-        use_cpu_kernels(model)
-        encoder, batch = config.model.encoder, min(8, config.train.global_batch_size)
-        image_BCHW = torch.randn(batch, 3, encoder.image_size, encoder.image_size, device=device)
-        ids_BT = torch.full((batch, encoder.text_tokens), 5, device=device)
-        mask_BHW = torch.zeros(batch, encoder.image_size, encoder.image_size, dtype=torch.uint8, device=device)
-
-        def step() -> None:
-            loss = segmentation_loss(model(image_BCHW, ids_BT, None), mask_BHW, config.train.loss).total
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-
+        step = make_step(shape, device, optimizes=False)
         step()
         started, steps = time.perf_counter(), 0
         while steps < 2 or time.perf_counter() - started < _WARM_UP_SECONDS:

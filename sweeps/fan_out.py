@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,19 +14,23 @@ from typing import Any
 from ray import tune
 from ray.tune import Callback
 from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from pipeline.cluster import train_run
+from pipeline.cluster.nodes import workers_that_fit
 from pipeline.cluster.placement import free_placement_group
 from pipeline.cluster.ray_patches import forward_no_secrets
+from pipeline.config import ExecutionConfig
 from pipeline.failures import RunError
 from pipeline.job import Job
 
 _HEAD_RESOURCE = "node:__internal_head__"
 _HEAD_SHARE = 0.001
+_COUNT_SECONDS = 5.0
 
 
 def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
-    """Fit every job, `at_once` at a time.
+    """Fit every job, `at_once` at a time at first, and as many as fit when nodes join later.
 
     A trial takes a small part of the head node and no CPU: one that holds a CPU while its trainer waits for CPUs
     never ends. The trials run on the driver's node, next to the runs' files.
@@ -35,11 +40,12 @@ def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
     by_run = {job.run_id: job for job in jobs}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     forward_no_secrets()
+    search = BasicVariantGenerator(max_concurrent=at_once)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_HEAD_RESOURCE: _HEAD_SHARE}),
         param_space={"run_id": tune.grid_search([job.run_id for job in jobs])},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=at_once,
+            search_alg=search,
             reuse_actors=True,
             trial_dirname_creator=_directory_of,
             trial_name_creator=_directory_of,
@@ -51,6 +57,7 @@ def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
             callbacks=[
                 FreePlacementGroups({run_id: str(job.state_folder) for run_id, job in by_run.items()}),
                 NoTrialLines(),
+                FollowNodes(search, jobs[0].execution),
             ],
         ),
     )
@@ -80,6 +87,20 @@ class NoTrialLines(TrialProgressCallback):
         """Print nothing."""
 
     on_trial_error = on_trial_complete = on_trial_result
+
+
+class FollowNodes(Callback):
+    """Lets more trials run at once when nodes have joined, and starts fewer when nodes have left."""
+
+    def __init__(self, search: BasicVariantGenerator, execution: ExecutionConfig) -> None:
+        self._search, self._execution, self._due = search, execution, 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Count again, every few seconds; Tune reads the limit before each new trial."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _COUNT_SECONDS
+            per_run = self._execution.min_workers or self._execution.workers
+            self._search.max_concurrent = max(1, workers_that_fit(self._execution) // per_run)
 
 
 class FreePlacementGroups(Callback):

@@ -38,7 +38,7 @@ def find_sweep(name: str) -> Sweep:
     if name.endswith(".py"):
         return _from_file(Path(name))
     if name not in SWEEPS:
-        raise InputError(f"no sweep {name!r}", f"There are: {', '.join(SWEEPS)} (python -m sweeps list)")
+        raise InputError(f"no sweep {name!r}", f"There are: {', '.join(SWEEPS)} (sharedris sweep list)")
     return SWEEPS[name]
 
 

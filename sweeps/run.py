@@ -12,16 +12,20 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cluster import launch, storage_check
+from pipeline.cluster import launch
+from pipeline.cluster.nodes import describe_wait
 from pipeline.cluster.placement import free_placement_group
+from pipeline.cluster.prepare import prepare_cluster
 from pipeline.failures import clear_failure, failure
 from pipeline.job import Job
 from pipeline.lifecycle.cleanup import remove_checkpoints
 from pipeline.lifecycle.locks import driver_lock
+from pipeline.lifecycle.save_request import signal_saves
 from pipeline.lifecycle.signals import termination_raises
 from pipeline.monitoring.mlflow_tags import FOLDER
 from pipeline.monitoring.mlflow_uri import tracking_uri, without_password
 from pipeline.monitoring.run_monitor import RunMonitor
+from pipeline.object_store.follower import followed
 from pipeline.preflight import check_space
 from pipeline.run_marks import read_marks
 from sharedris.errors import InputError
@@ -97,16 +101,20 @@ def _register(tracker: Tracker, plan: SweepPlan, name: str) -> None:
 
 
 def _run_missing(plan: SweepPlan, jobs: Sequence[Job], tracked: TrackedRuns) -> None:
-    capacity = launch.capacity(jobs[0].execution)
-    storage_check.check_shared_storage(plan.runs_root, jobs[0].execution.reads)
+    with termination_raises():
+        jobs, capacity = prepare_cluster(jobs)
     _clear_away(plan, jobs)
     at_once = min(capacity.trials, len(jobs))
     check_space([job.config for job in jobs], plan.runs_root, at_once=at_once)
     log.info("Ray: %s; %d cells to run", capacity.arithmetic, len(jobs))
-    monitor = RunMonitor(jobs, labels=_labels(plan), tracked=tracked, at_once=at_once)
+    execution = jobs[0].execution
+    monitor = RunMonitor(
+        jobs, labels=_labels(plan), tracked=tracked, at_once=at_once, waits_for=lambda: describe_wait(execution)
+    )
     monitor.start()
     try:
-        with termination_raises():
+        state_folders, run_ids = [job.state_folder for job in jobs], [job.run_id for job in jobs]
+        with termination_raises(), followed(plan.runs_root, run_ids), signal_saves(state_folders):
             fan_out(jobs, name=f"tune-{plan.sweep.name}", at_once=capacity.trials)
     finally:
         monitor.finish()

@@ -9,6 +9,7 @@ from pipeline.monitoring.durations import format_seconds
 from pipeline.monitoring.failure_file import read_cause
 from pipeline.monitoring.headline import headline, last_validation
 from pipeline.monitoring.progress import read_progress
+from pipeline.object_store.mirror import mirror_of
 from pipeline.records import history_path, record_path, samples_path
 from pipeline.run_marks import read_marks
 from sharedris.errors import InputError
@@ -93,7 +94,10 @@ def forget(plan: SweepPlan, label: str) -> list[str]:
     if not jobs:
         labels = ", ".join(planned.cell.label for planned in plan.cells if planned.job is not None)
         raise InputError(f"no built cell {label!r} in {plan.sweep.name}", f"There are: {labels}")
+    mirror = mirror_of(jobs[0].runs_root)
     for job in jobs:
+        if mirror is not None:
+            mirror.remove_run(job.run_id)
         record_path(job.runs_root, job.run_id).unlink(missing_ok=True)
         history_path(job.runs_root, job.run_id).unlink(missing_ok=True)
         for split in job.splits:

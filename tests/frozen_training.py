@@ -76,8 +76,10 @@ ADDED = (
     "ciou",
 )
 """Nullable columns that records have got since the results were stored; these runs leave them null."""
-COUNTED = ("cut_sentences", "public_scores_json")
+COUNTED = ("cut_sentences", "public_scores_json", "boundary_iou")
 """Columns that records have got since then and that these runs fill; compared by their own tests only."""
+COUNTED_PER_SAMPLE = ("boundary_iou_paper", "boundary_iou_original", "boundary_iou_input")
+"""The same of per-sample rows."""
 
 _PROVENANCE = {"git_commit": "frozen", "git_dirty": False, "versions_json": "{}"}
 
@@ -219,6 +221,7 @@ def train(name: str, prepared: Path, folder: Path) -> dict[str, Any]:
     record = record.drop(columns=[*ADDED, *COUNTED])
     facts = record.drop(columns=[*BY_MACHINE, *BY_KERNELS])
     samples = [pd.read_parquet(samples_path(job.runs_root, job.run_id, split)) for split in _splits(record)]
+    samples = [rows.drop(columns=list(COUNTED_PER_SAMPLE)) for rows in samples]
     return {
         "facts": {column: _distinct(facts[column].tolist()) for column in facts},
         "losses": history["loss"].tolist(),

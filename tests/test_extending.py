@@ -35,7 +35,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 RECIPE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```\n(?:\n```bash\n(.*?)```)?", re.DOTALL)
 RECIPES = {name: (code, (commands or "").splitlines()) for name, code, commands in RECIPE.findall(PAGE.read_text())}
 MOST_LINES = 30
-SMALL = ["--set", 'model.fpn={"stages":[1,2]}', "--set", 'model.encoder={"layers":2}', "--device", "cpu"]
+SMALL = ["--model.fpn.stages", "1", "2", "--model.encoder.layers=2", "--device", "cpu"]
 SMALL += ["--epochs", "1", "--global-batch-size", "8", "--runs", "runs"]
 ROWS = {
     "gated.py": 'fpn(kind="gated"), decoder(kind="gated")',
@@ -153,7 +153,7 @@ def test_recipe_runs_mine(folder: Path, toy_root: Path, capsys: pytest.CaptureFi
     (folder / "mine.py").write_text(code)
     plugin = ["--plugin", "mine.py"]
     assert main_of_reports(["mine", "--runs", "runs", *plugin]) != 0, "a table of no runs is refused"
-    for change in ([], ["--set", "model.fpn.kind=mean_text"]):
+    for change in ([], ["--model.fpn.kind=mean_text"]):
         train(folder, toy_root, *change, *plugin)
     capsys.readouterr()
     where = [*SMALL, "--prepared", str(toy_root)]
@@ -182,7 +182,7 @@ def test_recipe_runs_strict(folder: Path, toy_root: Path) -> None:
 def test_recipe_runs_large_objects(folder: Path, toy_root: Path, capsys: pytest.CaptureFixture) -> None:
     code, (command, rescore) = RECIPES["large_objects.py"]
     (folder / "large_objects.py").write_text(code)
-    old = train(folder, toy_root, "--set", "optim.weight_decay=0.1")
+    old = train(folder, toy_root, "--optim.weight-decay=0.1")
     assert "large_miou" not in old
     rows = train(folder, toy_root, *shlex.split(command)[2:])
     samples = pd.read_parquet(next((folder / "runs" / "samples" / rows["run_id"].iloc[0]).rglob("*.parquet")))

@@ -14,7 +14,7 @@ ORDER = """
     sharedris.registry  sharedris.regular_file  sharedris.finite_weights  sharedris.weight_import
     sharedris.config_values  sharedris.pixels  sharedris.image_input
     sharedris.plugins
-    sharedris.config  sharedris.attention_row  sharedris.tokenizer
+    sharedris.config  sharedris.attention_row  sharedris.tokenizer  sharedris.draws
     sharedris.layers  sharedris.loss  sharedris.sentencepiece_tokenizer  sharedris.checkpoint_forms
     sharedris.encoder  sharedris.fusion
     sharedris.projection  sharedris.vilt_encoder
@@ -25,15 +25,17 @@ ORDER = """
     sharedris.baselines.config
     sharedris.baselines
     sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels
-    sharedris.checkpoint  sharedris.module_check
+    sharedris.checkpoint  sharedris.module_check  sharedris.export
+    sharedris.hub
     sharedris.predictor
     sharedris.overlay  sharedris.pyfunc
 
     pipeline.files  pipeline.digests  pipeline.provenance  pipeline.published
-    pipeline.run_marks
+    pipeline.run_marks  pipeline.object_store
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
+    pipeline.evaluation.boundary_iou
     pipeline.evaluation.protocols  pipeline.evaluation.metrics  pipeline.evaluation.sample_columns
     pipeline.evaluation.threshold_counts
     pipeline.evaluation.check
@@ -59,6 +61,7 @@ ORDER = """
     pipeline.cost
     pipeline.failures
     pipeline.run_record
+    pipeline.model_export  pipeline.demo
     pipeline.score_and_record  pipeline.rescore  pipeline.predictions
     pipeline.added_splits
     pipeline.run
@@ -74,6 +77,7 @@ ORDER = """
     sweeps.cost_report
     sweeps.fan_out
     sweeps.run
+    sweeps.cli
     sweeps.__main__
 
     reports.json_text  reports.latex_text  reports.layout  reports.style  reports.stats  reports.outline
@@ -100,6 +104,7 @@ ORDER = """
     reports.explorer
     reports.reference
     reports.build
+    reports.cli
     reports.__main__
 """
 """Rooms from the ground floor up. A file may import its own room, the rooms on its line, and those on lines above."""
@@ -111,11 +116,11 @@ DOORS = {
     "ray": {"pipeline/cluster/", "sweeps/fan_out.py"},
     "mlflow": {"pipeline/monitoring/mlflow_", "reports/publish.py"},
     "fvcore": {"pipeline/cost/flops.py"},
-    "pycocotools": {"pipeline/data/", "pipeline/records.py"},
+    "pycocotools": {"pipeline/data/", "pipeline/records.py", "pipeline/model_export/coco_samples.py"},
 }
 REPORTS_MAY_IMPORT_OF_PIPELINE = {
-    "pipeline.cli.guarded",
-    "pipeline.cli.plugin_option",
+    "pipeline.cli.common_options",
+    "pipeline.cli.main",
     "pipeline.config",
     "pipeline.identity",
     "pipeline.recipes",
@@ -131,6 +136,8 @@ REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.evaluation.threshold_counts",
     "pipeline.files",
     "pipeline.monitoring.mlflow_store",
+    "pipeline.object_store.address",
+    "pipeline.object_store.opened",
     "pipeline.monitoring.mlflow_uri",
     "pipeline.published.tables",
     "pipeline.records",

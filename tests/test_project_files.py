@@ -26,7 +26,8 @@ def pins_of(name: str) -> dict[str, str]:
 
 
 def test_every_dependency_has_a_pin_that_fits() -> None:
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["cluster"]]
     pins = pins_of("constraints.txt")
     for requirement in map(Requirement, wanted):
         pin = pins.get(canonicalize_name(requirement.name))

@@ -1,4 +1,4 @@
-"""`sharedris check`: check a set before training on it; exit code 1 if a finding would change results."""
+"""`sharedris data check`: check a set before training on it; exit code 1 if a finding would change results."""
 
 from __future__ import annotations
 

@@ -91,6 +91,10 @@ COMMANDS: dict[Path, Command] = {
         module="reports.cli.reference_check", help="compare records with a reference", extra="report"
     ),
     ("runs", "list"): Command(module="pipeline.cli.runs", help="list runs with their state and scores"),
+    ("runs", "save"): Command(
+        module="pipeline.cli.runs_save",
+        help="ask running runs for a checkpoint, before a time limit or before a machine is taken away",
+    ),
     ("runs", "tag"): Command(module="pipeline.cli.runs_tag", help="add tags to a run, or remove them"),
     ("runs", "archive"): Command(
         module="pipeline.cli.runs_archive", help="leave a run out of lists and tables; its files stay"
@@ -103,6 +107,13 @@ COMMANDS: dict[Path, Command] = {
     ),
     ("predict",): Command(
         module="pipeline.cli.predict", help="segment the object that a sentence describes in an image", extra=""
+    ),
+    ("export",): Command(
+        module="pipeline.cli.export",
+        help="write a trained model as ONNX or for torch.export, checked, or as a folder for the Hub",
+    ),
+    ("demo",): Command(
+        module="pipeline.cli.demo", help="write a trained model as one HTML page that works from disk, offline"
     ),
     ("ui",): Command(module="pipeline.cli.ui", help="show the runs in MLflow"),
     ("cost",): Command(module="pipeline.cli.cost", help="measure parameters and GMACs next to the published cells"),

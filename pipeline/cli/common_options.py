@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from pipeline.files import runs_folder
+from pipeline.object_store.address import runs_folder
 from sharedris.errors import InputError
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ RunsFolder = Annotated[
         str_from_instance=lambda value: [str(value)],
     ),
 ]
-"""Root of runs: a folder that is mounted."""
+"""Root of runs: a folder, or a prefix of an object store (s3://bucket/prefix)."""
 
 
 @dataclass(frozen=True, kw_only=True)

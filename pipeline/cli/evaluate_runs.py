@@ -7,18 +7,16 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pipeline.cli.evaluate_options import Options
 from pipeline.cli.train import RUN_FAILED, start_workers, tracked_in
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig
 from pipeline.files import require_writable
 from pipeline.job import Job
 from pipeline.monitoring.headline import read_scores, split_scores
+from pipeline.object_store.opened import bring_results
 from pipeline.recorded_job import recorded_job
-
-if TYPE_CHECKING:
-    from pipeline.cli.evaluate import Options
 
 
 def evaluate_runs(options: Options, run_ids: list[str], splits: list[str]) -> int:
@@ -42,6 +40,7 @@ def evaluate_runs(options: Options, run_ids: list[str], splits: list[str]) -> in
 
     check_scoring()
     provenance = collect()
+    bring_results(options.runs, run_ids)
     curves = options.threshold_curve
     jobs = [
         recorded_job(run_id, splits, execution, provenance, wants_curves=curves) for run_id in dict.fromkeys(run_ids)

@@ -1,4 +1,4 @@
-"""`sharedris evaluators`: what public code measures, and its scores on the masks of any per-sample file."""
+"""`sharedris score evaluators`: what public code measures, and its scores on the masks of any per-sample file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sharedris export-data`: write a prepared set in the format of another tool."""
+"""`sharedris data export`: write a prepared set in the format of another tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sharedris identify`: which published set and split a file or folder is, and what was changed in it."""
+"""`sharedris data identify`: which published set and split a file or folder is, and what was changed in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sharedris import-beit3`: check Microsoft's BEiT-3 weights against the model and write them at another image size."""
+"""`sharedris import beit3`: check Microsoft's BEiT-3 weights against the model and write them at another image size."""
 
 from __future__ import annotations
 

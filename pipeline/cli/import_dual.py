@@ -1,4 +1,4 @@
-"""`sharedris import-dual`: join a Swin and a BERT into the initial weights of the dual encoders of table VI."""
+"""`sharedris import dual`: join a Swin and a BERT into the initial weights of the dual encoders of table VI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sharedris import-vit`: check a ViT's weights against the second encoder and write them at another image size."""
+"""`sharedris import vit`: check a ViT's weights against the second encoder and write them at another image size."""
 
 from __future__ import annotations
 

@@ -42,11 +42,17 @@ def _run(words: Sequence[str], notes: Sequence[str]) -> int:
     from pipeline.cli.machine_output import only_json
     from pipeline.cli.parsing import parse
     from pipeline.monitoring.console_log import level_of, log_to_console
+    from pipeline.object_store.layout import SMALL
+    from pipeline.object_store.opened import opened_runs
     from sharedris.plugins import load_plugins
 
     load_plugins(plugins_named_in(rest))
     module, options = parse(path, rest)
-    with only_json(getattr(options, "json", False)), log_to_console(level_of(options)):
+    with (
+        only_json(getattr(options, "json", False)),
+        log_to_console(level_of(options)),
+        opened_runs(getattr(options, "runs", None), getattr(module, "READS", SMALL)),
+    ):
         return int(module.run(options))
 
 

@@ -53,7 +53,7 @@ def in_new_spelling(words: Sequence[str]) -> tuple[list[str], list[str]]:
         value = value if equals else new[place + 1]
         spelled = rule(value)
         place += 1 if equals else 2
-        if spelled != [option, value]:
+        if spelled != [option, value] and option != "--node-label":
             notes.append(_note(f"{option} {value}", " ".join(spelled)))
         result += spelled
     return result, list(dict.fromkeys(notes))
@@ -85,7 +85,7 @@ def _rules_of(words: list[str]) -> dict[str, Rewrite]:
     first = words[0] if words else ""
     scale: dict[str, Rewrite] = {"--model": lambda value: ["--scale", value]}
     if first in ("train", "sweep"):
-        return {**scale, "--set": _fields, "--evaluate": _splits, "--weights": _weights}
+        return {**scale, "--set": _fields, "--evaluate": _splits, "--weights": _weights, "--node-label": _label}
     if words[:2] in (["data", "prepare"], ["data", "synthesize"]) or first == "score":
         return {"--set": lambda value: ["--data", value]}
     if words[:2] in (["data", "check"], ["data", "identify"]):
@@ -102,6 +102,12 @@ def _splits(value: str) -> list[str]:
 def _weights(value: str) -> list[str]:
     encoder, equals, path = value.partition("=")
     return ["--weights", encoder, path] if equals else ["--weights", value]
+
+
+def _label(value: str) -> list[str]:
+    """Return KEY=VALUE as two words: Ray's own commands spell labels so, and it stays."""
+    key, equals, text = value.partition("=")
+    return ["--node-label", key, text] if equals else ["--node-label", value]
 
 
 def _fields(assignment: str) -> list[str]:

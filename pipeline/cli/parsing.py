@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import functools
 import importlib
+import io
+import itertools
 import re
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pipeline.cli.commands import COMMANDS, Path
 from sharedris.errors import InputError
@@ -36,8 +40,8 @@ def parse(path: Path, words: Sequence[str]) -> tuple[ModuleType, Any]:
     """Return the command's module and its options.
 
     Raises:
-        SystemExit: 0 after `--help`, 2 for words that are no options of the command; tyro prints why.
-        InputError: where starting values cannot be read.
+        SystemExit: 0 after `--help`.
+        InputError: for words that are no options of the command, and where starting values cannot be read.
     """
     module = command_module(path)
     find_starting = getattr(module, "starting_options", None)
@@ -54,19 +58,52 @@ def read_options(
     """Return the options that the words describe; what they leave out is that of `starting`.
 
     Raises:
-        SystemExit: 0 after `--help`, 2 for words that are no options; tyro prints why.
+        SystemExit: 0 after `--help`.
+        InputError: for words that are no options of the command, or no values of them.
     """
     import tyro
 
-    options: T = tyro.cli(
-        options_class,
-        prog=program,
-        description=description,
-        args=list(words),
-        default=starting,
-        registry=_number_registry(),
-    )
-    return options
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            options = tyro.cli(
+                options_class,
+                prog=program,
+                description=description,
+                args=list(words),
+                default=starting,
+                registry=_number_registry(),
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        raise _in_one_line(printed.getvalue(), program) from None
+    return cast(T, options)
+
+
+def _in_one_line(text: str, program: str) -> InputError:
+    """Return the error that tyro printed in a box of several lines."""
+    lines = [line.strip("│").rstrip() for line in text.splitlines() if line.startswith("│")]
+    parts = [list(part) for is_rule, part in itertools.groupby(lines, _is_rule) if not is_rule]
+    message = " ".join(line.strip() for line in parts[0]) if parts else text
+    message = message.partition(" Got errors:")[0].rstrip(". ")
+    remedy = f"{program} --help shows the options" if program else ""
+    wrong = re.search(r"--[\w.-]+", message)
+    options = re.findall(r"^ {4,6}(--[\w.-]+)", "\n".join(lines), re.MULTILINE)
+    if message.startswith("Unrecognized") and wrong and options:
+        nearest = difflib.get_close_matches(wrong[0], _all_spellings(lines), n=2, cutoff=0.5) or options[:2]
+        remedy = f"Did you mean {' or '.join(nearest)}? {remedy}"
+    return InputError(f"{message[0].lower()}{message[1:]}", remedy)
+
+
+def _is_rule(line: str) -> bool:
+    return bool(line.strip()) and not line.strip(" ─")
+
+
+def _all_spellings(lines: list[str]) -> list[str]:
+    """Return the options that tyro proposes, with each of their spellings."""
+    proposed = [line for line in lines if re.match(r" {4,6}--", line)]
+    return [spelling for line in proposed for spelling in re.findall(r"(--[\w.-]+)", line)]
 
 
 @functools.cache

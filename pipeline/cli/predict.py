@@ -10,7 +10,9 @@ import torch
 import tyro
 from PIL import Image
 
+from pipeline.cli.common_options import RunsFolder
 from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.model_folder import find_model_folder
 from pipeline.files import require_writable
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
@@ -27,7 +29,7 @@ class Options(JsonOptions):
     """One or more sentences, each in quotes."""
     run: str
     """Id of a run below --runs, or a model folder."""
-    runs: Path = Path("runs")
+    runs: RunsFolder = Path("runs")
     """Root of the runs."""
     out: Path = Path("overlay.png")
     """Image to write."""
@@ -48,7 +50,7 @@ def run(options: Options) -> int:
         raise InputError("no sentence is given", "Write one in quotes after the image")
     image = open_image(options.image)
     predictor = Predictor.from_run(
-        _model_folder(options.run, options.runs), "cuda" if torch.cuda.is_available() else "cpu"
+        find_model_folder(options.run, options.runs), "cuda" if torch.cuda.is_available() else "cpu"
     )
     predictor.threshold = options.threshold or predictor.threshold
     started = time.perf_counter()
@@ -69,15 +71,6 @@ def run(options: Options) -> int:
             {"out": options.out, "sentences": [{"text": p.sentence, "area_ratio": p.area_ratio} for p in predictions]}
         )
     return 0
-
-
-def _model_folder(run: str, runs_root: Path) -> Path:
-    for folder in (Path(run), runs_root / "models" / run):
-        if folder.is_dir():
-            return folder
-    models = sorted(path.name for path in (runs_root / "models").glob("*") if path.is_dir())
-    known = f"There are: {', '.join(models[:5])}" if models else "Train one first: make sweep-fpn"
-    raise InputError(f"no model {run!r}, neither as a folder nor below {runs_root / 'models'}", known)
 
 
 def _save(picture: Image.Image, path: Path) -> None:

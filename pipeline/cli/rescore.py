@@ -1,4 +1,4 @@
-"""`sharedris rescore`: add the scores of metrics and protocols that are newer than a run's record."""
+"""`sharedris runs rescore`: add the scores of metrics and protocols that are newer than a run's record."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.cli.common_options import CommonOptions, Device, RunsFolder
 from pipeline.files import require_writable
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.monitoring.mlflow_uri import DATABASE
+from pipeline.object_store.opened import SCORES
 from pipeline.records import list_runs, record_path
 from sharedris.errors import InputError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+READS = SCORES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

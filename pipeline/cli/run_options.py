@@ -7,17 +7,19 @@ read first: the scale, and the sets that are trained on.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from pipeline.cli.common_options import CommonOptions
+from pipeline.cluster.job_folder import refuse_package_folder
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS, find_set, parse_split
-from pipeline.files import runs_folder
+from pipeline.object_store.address import runs_folder
 from pipeline.recipes import DEFAULT_SET, default_run
 from sharedris.baselines.config import DEFAULT_ENCODER, DUAL_ENCODER
 from sharedris.config import from_dict, to_dict
@@ -33,8 +35,16 @@ class RunOptions(CommonOptions):
     """Scale of the model, which decides the defaults below: tiny, base, large."""
     data: str = DEFAULT_SET
     """Prepared set to train on, or several joined by commas; val of each is evaluated."""
+    micro_batch_size: int | Literal["auto"] | None = None
+    """Samples of one forward; gradients are accumulated (default: 14 for base and large, else all that a worker has of
+    a step; auto: what the trace of a step says fits the device)."""
     where: tyro.conf.OmitArgPrefixes[ExecutionConfig] = field(default_factory=ExecutionConfig)
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=default_run)
+
+    @property
+    def runs(self) -> Path:
+        """Root of the runs; of an object store its working folder on this machine."""
+        return runs_folder(self.where.runs_root)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +124,45 @@ def checked_execution(options: RunOptions) -> ExecutionConfig:
         InputError: for a root that no run can have, or weights of an encoder that is not there.
     """
     where = options.where
-    runs_folder(where.runs_root)
-    return replace(
-        where,
-        encoder_weights=_absolute(where.encoder_weights),
-        dual_weights=_absolute(where.dual_weights),
-        weights=tuple(_weights_of(*pair) for pair in where.weights),
-    )
+    refuse_package_folder(options.runs)
+    chosen = where.micro_batch_size
+    if isinstance(options.micro_batch_size, int):
+        chosen = options.micro_batch_size
+    for key, value in where.node_labels:
+        _check_label(key, value)
+    try:
+        return replace(
+            where,
+            runs_root=str(options.runs),
+            micro_batch_size=chosen,
+            encoder_weights=_absolute(where.encoder_weights),
+            dual_weights=_absolute(where.dual_weights),
+            weights=tuple(_weights_of(*pair) for pair in where.weights),
+        )
+    except ValueError as error:
+        raise InputError(str(error), "See --help for the options") from None
+
+
+def fitted(options: RunOptions, execution: ExecutionConfig, configs: Iterable[RunConfig]) -> ExecutionConfig:
+    """Return the execution with `--micro-batch-size auto` resolved: what fits the largest of the models.
+
+    Raises:
+        InputError: where nothing fits, and where the memory of the device is not known here.
+    """
+    if options.micro_batch_size != "auto":
+        return execution
+    from pipeline.cost.memory_plan import automatic_micro_batch
+
+    size = min(automatic_micro_batch(config, execution) for config in configs)
+    print(f"--micro-batch-size auto: {size} samples a forward")
+    return replace(execution, micro_batch_size=size)
+
+
+def _check_label(key: str, value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][\w./-]{0,300}", key) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,62}", value):
+        raise InputError(
+            f"--node-label {key}={value} is not KEY=VALUE", "Write ray.io/accelerator-type=A100, for example"
+        )
 
 
 def _absolute(path: str | None) -> str | None:

@@ -15,6 +15,7 @@ from pipeline.cli.common_options import Flag, RunsFolder, known
 from pipeline.cli.machine_output import JsonOptions, print_json
 from pipeline.evaluation.public_evaluators.registry import PUBLIC_EVALUATORS
 from pipeline.files import require_writable
+from pipeline.object_store.opened import SCORES
 from pipeline.predictions.registry import PREDICTION_READERS
 from sharedris.errors import InputError, printable
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.predictions.external_record import ExternalSystem, PredictionFacts
     from pipeline.predictions.public_scores import PublicScores
     from pipeline.predictions.targets import Targets
+READS = SCORES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

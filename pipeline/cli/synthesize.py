@@ -1,4 +1,4 @@
-"""`sharedris synthesize`: write a synthetic referring set in REFER layout."""
+"""`sharedris data synthesize`: write a synthetic referring set in REFER layout."""
 
 from __future__ import annotations
 

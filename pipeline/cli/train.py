@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,14 +14,26 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.cli.common_options import Flag
 from pipeline.cli.guarded import USER_ERROR
 from pipeline.cli.run_file import read_run_file, recorded_run, run_file_text
-from pipeline.cli.run_options import First, RunOptions, checked_execution, checked_run, read_first, starting_run
+from pipeline.cli.run_options import (
+    First,
+    RunOptions,
+    checked_execution,
+    checked_run,
+    fitted,
+    read_first,
+    starting_run,
+)
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.data.catalog import SETS
 from pipeline.job import Job, per_rank_batch_of, resolve_job
+from pipeline.lifecycle.save_request import signal_saves
 from pipeline.lifecycle.signals import termination_raises
+from pipeline.object_store.address import shown
+from pipeline.object_store.follower import followed
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
+from pipeline.recipes import PAPERS_SAMPLES
 from pipeline.records import record_path
 from sharedris.errors import InputError
 
@@ -30,7 +42,7 @@ if TYPE_CHECKING:
 
 RUN_FAILED = 3
 PAPER_SET = "refcoco_unc"
-PAPER_EXECUTION = ExecutionConfig(workers=8, micro_batch_size=14)
+PAPER_EXECUTION = ExecutionConfig(workers=8, micro_batch_size=PAPERS_SAMPLES)
 """The paper's recipe where it differs from the base scale's defaults: 8 GPUs with 14 samples each, one set at a time.
 Fewer GPUs accumulate gradients."""
 
@@ -54,6 +66,8 @@ class Options(RunOptions):
     """Log to this MLflow experiment (in RUNS/mlflow.db or MLFLOW_TRACKING_URI)."""
     plan: Flag = False
     """Print what the run takes and start nothing."""
+    memory: Flag = False
+    """With --plan: peak memory of every precision, and what fits which GPU."""
     gflops: float | None = None
     """With --plan: sustained rate of one worker in GFLOP/s, to estimate hours."""
     json: Flag = False
@@ -97,7 +111,9 @@ def _paper(first: First) -> Options:
 
 def _execution(options: Options, config: RunConfig) -> ExecutionConfig:
     """Return where the run happens; the preset's micro batch is lowered until it divides a worker's samples."""
-    execution = checked_execution(options)
+    execution = fitted(options, checked_execution(options), [config])
+    if options.micro_batch_size is not None:
+        return execution
     if options.preset is None or execution.micro_batch_size != PAPER_EXECUTION.micro_batch_size:
         return execution
     return replace(execution, micro_batch_size=per_rank_batch_of(config, execution, execution.workers).micro_batch_size)
@@ -111,7 +127,7 @@ def run(options: Options) -> int:
         print(run_file_text(config, execution), end="")
         return 0
     if options.plan:
-        return _show_plan(config, execution, options.gflops)
+        return _show_plan(config, execution, options.gflops, memory=options.memory)
     check_workers_fit(execution)
     from pipeline.provenance import collect
 
@@ -123,8 +139,9 @@ def run(options: Options) -> int:
     return code
 
 
-def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None) -> int:
+def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: float | None, *, memory: bool) -> int:
     from pipeline.cost.estimate import describe_plan
+    from pipeline.cost.memory_plan import memory_table
 
     if worker_gflops is not None and not 0 < worker_gflops < math.inf:
         raise InputError(f"--gflops {worker_gflops} is not a rate above 0", "Give a number, such as 30000")
@@ -134,6 +151,8 @@ def _show_plan(config: RunConfig, execution: ExecutionConfig, worker_gflops: flo
     except InputError as error:
         state = f"cannot start yet: {error.message}"
     print(describe_plan(config, execution, state=state, worker_gflops=worker_gflops))
+    if memory:
+        print(f"\n{memory_table(config, execution)}")
     return 0
 
 
@@ -151,21 +170,24 @@ def _train(job: Job, execution: ExecutionConfig, *, use_ray: bool, experiment: s
             if experiment is not None:
                 _log_what_is_missing(job, experiment)
             warn_of_changed_plugins([job])
-            print(f"{job.run_id} is done already: its record is in {job.runs_root / 'records'}")
+            print(f"{job.run_id} is done already: its record is in {shown(job.runs_root)}/records")
             return 0
         check_runs([job.config], job.runs_root)
         clear_failure(job)
         held.enter_context(run_bar(job))
         tracked = held.enter_context(tracked_in(job, experiment))
-        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked)
+        waits_for = _waits_for(execution) if use_ray else None
+        monitor = RunMonitor([job], labels={job.run_id: job.config.model.scale}, tracked=tracked, waits_for=waits_for)
         monitor.start()
         held.callback(monitor.finish)
+        held.enter_context(signal_saves([job.state_folder]))
         try:
             start_workers(job, execution, use_ray=use_ray)
         except RunError as error:
             print(f"sharedris train: {job.run_id} failed: {error}", file=sys.stderr)
             return USER_ERROR if is_for_the_user(job, error) else RUN_FAILED
-    print(f"record: {job.runs_root / 'records' / job.run_id}.parquet\nmodel:  {job.model_folder}")
+    root = shown(job.runs_root)
+    print(f"record: {root}/records/{job.run_id}.parquet\nmodel:  {root}/models/{job.run_id}")
     return 0
 
 
@@ -191,12 +213,19 @@ def start_workers(job: Job, execution: ExecutionConfig, *, use_ray: bool) -> Non
 
         run_in_process(job)
         return
-    from pipeline.cluster import launch, storage_check, train_run
+    from pipeline.cluster import launch, train_run
+    from pipeline.cluster.prepare import prepare_cluster
 
     with launch.ray_cluster(), termination_raises():  # in this order: Ray installs its own handler
-        launch.capacity(execution)
-        storage_check.check_shared_storage(job.runs_root, job.execution.reads)
-        train_run.fit(job)
+        (job,), _ = prepare_cluster([job])
+        with followed(job.runs_root, [job.run_id]):
+            train_run.fit(job)
+
+
+def _waits_for(execution: ExecutionConfig) -> Callable[[], str]:
+    from pipeline.cluster.nodes import describe_wait
+
+    return lambda: describe_wait(execution)
 
 
 def _log_what_is_missing(job: Job, experiment: str) -> None:

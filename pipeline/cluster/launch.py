@@ -17,10 +17,13 @@ import ray
 
 import sharedris
 from pipeline.cluster.network import require_ray_head
-from pipeline.cluster.private_ray import require_temporary_folder, set_token
+from pipeline.cluster.nodes import wants_gpu, workers_that_fit
+from pipeline.cluster.private_ray import require_temporary_folder, set_token, started_cluster
 from pipeline.cluster.ray_watch import RayLostError, watched_ray
 from pipeline.config import ExecutionConfig
 from sharedris.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -56,6 +59,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
                 "Check the address and RAY_AUTH_MODE (docs/cluster.md), or unset RAY_ADDRESS to run on this machine",
             ) from None
     else:
+        _name_unused_cluster()
         require_temporary_folder()
         set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
@@ -70,6 +74,18 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     ray.shutdown()
 
 
+def _name_unused_cluster() -> None:
+    """Log that a cluster runs on this host which is not joined: the other nodes would be left idle in silence."""
+    address = started_cluster()
+    if address is None:
+        return
+    try:
+        require_ray_head(address, timeout_seconds=0.5)
+    except InputError:
+        return  # it has ended: Ray leaves the file
+    log.warning("a Ray cluster runs on this host (%s) and is not used; RAY_ADDRESS=auto joins it", address)
+
+
 def code_of_workers() -> list[str]:
     """Return the package folders that Ray ships to every node."""
     root = Path(sharedris.__file__).resolve().parent.parent
@@ -82,13 +98,6 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def wants_gpu(execution: ExecutionConfig) -> bool:
-    """Return whether each worker of the run requests a GPU."""
-    if execution.device == "auto":
-        return ray.cluster_resources().get("GPU", 0) >= 1
-    return execution.device == "cuda"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """How many trials a cluster runs at once, with the arithmetic in words."""
@@ -98,18 +107,26 @@ class Capacity:
 
 
 def capacity(execution: ExecutionConfig) -> Capacity:
-    """Return how many runs with this execution the cluster can hold at once.
+    """Return how many runs with this execution the nodes that are up can hold at once.
 
     Raises:
         InputError: when it cannot hold one; the message shows the arithmetic.
     """
     resource = "GPU" if wants_gpu(execution) else "CPU"
-    held = ray.cluster_resources().get(resource, 0)
+    held = workers_that_fit(execution)
     trials = int(held // (execution.min_workers or execution.workers))
-    arithmetic = f"{held:g} {resource} / {execution.min_workers or execution.workers} per run = {trials} at once"
+    arithmetic = f"{held} {resource} / {execution.min_workers or execution.workers} per run = {trials} at once"
     if trials == 0:
         raise InputError(
             f"the cluster cannot hold a run of {execution.workers} workers: {arithmetic}",
-            f"Set WORKERS (--workers) to {int(held)} or less, or join a larger cluster with RAY_ADDRESS",
+            _remedy(execution, held),
         )
     return Capacity(trials=trials, arithmetic=arithmetic)
+
+
+def _remedy(execution: ExecutionConfig, held: int) -> str:
+    fewer = f"Set WORKERS (--workers) to {held} or less, or " if held else ""
+    if "RAY_ADDRESS" not in os.environ:
+        return f"{fewer or 'Choose --device cpu, or '}join a larger cluster with RAY_ADDRESS"
+    device = "" if held or execution.device == "cpu" else ", or train on CPUs: --device cpu"
+    return f"{fewer}wait for nodes that start later: --wait-for-resources MINUTES{device}"

@@ -21,7 +21,7 @@ def require_temporary_folder() -> None:
     Raises:
         InputError: with the remedy.
     """
-    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  # Ray's own order
+    folder = _temporary_folder()
     length = len(os.fsencode(folder / _LONGEST_SOCKET))
     if length > _SOCKET_BYTES:
         raise InputError(
@@ -37,6 +37,21 @@ def require_temporary_folder() -> None:
             f"Ray cannot use {folder} for temporary files: {error.strerror}",
             "Set RAY_TMPDIR to a folder that can be written, such as /tmp",
         ) from None
+
+
+def _temporary_folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  # Ray's own order
+
+
+def started_cluster() -> str | None:
+    """Return the address of the cluster that `ray start` last started or joined on this host, or None.
+
+    Ray keeps it in a file, from which it also resolves the address `auto`.
+    """
+    try:
+        return (_temporary_folder() / "ray/ray_current_cluster").read_text().strip() or None
+    except OSError:
+        return None
 
 
 def set_token() -> None:

@@ -6,7 +6,8 @@
 | `RunTrainer._create_default_callbacks` | a killed controller leaves a process in the cluster    | ray#61689 |
 | `EvenWorkerCounts`                    | an elastic run trains on a smaller global batch         | none      |
 | `forward_no_secrets`                  | Ray's log shows AWS_SECRET_ACCESS_KEY to every user     | none      |
-| `NodeInterfaceTorchConfig`            | gloo binds to 127.0.0.1 and two hosts never connect     | ray#37461 |
+| `NodeInterfaceTorchConfig`            | gloo binds to 127.0.0.1 and two hosts never connect;    | ray#37461 |
+|                                       | two hosts that cannot connect wait for 15 minutes       |           |
 
 A change stays as long as a test shows that something breaks without it. `tests/integration/test_ray_patches.py` has
 these tests. It also fails with a clear text when a new Ray renames or changes what is overridden here.
@@ -19,12 +20,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.train import ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
 
+from pipeline.cluster.first_contact import (
+    FIRST_CONTACT_SECONDS,
+    check_first_all_reduce,
+    chosen_interfaces,
+    no_contact,
+)
 from pipeline.cluster.network import interface_of
+from pipeline.failures import innermost
 
 
 def forward_no_secrets() -> None:
@@ -85,7 +94,15 @@ class EvenWorkerCounts(ElasticScalingPolicy):
 
 @dataclass
 class NodeInterfaceTorchConfig(TorchConfig):
-    """TorchConfig whose gloo and NCCL bind to the interface of the node's own Ray address."""
+    """TorchConfig whose gloo and NCCL bind to the interface of the node's own Ray address.
+
+    Attributes:
+        timeout_s: within which the workers have to connect.
+        step_seconds: limit of every later collective.
+    """
+
+    timeout_s: int = FIRST_CONTACT_SECONDS
+    step_seconds: float = 900.0
 
     @property
     def backend_cls(self) -> type:
@@ -97,12 +114,26 @@ class _NodeTorchBackend(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray
     """Sets the interface: gloo binds to the address of the host name, which often resolves to 127.0.0.1."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        worker_group.execute(_bind_to_node_interface)
-        super().on_start(worker_group, backend_config)
+        places = worker_group.execute(_bind_to_node_interface)
+        try:
+            super().on_start(worker_group, backend_config)
+            worker_group.execute(_make_first_contact, places, backend_config.step_seconds)
+        except RayTaskError as error:
+            if len(places) < 2 or "FirstContactError: " in str(error):
+                raise
+            raise no_contact(places, f"the process group did not form: {innermost(error)}") from None
 
 
-def _bind_to_node_interface() -> None:
-    name = interface_of(ray.util.get_node_ip_address())
+def _make_first_contact(places: list[str], step_seconds: float) -> None:
+    """Run the first all-reduce on this worker."""
+    check_first_all_reduce(places, get_device(), step_seconds)
+
+
+def _bind_to_node_interface() -> str:
+    """Choose the interface, and return address and interface; torch is imported here, before the limit counts."""
+    address = ray.util.get_node_ip_address()
+    name = interface_of(address)
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+    return f"{address} ({chosen_interfaces()})"

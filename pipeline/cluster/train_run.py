@@ -10,6 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,20 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 
-from pipeline.cluster.launch import set_environment, wants_gpu
-from pipeline.cluster.placement import forget_placement_group, free_placement_group, record_placement_group
+from pipeline.cluster.launch import set_environment
+from pipeline.cluster.nodes import nodes_for, wants_gpu
+from pipeline.cluster.placement import forget_placement_group, free_placement_group
 from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
+from pipeline.cluster.stored_work import bring_back, handed_out, worked_on
+from pipeline.cluster.versions import driver_versions, version_mismatch
+from pipeline.cluster.worker_resources import worker_resources
+from pipeline.distributed.device_faults import DeviceFaultError
 from pipeline.distributed.process_group import COLLECTIVE_TIMEOUT_SECONDS, Worker
 from pipeline.failures import RunError, describe_lost_workers, failure, innermost, write_failure
 from pipeline.job import Job
-from pipeline.lifecycle.locks import rank_zero_lock
+from pipeline.monitoring.device_fault_file import faulty_nodes, write_device_fault
 from pipeline.monitoring.run_log import log_to_run
+from pipeline.provenance import gpu_name, package_versions
 from pipeline.run import run_job
 from sharedris.errors import InputError
 
@@ -59,6 +66,7 @@ def fit(job: Job) -> None:
             _fit_once(job)
             break
         except Exception as error:
+            bring_back(job)
             before, newest = newest, _newest_checkpoint(job)
             losses = 1 if newest > before else losses + 1
             if losses > RESTARTS or not _may_restart(job, error):
@@ -68,6 +76,7 @@ def fit(job: Job) -> None:
                 # Ray's text goes on with a page of possible causes.
                 cause = innermost(error).split(". ")[0]
                 log.warning("%s lost workers and starts them again: %s", job.run_id, cause)
+    bring_back(job)
     if not _arrives(lambda: job.done):
         raise RunError(f"{job.run_id} ended without a record")
 
@@ -110,12 +119,14 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
     return RunTrainer(
         worker_loop,
         global_batch_size=job.config.train.global_batch_size,
-        train_loop_config={"job": job, "marker": marker},
-        torch_config=NodeInterfaceTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        train_loop_config={"job": job, "marker": marker, "token": handed_out(job)},
+        torch_config=NodeInterfaceTorchConfig(step_seconds=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=(execution.min_workers, execution.workers) if elastic else execution.workers,
             use_gpu=wants_gpu(execution),
-            resources_per_worker=None if wants_gpu(execution) else {"CPU": 1},
+            resources_per_worker=worker_resources(execution, on_gpu=wants_gpu(execution)),
+            accelerator_type=execution.accelerator_type,
+            label_selector=_labels(job) or None,
             elastic_resize_monitor_interval_s=_resize_seconds(),
         ),
         run_config=RunConfig(
@@ -125,6 +136,17 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def _labels(job: Job) -> dict[str, str]:
+    """Return the labels of nodes for workers: those asked for, and none whose GPU failed if the others have enough."""
+    execution, faulty = job.execution, faulty_nodes(job.state_folder)
+    labels = dict(execution.node_labels)
+    others = [node for node in nodes_for(execution) if node["NodeID"] not in faulty]
+    room = sum(node["Resources"].get("GPU", 0) for node in others)
+    if faulty and room >= (execution.min_workers or execution.workers):
+        labels["ray.io/node-id"] = f"!in({','.join(faulty)})"
+    return labels
 
 
 def _may_restart(job: Job, error: Exception) -> bool:
@@ -174,16 +196,45 @@ def worker_loop(config: dict[str, Any]) -> None:
     rank = context.get_world_rank()
     worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device())
     job: Job = config["job"]
-    require_marker_file(job, config["marker"])
+    if config["token"] is None:
+        require_marker_file(job, config["marker"])
+    require_versions(job)
+    worker = replace(worker, gpus=tuple(worker.gather(gpu_name())))
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only take time from the other workers.
         torch.set_num_threads(1)
-    with contextlib.ExitStack() as held:
-        if worker.is_main_process:
-            record_placement_group(job.state_folder)
-            held.enter_context(rank_zero_lock(job.state_folder))
-        held.enter_context(log_to_run(job.state_folder, rank=rank, world_size=worker.world_size))
-        run_job(job, worker)
+    on_node = worked_on(job, config["token"], rank=rank, local_rank=context.get_local_rank())
+    with on_node as here, log_to_run(here.state_folder, rank=rank, world_size=worker.world_size):
+        faulty = faulty_nodes(here.state_folder)
+        try:
+            run_job(here, worker, may_move=not faulty)
+        except DeviceFaultError as error:
+            _record_device_fault(here, error)
+            raise
+
+
+def _record_device_fault(job: Job, error: DeviceFaultError) -> None:
+    """Note the node, so that the next worker group starts elsewhere; a second fault ends the run."""
+    node, address = ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
+    gpu = f"{gpu_name()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}".strip()
+    log.warning("%s: a GPU of %s (%s) failed: %s", job.run_id, address, gpu, error)
+    write_device_fault(job.state_folder, node_id=node, address=address, gpu=gpu, error=str(error))
+
+
+def require_versions(job: Job) -> None:
+    """Refuse a node with other versions than the driver's, in the run's own failure file.
+
+    Raises:
+        RunError: naming the node and the versions.
+    """
+    mismatch = version_mismatch(driver_versions(job.provenance), package_versions())
+    if mismatch is not None:
+        error = InputError(
+            f"node {ray.util.get_node_ip_address()} has {mismatch}",
+            "Make the same environment on all nodes (make venv, or one image; docs/cluster.md)",
+        )
+        write_failure(job, error, str(error), "")
+        raise RunError(str(error))
 
 
 def require_marker_file(job: Job, marker: Path) -> None:

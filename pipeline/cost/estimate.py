@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_planned_cost
+from pipeline.cost.memory_plan import describe_peak
 from pipeline.data.catalog import find_set, published_expressions, published_refs
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.job import PerRankBatch, per_rank_batch_of
@@ -104,6 +105,7 @@ def describe_plan(
         "global batch": _batch_in_words(config, execution, share),
         "optimizer": _optimizer_in_words(config),
         "precision": config.train.precision,
+        "peak memory": describe_peak(config, execution),
         "training work": f"{training:.3g} GMACs (forward x {TRAINING_FACTOR})",
         "evaluation work": f"{forward * counts.evaluated:.3g} GMACs",
         "estimated time": _time_in_words(training + forward * counts.evaluated, execution, worker_gflops),

@@ -39,7 +39,7 @@ FREE_OPERATORS = (
     *("add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "exp", "sum", "mean", "max"),
     *("sigmoid", "softmax", "relu", "relu_", "gelu", "tanh", "clamp", "where", "masked_fill", "bitwise_not"),
     *("embedding", "index", "gather", "pad", "clone", "repeat", "expand_as", "unflatten", "ones_like", "zeros_like"),
-    *("linspace", "linalg_vector_norm", "clamp_min", "argmax", "one_hot", "roll", "lift_fresh", "gt"),
+    *("linspace", "linalg_vector_norm", "clamp_min", "argmax", "one_hot", "roll", "lift_fresh", "gt", "ne"),
     *("max_pool2d", "adaptive_max_pool2d", "pixel_unshuffle"),
 )
 """Uncounted and harmless: elementwise work, reductions and copies, which the paper's numbers leave out as well."""

@@ -22,11 +22,12 @@ COLLECTIVE_TIMEOUT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One process of a run: its rank, how many there are, and its device."""
+    """One process of a run: its rank, how many there are, its device, and the names of the GPUs of all ranks."""
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    gpus: tuple[str | None, ...] = ()
 
     @property
     def is_main_process(self) -> bool:
@@ -87,11 +88,6 @@ def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside DDP: evaluation must not run a collective, since ranks hold unequal parts."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def share_buffers(model: nn.Module, worker: Worker) -> None:

@@ -110,11 +110,15 @@ def synchronize(model: nn.Module, worker: Worker) -> nn.Module:
     return model
 
 
-def leave_out_of_graphs(model: nn.Module) -> None:
-    """Exclude the modules of `synchronize` from torch.compile, since they wait for other processes."""
-    for module in model.modules():
-        if isinstance(module, GlobalBatchNorm2d):
-            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+def leave_out_of_graphs(model: nn.Module) -> bool:
+    """Exclude the modules of `synchronize` from torch.compile; return whether there are any.
+
+    They wait for other processes. torch's own cannot be compiled into a graph either (pytorch#161302).
+    """
+    found = [module for module in model.modules() if isinstance(module, (GlobalBatchNorm2d, nn.SyncBatchNorm))]
+    for module in found:
+        module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+    return bool(found)
 
 
 def _converted(norm: nn.BatchNorm2d) -> GlobalBatchNorm2d:

@@ -22,6 +22,7 @@ from pipeline.config import EvaluationConfig
 from pipeline.data.dataset.loader import Batch, evaluation_loader
 from pipeline.data.dataset.prefetch import prefetch
 from pipeline.data.dataset.refer_dataset import SampleInfo
+from pipeline.data.dataset.train_loader import loader_processes
 from pipeline.data.masks import decode_mask, encode_mask
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
@@ -42,7 +43,7 @@ def evaluate_split(
     evaluation: EvaluationConfig,
     precision: Precision,
     worker: Worker,
-    loader_workers: int = 0,
+    loader_workers: int | None = 0,
     extra: Sequence[Protocol] = (),
     thresholds: Sequence[float] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -52,6 +53,7 @@ def evaluate_split(
     Args:
         model: unwrapped (no DDP); put into evaluation mode here and left in it.
         dataset: a ReferDataset.
+        loader_workers: processes that load; None takes the default of the device.
         extra: rules that are scored in addition to PROTOCOLS, from the same forward pass.
         thresholds: at which PROTOCOLS are counted as well; the rows then have the column COUNTS of
             `pipeline.evaluation.threshold_counts`.
@@ -63,8 +65,8 @@ def evaluate_split(
         batch_size=evaluation.batch_size,
         rank=worker.rank,
         world_size=worker.world_size,
-        workers=loader_workers,
-        pin_memory=worker.device.type == "cuda",
+        workers=loader_processes(loader_workers, worker.device),
+        for_gpu=worker.device.type == "cuda",
     )
     own = len(range(worker.rank, len(dataset), worker.world_size))
     rows: list[dict[str, Any]] = []

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.evaluation.boundary_iou import boundary_iou
 from pipeline.evaluation.protocols import Protocol
 from pipeline.records import RECORD_SCHEMA
 
@@ -159,6 +160,13 @@ _OF_NO_TARGET = (
     ),
 )
 
+
+def _trivial(name: str, columns: tuple[str, ...], formula: Callable[..., Any]) -> Metric:
+    """Return a score of an answer that reads no image."""
+    heading = name.replace("_", " ").replace("oiou", "oIoU").replace("miou", "mIoU")
+    return Metric(name=name, heading=heading, columns=columns, formula=formula, role="trivial")
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -167,35 +175,19 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(name="miou", heading="mIoU", columns=("iou",), formula=lambda iou: iou),
         *(_precision_above(level) for level in PRECISION_THRESHOLDS),
+        Metric(
+            name="boundary_iou",
+            heading="boundary IoU",
+            columns=("per_mask",),
+            formula=lambda value: value,
+            role="detail",
+            per_mask=boundary_iou,
+        ),
         *_OF_NO_TARGET,
-        Metric(
-            name="all_background_oiou",
-            heading="all background oIoU",
-            columns=("target_area",),
-            formula=lambda target: (np.zeros_like(target), target),
-            role="trivial",
-        ),
-        Metric(
-            name="all_background_miou",
-            heading="all background mIoU",
-            columns=("target_area",),
-            formula=lambda target: iou(np.zeros_like(target), target),
-            role="trivial",
-        ),
-        Metric(
-            name="all_image_oiou",
-            heading="all image oIoU",
-            columns=("target_area", "pixels"),
-            formula=lambda target, pixels: (target, pixels),
-            role="trivial",
-        ),
-        Metric(
-            name="all_image_miou",
-            heading="all image mIoU",
-            columns=("target_area", "pixels"),
-            formula=iou,
-            role="trivial",
-        ),
+        _trivial("all_background_oiou", ("target_area",), lambda target: (np.zeros_like(target), target)),
+        _trivial("all_background_miou", ("target_area",), lambda target: iou(np.zeros_like(target), target)),
+        _trivial("all_image_oiou", ("target_area", "pixels"), lambda target, pixels: (target, pixels)),
+        _trivial("all_image_miou", ("target_area", "pixels"), iou),
     )
 }
 """Name -> metric. Read it when it is needed and keep no copy: plugins add to it."""
@@ -210,7 +202,7 @@ def metrics_of(*roles: str) -> list[Metric]:
 
 
 def shown_metrics(rows: pd.DataFrame, *roles: str) -> list[Metric]:
-    """Return the metrics of these roles that a table of records shows: those of no target only where a split has any.
+    """Return the metrics of these roles that a table of records shows: those that may be null only where rows have any.
 
     Args:
         rows: of records; a metric without a column there has no score.
@@ -219,8 +211,13 @@ def shown_metrics(rows: pd.DataFrame, *roles: str) -> list[Metric]:
     return [
         metric
         for metric in metrics_of(*roles)
-        if not metric.no_target or (metric.name in rows and bool(rows[metric.name].notna().any()))
+        if not (metric.no_target or is_of_masks(metric)) or (metric.name in rows and rows[metric.name].notna().any())
     ]
+
+
+def is_of_masks(metric: Metric) -> bool:
+    """Return whether a metric was added to the base after its first records, which have no number per mask."""
+    return metric.per_mask is not None and metric.name in BASE_METRICS
 
 
 def added_metrics() -> list[Metric]:
@@ -324,9 +321,17 @@ def values_of(
     return {metric.name: _value(metric, samples, protocol, input_size) for metric in metrics}
 
 
+def _has_numbers(metric: Metric, samples: pd.DataFrame, protocol: Protocol) -> bool:
+    """Return whether rows have the numbers per mask: earlier ones have none, nor have rules that are no protocol."""
+    (column,) = columns_in_file(metric, protocol)
+    return column in samples and bool(samples[column].notna().all())
+
+
 def _value(metric: Metric, samples: pd.DataFrame, protocol: Protocol, input_size: int) -> float | None:
     """Return one score. A plugin's metric that fails has no score: scoring runs after hours of training."""
     if metric.no_target and not _has_no_target(samples["target_area_original"].to_numpy()).any():
+        return None
+    if is_of_masks(metric) and not _has_numbers(metric, samples, protocol):
         return None
     try:
         value = ratio(*sums_of(metric, samples, protocol, input_size), metric.nothing)

@@ -31,5 +31,7 @@ def mask_numbers(protocol: Protocol, mask_HW: np.ndarray, target_HW: np.ndarray)
 
 def sample_schema(extra: Iterable[str] = ()) -> pa.Schema:
     """Return the schema of per-sample rows as this process writes them: that of the protocols, then mask metrics."""
+    of_protocols = protocol_schema(extra)
     columns = [column for protocol in PROTOCOLS.values() for column in mask_columns(protocol)]
-    return pa.schema([*protocol_schema(extra), *(pa.field(column, pa.float64()) for column in columns)])
+    added = [column for column in columns if column not in of_protocols.names]
+    return pa.schema([*of_protocols, *(pa.field(column, pa.float64()) for column in added)])

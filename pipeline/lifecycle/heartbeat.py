@@ -12,8 +12,10 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -69,8 +71,11 @@ def update_heartbeat(state_folder: Path) -> None:
 def read_heartbeat(state_folder: Path) -> Heartbeat | None:
     """Return the driver that the heartbeat file names, or None where there is no file or it is damaged."""
     values = read_json(heartbeat_path(state_folder))
-    if not isinstance(values, dict):
-        return None
+    return heartbeat_of(values) if isinstance(values, dict) else None
+
+
+def heartbeat_of(values: Mapping[str, Any]) -> Heartbeat | None:
+    """Return the driver that the values of a heartbeat file name, or None where they name none."""
     host, process, since = values.get("host"), values.get("process"), values.get("since")
     started = values.get("process_started")
     if not isinstance(host, str) or type(process) is not int or not isinstance(since, int | float):

@@ -2,7 +2,8 @@
 
 The driver's lock refuses a second driver at once and names the holder. The lock of rank zero makes a new worker wait
 for the orphans of a killed driver, which may still write for a second or two. The operating system releases both when
-their process ends, however it ends; between hosts they are as reliable as the locks of the shared file system.
+their process ends, however it ends; between hosts they are as reliable as the locks of the shared file system. Where
+runs live in an object store, these locks hold on one machine, and the driver holds a lease in the store as well.
 
     driver.lock     the driver's lock; next to it `driver.json`, the heartbeat file
     leader.lock     the lock of rank zero
@@ -17,13 +18,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.lifecycle.heartbeat import heartbeat_path, read_heartbeat, write_heartbeat
+from pipeline.lifecycle.lease import RunHeldError, lease_of
 from sharedris.errors import InputError
 
+__all__ = ["RunHeldError", "driver_lock", "rank_zero_lock"]
 ORPHAN_WAIT_SECONDS = 60.0
-
-
-class RunHeldError(InputError):
-    """Another driver works on this run."""
 
 
 @contextlib.contextmanager
@@ -51,7 +50,8 @@ def driver_lock(state_folder: Path) -> Iterator[None]:
             "Free some space, or set --runs (make: RUNS=) to a folder that can be written",
         ) from None
     try:
-        yield
+        with lease_of(state_folder):
+            yield
     finally:
         heartbeat_path(state_folder).unlink(missing_ok=True)
         lock.release()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.files import safe_component
 from pipeline.lifecycle.locks import driver_lock
+from pipeline.object_store.mirror import mirror_of
 from pipeline.records import history_path, record_path
 from pipeline.run_marks import marks_path
 from pipeline.validation_rows import validation_path
@@ -42,6 +43,9 @@ def remove_run(root: Path, run_id: str) -> list[Path]:
     """
     removed = places_of(root, run_id)
     with driver_lock(root / "state" / run_id):
+        mirror = mirror_of(root)
+        if mirror is not None:
+            mirror.remove_run(run_id)
         for place in removed:
             _remove(place)
         for left in (root / "ray").glob(f"{run_id}-*"):

@@ -10,6 +10,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from pipeline.lifecycle.heartbeat import Heartbeat, driver_process, heartbeat_path, read_heartbeat
+from pipeline.object_store.address import origin_of
 from sharedris.errors import InputError
 
 
@@ -23,7 +24,9 @@ def stop_driver(state_folder: Path, name: str) -> str:
         InputError: when no driver runs here, or the process is not one that may be signalled; names the reason.
     """
     heartbeat = read_heartbeat(state_folder)
-    if _lock_is_free(state_folder):
+    elsewhere = heartbeat is not None and not heartbeat.is_here and origin_of(state_folder.parent.parent) is not None
+    # Of a run in an object store that another host drives, the lock of this host tells nothing.
+    if not elsewhere and _lock_is_free(state_folder):
         if heartbeat is None:
             raise InputError(f"no driver runs {name}", "Nothing to stop")
         return f"the driver of {name} (process {heartbeat.process}) had ended already; the same `run` goes on"

@@ -49,7 +49,7 @@ def _register(client: MlflowClient, tracker: Tracker, job: Job, name: str) -> Mo
     run_id = tracker.finished_run(job)
     model_id = None if run_id is None else log_model(client, job, run_id)
     if model_id is None:
-        raise InputError(f"the model of {job.run_id} is not in MLflow", "Train it again: python -m sweeps run --force")
+        raise InputError(f"the model of {job.run_id} is not in MLflow", "Train it again: sharedris sweep run --force")
     try:
         client.create_registered_model(name)
     except MlflowException as error:

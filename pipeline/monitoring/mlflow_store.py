@@ -55,8 +55,8 @@ def open_experiment(runs_root: Path, name: str) -> Experiment:
     _quiet_mlflow()
     location = None
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        safe_component(name, "MLflow experiment")  # it names a folder of artifacts
-        location = (Path(runs_root).resolve() / ARTIFACTS / name).as_uri()
+        folder = safe_component(name.replace("/", "_"), "MLflow experiment")  # of artifacts; each run has its own below
+        location = (Path(runs_root).resolve() / ARTIFACTS / folder).as_uri()
     # Two drivers that make the sqlite store at the same time break each other's migrations.
     with one_line_errors(runs_root), FileLock(runs_root / ".mlflow.lock"), short_timeouts():
         if not os.environ.get("MLFLOW_TRACKING_URI") and not (runs_root / DATABASE).exists():

@@ -26,7 +26,7 @@ EXPERIMENT_TAGS: Mapping[str, str] = {
 
 def source_tags(git_commit: str | None = None) -> dict[str, str]:
     """Return who started which program of which commit; None for a commit that is not known."""
-    tags = {"mlflow.user": _user(), "mlflow.source.name": _program(), "mlflow.source.type": "LOCAL"}
+    tags = {"mlflow.user": user_name(), "mlflow.source.name": _program(), "mlflow.source.type": "LOCAL"}
     return tags | ({"mlflow.source.git.commit": git_commit} if git_commit else {})
 
 
@@ -49,7 +49,8 @@ def job_tags(job: Job, label: str) -> dict[str, str]:
     return tags | source_tags(None if commit == "unknown" else commit)
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user of this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user id without a name

@@ -1,7 +1,8 @@
 """The runs of one MLflow experiment: a parent run per sweep, a child per run, nothing twice.
 
 The driver writes everything through `MlflowClient` with explicit run ids: no worker touches the store, so that sqlite
-serves a sweep over many nodes. A run is found again by its content hash and never created a second time.
+serves a sweep over many nodes. A run is found again by its content hash and its root of runs (several people may share
+a server), and never created a second time.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pipeline.job import Job
 from pipeline.monitoring.mlflow_data import dataset_inputs
 from pipeline.monitoring.mlflow_figures import SCORES_TABLE, precision_figure, score_table
 from pipeline.monitoring.mlflow_model import log_model
+from pipeline.monitoring.mlflow_owner import ROOT, belongs_to, runs_root_id
 from pipeline.monitoring.mlflow_params import used_parameters
 from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metric_name, metric_splits, milliseconds_of
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
 from pipeline.monitoring.mlflow_system import SystemMetrics
 from pipeline.monitoring.mlflow_tags import PREFIX, job_tags, source_tags
+from pipeline.object_store.opened import bring_results
 from pipeline.records import (
     HISTORY_SCHEMA,
     RECORD_SCHEMA,
@@ -78,6 +81,7 @@ class Tracker:
         runs_root.mkdir(parents=True, exist_ok=True)
         opened = open_experiment(runs_root, experiment)
         self.client, self.experiment_id = opened.client, opened.identity
+        self._root_id = runs_root_id(runs_root)
         self._system = SystemMetrics(opened.client.tracking_uri)
 
     @_asks_the_store
@@ -188,9 +192,13 @@ class Tracker:
     @_asks_the_store
     def finished_run(self, job: Job) -> str | None:
         """Return the finished run of a job in this experiment, or None."""
-        query = f"tags.`{PREFIX}content_hash` = '{job.content_hash}' and attributes.status = 'FINISHED'"
-        found = self.client.search_runs([self.experiment_id], query, max_results=1)
+        found = self._own_runs(f"{PREFIX}content_hash", job.content_hash, " and attributes.status = 'FINISHED'")
         return str(found[0].info.run_id) if found else None
+
+    def _own_runs(self, tag: str, value: str, more: str = "") -> list[Run]:
+        """Return the runs of this root that have the value of a tag."""
+        found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'{more}")
+        return [run for run in found if belongs_to(run, self._root_id)]
 
     @_asks_the_store
     def ask(self, question: Callable[[MlflowClient], R]) -> R:
@@ -222,6 +230,7 @@ class Tracker:
         is_new = any(name not in run.data.metrics for name, _ in final_metrics(record))
         if run.data.tags.get(f"{PREFIX}recorded") == "yes" and not is_new:
             return
+        bring_results(job.runs_root, [job.run_id])  # of a run in an object store, workers have put them there
         # Before the epochs: MLflow's pages list metrics in the order in which they came.
         self._log_scores(run, record, log_model(self.client, job, run_id))
         # Curves that nobody watched, or that the store did not take at their time.
@@ -283,7 +292,7 @@ class Tracker:
     def _find_or_create(
         self, tag: str, value: str, name: str, tags: Mapping[str, str], status: str, *, started: int | None
     ) -> str:
-        found: list[Run] = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'")
+        found, tags = self._own_runs(tag, value), {**tags, ROOT: self._root_id}
         if found:
             first, *others = sorted(found, key=lambda run: len(run.data.metrics), reverse=True)
             for other in others:  # a driver was killed while it replaced a run that had waited

@@ -6,9 +6,10 @@ It reads only progress, history and log files, so it works alike for runs in thi
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _BEAT_SECONDS = 60.0
 _WAITING_SECONDS = 45.0
+_WAITING_AGAIN_SECONDS = 300.0
 
 
 class RunMonitor:
@@ -45,6 +47,7 @@ class RunMonitor:
         labels: run id -> its name in log lines.
         tracked: the runs in MLflow, or None.
         at_once: how many runs are trained at the same time; for the estimate.
+        waits_for: returns in words what runs wait for while none has started.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class RunMonitor:
         labels: Mapping[str, str],
         tracked: TrackedRuns | None = None,
         at_once: int = 1,
+        waits_for: Callable[[], str] | None = None,
     ) -> None:
         self._thread = threading.Thread(target=self._follow, daemon=True, name="run monitor")
         self._jobs = {job.run_id: job for job in jobs}
@@ -63,7 +67,8 @@ class RunMonitor:
         self._ended = threading.Event()
         self._started = time.time()
         self._beaten = 0.0
-        self._warned_of_waiting = False
+        self._waits_for = waits_for
+        self._waiting_line_due = self._started + _WAITING_SECONDS
         self._epochs_logged = {job.run_id: _epochs_in(job) for job in jobs}
         self._logs = {job.run_id: RunLogTail(job.state_folder) for job in jobs}
         self._history_times: dict[str, int] = {}
@@ -105,13 +110,17 @@ class RunMonitor:
         self.time_left()  # remembers rates now: a run that evaluates no longer reports one
 
     def _warn_of_waiting(self) -> None:
-        """Log once that nothing has started: on a busy cluster Ray waits for room without a line."""
-        if self._warned_of_waiting or time.time() - self._started < _WAITING_SECONDS:
+        """Log for what runs wait while none has started: on a busy cluster Ray waits for room without a line."""
+        if time.time() < self._waiting_line_due:
             return
-        self._warned_of_waiting = True
         readings = [read_progress(job.state_folder) for job in self._jobs.values()]
-        if not any(reading is not None and reading.updated >= self._started for reading in readings):
-            log.warning("no run has started for %.0f s: Ray waits until CPUs or GPUs are free", _WAITING_SECONDS)
+        if any(reading is not None and reading.updated >= self._started for reading in readings):
+            self._waiting_line_due = math.inf
+            return
+        self._waiting_line_due = time.time() + _WAITING_AGAIN_SECONDS
+        what = "until CPUs or GPUs are free" if self._waits_for is None else f"for {self._waits_for()}"
+        began = time.strftime("%H:%M:%S", time.localtime(self._started))
+        log.warning("no run has started for %.0f s: waiting %s, since %s", time.time() - self._started, what, began)
 
     def _log_new_epochs(self, job: Job) -> None:
         path = history_path(job.runs_root, job.run_id)

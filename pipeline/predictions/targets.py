@@ -26,7 +26,7 @@ class Targets:
     """The true masks of a split, at the images' own sizes or at one input size.
 
     Args:
-        prepared_root: folder or URI that `sharedris prepare` wrote to.
+        prepared_root: folder or URI that `sharedris data prepare` wrote to.
         split: in full, `refcoco_unc/testA`.
         input_size: side in pixels at which masks are compared; None for the images' own sizes.
 

@@ -12,11 +12,12 @@ import pandas as pd
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.distributed.process_group import Worker, unwrap
+from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.metrics import METRICS, values_of
 from pipeline.evaluation.protocols import ORIGINAL
 from pipeline.evaluation.split_samples import FixedSample, open_split
 from pipeline.job import Job
+from pipeline.training.model_with_loss import unwrap
 from pipeline.training.state import TrainState
 from pipeline.training.undisturbed import score_undisturbed
 from sharedris.errors import InputError

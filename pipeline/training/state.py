@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything, unwrap
+from pipeline.distributed.process_group import Worker, random_state, restore_random_state, seed_everything
 from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
 from pipeline.same_training import write_training
 from pipeline.training import checkpoints
+from pipeline.training.model_with_loss import unwrap
 from pipeline.training.readings import StepReading
 
 _COUNTERS = ("epoch", "step_in_epoch", "step", "history", "seconds", "started")

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pipeline.config import OptimConfig, TrainConfig
+from pipeline.config import OptimConfig
 from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.refer_dataset import SampleInfo
-from pipeline.distributed.process_group import Worker, unwrap
-from pipeline.precision import autocast
-from sharedris.loss import LossTerms, pop_auxiliary_loss, segmentation_loss
+from pipeline.distributed.process_group import Worker
+from pipeline.training.model_with_loss import sample_keys_of
+from sharedris.loss import LossTerms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +50,18 @@ def train_step(
     scaler: torch.amp.GradScaler,
     micro_batches: Sequence[Batch],
     *,
-    train: TrainConfig,
     optim: OptimConfig,
     worker: Worker,
     step: int,
+    draws_seed: int | None = None,
 ) -> StepResult:
     """Take one optimizer step over this worker's share of the global batch.
 
     A step whose loss or gradient is not finite changes neither weights nor running statistics.
 
     Args:
+        model: a `ModelWithLoss`, in DistributedDataParallel where there are several workers.
+        draws_seed: of random numbers by sample; None draws from this worker's generator.
         optimizer: with a fused kernel, which leaves all as it is where it is told of an infinity (`build_optimizer`).
     """
     forward_seconds = backward_seconds = 0.0
@@ -69,15 +71,14 @@ def train_step(
         last = position == len(micro_batches) - 1
         with contextlib.nullcontext() if last or worker.world_size == 1 else model.no_sync():  # type: ignore[operator]
             started = time.perf_counter()
-            with autocast(train.precision, worker.device):
-                logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
-            loss = _loss(model, logits_BHW, batch, train)
+            keys = None if draws_seed is None else (draws_seed, step)
+            loss: LossTerms = model(*_inputs_of(batch, keys, worker.device))
             middle = time.perf_counter()
             # A loss may be NaN with a finite gradient (binary cross-entropy of an infinite logit): one that is not
             # finite makes the gradient NaN, so that all workers see it, without another exchange.
             one_or_nan = torch.where(torch.isfinite(loss.total.detach()), 1.0, torch.nan)
             scaler.scale(loss.total * one_or_nan / len(micro_batches)).backward()
-            terms += torch.stack([loss.total, loss.bce, loss.dice]).detach() / len(micro_batches)
+            terms += torch.stack([loss.total.detach(), loss.bce, loss.dice]) / len(micro_batches)
             forward_seconds += middle - started
             backward_seconds += time.perf_counter() - middle
     started = time.perf_counter()
@@ -104,18 +105,19 @@ def train_step(
     )
 
 
+def _inputs_of(batch: Batch, keys: tuple[int, int] | None, device: torch.device) -> list[torch.Tensor]:
+    """Return what the model takes; with keys (seed, step) also the keys of each sample's random numbers."""
+    inputs = [batch.image_BCHW, batch.token_ids_BT, batch.padding_BT, batch.mask_BHW]
+    if keys is not None:
+        inputs.append(sample_keys_of(batch.samples, seed=keys[0], step=keys[1], device=device))
+    return inputs
+
+
 def _step_where(finite: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
     """Take the optimizer's step if `finite`, without asking the device: the way in which GradScaler tells kernels."""
     optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
     optimizer.step()
     del optimizer.found_inf  # type: ignore[attr-defined]
-
-
-def _loss(model: nn.Module, logits_BHW: torch.Tensor, batch: Batch, train: TrainConfig) -> LossTerms:
-    """Return equation 12, plus the auxiliary loss of a compared decoder in the total."""
-    loss = segmentation_loss(logits_BHW.float(), batch.mask_BHW, train.loss)
-    own = pop_auxiliary_loss(unwrap(model), batch.mask_BHW)
-    return loss if own is None else loss._replace(total=loss.total + own)
 
 
 def _running_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:

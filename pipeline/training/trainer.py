@@ -17,15 +17,19 @@ from torch import nn
 
 from pipeline.config import ExecutionConfig
 from pipeline.data.dataset.combined import training_dataset
-from pipeline.data.dataset.loader import Batch, train_loader
+from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.one_per_ref import OneSentencePerRef
+from pipeline.data.dataset.prefetch import prefetch
+from pipeline.data.dataset.train_loader import TrainLoader, loader_processes
 from pipeline.data.dataset.unreadable import ReplaceUnreadable
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
 from pipeline.job import Job
+from pipeline.lifecycle.save_request import take_request
 from pipeline.monitoring.progress import Progress, ProgressFile
 from pipeline.training import checkpoints
+from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.training.pretrained import load_initial_weights
 from pipeline.training.readings import UnreadSteps
@@ -41,6 +45,7 @@ from sharedris.finite_weights import require_finite
 
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
+_ASKED_EVERY_STEPS = 10
 
 
 def train(job: Job, worker: Worker) -> TrainState:
@@ -64,9 +69,9 @@ def train(job: Job, worker: Worker) -> TrainState:
     state = start(job, worker)
     state.left_out = left_out(dataset)
     validator = open_validator(job, worker, state)
-    progress = job.progress_file
+    progress, loader = job.progress_file, _open_loader(job, worker, dataset)
     while state.epoch < plan.epochs:
-        _run_epoch(job, worker, state, plan, dataset, progress, validator)
+        _run_epoch(job, worker, state, plan, loader, progress, validator)
         _finish_epoch(job, worker, state, plan)
         if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
             validator.after_epoch(state)
@@ -115,9 +120,10 @@ def start(job: Job, worker: Worker) -> TrainState:
     use_cpu_kernels(model)
     if job.config.train.synchronize_batch_norm:
         model = sync_batch_norm.synchronize(model, worker)
-    _apply_execution_options(model, job)
+    trained = ModelWithLoss(model, job.config.train)
+    _apply_execution_options(trained, job)
     state = TrainState(
-        model=wrap_for_training(model, worker, static_graph=job.per_rank_batch(worker.world_size).accumulation == 1),
+        model=wrap_for_training(trained, worker, static_graph=job.per_rank_batch(worker.world_size).accumulation == 1),
         optimizer=build_optimizer(model, job.config.optim),
         scaler=torch.amp.GradScaler(worker.device.type, enabled=job.config.train.precision == "fp16"),
     )
@@ -146,12 +152,12 @@ def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
     return saved
 
 
-def _apply_execution_options(model: nn.Module, job: Job) -> None:
+def _apply_execution_options(trained: ModelWithLoss, job: Job) -> None:
     if job.execution.activation_checkpointing:
-        _checkpoint_activations(model, job)
+        _checkpoint_activations(trained.model, job)
     if job.execution.compile:
-        sync_batch_norm.leave_out_of_graphs(model)
-        model.compile()
+        whole = not sync_batch_norm.leave_out_of_graphs(trained)
+        trained.compile(fullgraph=whole)
 
 
 def _checkpoint_activations(model: nn.Module, job: Job) -> None:
@@ -167,13 +173,13 @@ def _run_epoch(
     worker: Worker,
     state: TrainState,
     plan: StepPlan,
-    dataset: Any,
+    loader: TrainLoader,
     progress: ProgressFile,
     validator: Validator | None,
 ) -> None:
     state.model.train()
     share = job.per_rank_batch(worker.world_size)
-    batches = _batches(job, worker, state, dataset)
+    batches = _batches(job, worker, state, loader)
     unread = UnreadSteps(job.config.train, worker)
     while state.step_in_epoch < plan.steps_per_epoch:
         begun = time.perf_counter()
@@ -185,10 +191,10 @@ def _run_epoch(
             state.optimizer,
             state.scaler,
             micro_batches,
-            train=job.config.train,
             optim=job.config.optim,
             worker=worker,
             step=state.step,
+            draws_seed=job.config.seed if job.config.train.draws == "sample" else None,
         )
         for reading in unread.add(result, read_now=_is_read_after(state, plan, job.execution)):
             state.sums.add(reading)
@@ -199,7 +205,8 @@ def _run_epoch(
             progress.write(_progress_of(job, state, plan))
         if validator is not None and state.step_in_epoch < plan.steps_per_epoch:
             validator.after_step(state)
-        if _is_due(job.execution.checkpoint_every_steps, state.step) and state.step_in_epoch < plan.steps_per_epoch:
+        is_due = _is_asked_to_save(job, worker, state.step) or _is_due(job.execution.checkpoint_every_steps, state.step)
+        if is_due and state.step_in_epoch < plan.steps_per_epoch:  # at an epoch's end its own one is written
             save_checkpoint(job, worker, state)
 
 
@@ -208,7 +215,7 @@ def _is_read_after(state: TrainState, plan: StepPlan, execution: ExecutionConfig
 
     The first step of an epoch is read too: the progress shows the mean loss of the epoch so far.
     """
-    steps = execution.checkpoint_every_steps, execution.validate_every_steps
+    steps = execution.checkpoint_every_steps, execution.validate_every_steps, _ASKED_EVERY_STEPS
     ends = state.step_in_epoch in (0, plan.steps_per_epoch - 1)
     return ends or any(_is_due(every, state.step + 1) for every in steps)
 
@@ -217,21 +224,30 @@ def _is_due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
 
 
-def _batches(job: Job, worker: Worker, state: TrainState, dataset: Any) -> Iterator[Batch]:
-    share = job.per_rank_batch(worker.world_size)
-    loader = train_loader(
+def _is_asked_to_save(job: Job, worker: Worker, step: int) -> bool:
+    """Return whether a checkpoint is asked for from outside; collective, at the same steps on all ranks."""
+    if not _is_due(_ASKED_EVERY_STEPS, step):
+        return False
+    asked = worker.is_main_process and take_request(job.state_folder)
+    return bool(worker.gather(asked)[0])
+
+
+def _open_loader(job: Job, worker: Worker, dataset: Any) -> TrainLoader:
+    return TrainLoader(
         dataset,
-        batch_size=share.micro_batch_size,
+        batch_size=job.per_rank_batch(worker.world_size).micro_batch_size,
         rank=worker.rank,
         world_size=worker.world_size,
         seed=job.config.seed,
-        epoch=state.epoch,
-        workers=job.execution.loader_workers,
-        pin_memory=worker.device.type == "cuda",
-        skip_batches=state.step_in_epoch * share.accumulation,
+        workers=loader_processes(job.execution.loader_workers, worker.device),
+        for_gpu=worker.device.type == "cuda",
     )
-    for batch in loader:
-        yield batch.to(worker.device, non_blocking=True)
+
+
+def _batches(job: Job, worker: Worker, state: TrainState, loader: TrainLoader) -> Iterator[Batch]:
+    """Yield the rest of the epoch on the device; on a GPU the next batch is copied while it computes."""
+    skipped = state.step_in_epoch * job.per_rank_batch(worker.world_size).accumulation
+    return (batch for _, batch in prefetch(loader.epoch(state.epoch, skip_batches=skipped), worker.device))
 
 
 def _record_times(state: TrainState, result: StepResult, waited: float, whole: float) -> None:

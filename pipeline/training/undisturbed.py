@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pipeline.distributed.process_group import Worker, random_state, restore_random_state, share_buffers, unwrap
+from pipeline.distributed.process_group import Worker, random_state, restore_random_state, share_buffers
 from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.job import Job
+from pipeline.training.model_with_loss import unwrap
 from pipeline.training.state import TrainState
 
 

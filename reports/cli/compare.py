@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import tyro
 
 from pipeline.files import staged_folder
+from pipeline.object_store.opened import PICTURES
 from reports.build import write_tables
 from reports.cli.report_options import ReportOptions, check_report, ended_with, shown
 from reports.load import load_runs
 from reports.paired_test import paired_test
 from reports.run_diff import compare_runs, run_ids_of
 from sharedris.errors import InputError
+
+READS = PICTURES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.files import atomic_writer
+from pipeline.object_store.opened import PICTURES
 from reports.cli.report_options import ReportOptions, check_report, ended_with
 from reports.explorer import build_explorer
 from reports.ground_truth import load_truth
 from reports.load import load_runs
 from reports.run_selection import select_runs
+
+READS = PICTURES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

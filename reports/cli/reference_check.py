@@ -8,9 +8,13 @@ from pathlib import Path
 import tyro
 
 from pipeline.cli.common_options import CommonOptions, RunsFolder
+from pipeline.object_store.opened import SCORES
 from reports.load import load_runs
 from reports.reference import check_runs, read_expected
 from sharedris.errors import printable
+
+READS = SCORES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

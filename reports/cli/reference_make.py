@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cli.common_options import CommonOptions, RunsFolder
+from pipeline.object_store.opened import SCORES
 from reports.load import load_runs
 from reports.reference import FEWEST_SEEDS, FILE, measure_expected, write_reference
+
+READS = SCORES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.cli.common_options import CommonOptions, RunsFolder, known
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import require_writable
+from pipeline.object_store.address import origin_of
 from reports.layout import Table
 from reports.render import to_text
 from reports.run_selection import Wanted
@@ -23,7 +24,7 @@ class ReportOptions(CommonOptions):
     runs: RunsFolder = Path("runs")
     """Folder with records/, samples/, costs/."""
     out: Path | None = None
-    """Folder to write (default: RUNS/report)."""
+    """Folder to write (default: RUNS/report; ./report for runs in an object store)."""
     prepared: Path = Path("data/prepared")
     """Root of prepared sets, for the pictures."""
     protocol: str = "original"
@@ -40,7 +41,7 @@ class ReportOptions(CommonOptions):
     @property
     def place(self) -> Path:
         """Folder to write."""
-        return self.out or self.runs / "report"
+        return self.out or (self.runs if origin_of(self.runs) is None else Path()) / "report"
 
     @property
     def wanted(self) -> Wanted:

@@ -15,6 +15,7 @@ from pipeline.cli.common_options import Flag, known
 from pipeline.data.readers.quality_flags import read_flags
 from pipeline.files import staged_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
+from pipeline.object_store.opened import PICTURES
 from pipeline.records import RecordError
 from reports.build import Report, build_tables, write_report, write_tables
 from reports.cli.report_options import ReportOptions, check_report, ended_with, shown
@@ -27,6 +28,9 @@ from reports.tables import Built
 from sharedris.errors import InputError, printable
 from sweeps.registry import SWEEPS, find_sweep
 from sweeps.spec import Sweep
+
+READS = PICTURES
+"""Of runs in an object store."""
 
 
 @dataclass(frozen=True, kw_only=True)

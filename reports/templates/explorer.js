@@ -97,8 +97,10 @@
   const show = async (place) => {
     if (!found.length) return;
     current = Math.min(found.length - 1, Math.max(0, place));
-    while (current >= shownRows) shownRows += PAGE;
-    renderRows();
+    if (current >= shownRows) {
+      while (current >= shownRows) shownRows += PAGE;
+      renderRows();
+    } else markCurrent();
     const sample = found[current];
     const [a, b] = [chosen("#run-a"), chosen("#run-b")];
     const image = index.images[index.image[sample]];
@@ -136,6 +138,12 @@
       return item;
     }));
     one("#more").hidden = found.length <= shownRows;
+  };
+
+  // Not by renderRows: with all rows of a split shown, making them anew takes longer than drawing the sample.
+  const markCurrent = () => {
+    one("#rows button[aria-current=true]")?.setAttribute("aria-current", "false");
+    one("#rows").children[current]?.firstElementChild.setAttribute("aria-current", "true");
   };
 
   const filter = () => {

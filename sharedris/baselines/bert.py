@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharedris.baselines.config import BertConfig
+from sharedris.draws import Dropout
 from sharedris.layers import MultiHeadAttention, initialize_linear
 
 
@@ -22,7 +23,7 @@ class BertLayer(nn.Module):
         self.attention = MultiHeadAttention(width, config.heads)
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.fc1, self.fc2 = nn.Linear(width, config.mlp_width), nn.Linear(config.mlp_width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         initialize_linear(self)
 
     def forward(self, tokens_BTD: Tensor, visible_B11T: Tensor | None) -> Tensor:
@@ -44,7 +45,7 @@ class Bert(nn.Module):
         for table in (self.words.weight, self.positions, self.sentences):
             nn.init.normal_(table, std=0.02)
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(BertLayer(config) for _ in range(config.layers))
 
     def forward(self, token_ids_BT: Tensor, padding_BT: Tensor | None) -> Tensor:

@@ -1,6 +1,6 @@
 """Weights of Swin and BERT in the format of Hugging Face's transformers (`SwinModel`, `BertModel`).
 
-A file that lacks a parameter, or has one of another shape, is an error. `sharedris import-dual` writes both to one file
+A file that lacks a parameter, or has one of another shape, is an error. `sharedris import dual` writes both to one file
 under our names, for the dual encoders of table VI.
 """
 

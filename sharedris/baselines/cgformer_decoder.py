@@ -19,6 +19,7 @@ from torch.nn import functional
 from sharedris.baselines.config import CgformerConfig
 from sharedris.baselines.pyramid import join_finer
 from sharedris.decoder import UpsampleBlock
+from sharedris.draws import Dropout, RandomModule
 
 PIXEL_COUNT_OFFSET = 1.0
 """Added to the number of pixels of a group, so that an empty group has a mean."""
@@ -39,7 +40,7 @@ def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
 def mlp(width: int, dropout: float) -> nn.Sequential:
     """Return the tokens' MLP, twice as wide inside."""
     return nn.Sequential(
-        nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width), nn.Dropout(dropout)
+        nn.Linear(width, 2 * width), nn.GELU(), Dropout(dropout), nn.Linear(2 * width, width), Dropout(dropout)
     )
 
 
@@ -53,7 +54,7 @@ class SentenceReader(nn.Module):
         self.key = nn.Linear(text_width, width, bias=False)
         self.value = nn.Linear(text_width, width, bias=False)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, 0.0)
 
@@ -70,7 +71,7 @@ class SentenceReader(nn.Module):
         return output_BNC
 
 
-class GroupingAttention(nn.Module):
+class GroupingAttention(RandomModule):
     """Each token becomes the mean of the pixels nearest to it by angle."""
 
     def __init__(self, width: int, dropout: float, *, evaluation_noise: bool) -> None:
@@ -79,7 +80,7 @@ class GroupingAttention(nn.Module):
         self.pixel_norm, self.token_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, dropout)
         # The clamp below is active at the start and gives no gradient: the public code's temperature never changes.
@@ -105,7 +106,7 @@ class GroupingAttention(nn.Module):
         """
         if not (self.training or self.evaluation_noise):
             return likeness_BNP.softmax(dim=1)
-        uniform_BNP = torch.rand_like(likeness_BNP, dtype=torch.float32).clamp_(1e-9, 1 - 1e-7)
+        uniform_BNP = self.uniform(likeness_BNP.shape, likeness_BNP.device).clamp_(1e-9, 1 - 1e-7)
         likeness_BNP = likeness_BNP - (-uniform_BNP.log()).log()
         soft_BNP = (likeness_BNP / self.temperature.clamp(max=0).exp()).softmax(dim=1)
         hard_BNP = functional.one_hot(soft_BNP.argmax(dim=1), soft_BNP.shape[1]).transpose(1, 2)
@@ -150,7 +151,7 @@ class CgformerDecoder(nn.Module):
             visible_B1T: False at padding; None when nothing is padded.
         """
         map_BCHW, groups = maps[0], []
-        tokens_BNC = self.tokens.expand(len(map_BCHW), -1, -1)
+        tokens_BNC = self.tokens.expand(map_BCHW.shape[0], -1, -1)
         for level, finer_BCHW in enumerate(maps[1:]):
             map_BCHW = self.joins[level](join_finer(map_BCHW, finer_BCHW))
             if level > 0:

@@ -16,6 +16,7 @@ from sharedris.baselines.cgformer_decoder import CgformerDecoder, Grouping, grou
 from sharedris.baselines.config import CgformerConfig, ComparedModelConfig, DmmiConfig
 from sharedris.baselines.dmmi_decoder import DmmiDecoder, Readings
 from sharedris.baselines.pyramid import ResampledPyramid
+from sharedris.draws import RandomModule
 from sharedris.encoder import visible_text
 from sharedris.loss import AuxiliaryLoss
 
@@ -59,7 +60,7 @@ class CgformerMask(AuxiliaryLoss):
         return None if groups is None else group_loss(groups, mask_BHW, self.weights)
 
 
-class DmmiMask(AuxiliaryLoss):
+class DmmiMask(AuxiliaryLoss, RandomModule):
     """DMMI's decoder with its training losses.
 
     The authors encode the sentence a second time with a noun masked, which removes the word completely. Here features
@@ -83,7 +84,7 @@ class DmmiMask(AuxiliaryLoss):
             readings: Readings = self.decoder(maps, text_BTC, None, visible_B11T)
         else:
             used_BT = used_positions(text_BTC, visible_B11T)
-            drawn_BT = torch.rand(used_BT.shape, device=text_BTC.device) < self.options.masked_words
+            drawn_BT = self.uniform(used_BT.shape, text_BTC.device) < self.options.masked_words
             hidden_BT1 = (drawn_BT & without_ends(used_BT))[..., None]
             readings = self.decoder(maps, text_BTC, text_BTC.masked_fill(hidden_BT1, 0.0), visible_B11T)
             self._kept = (readings, text_BTC, self.decoder.image_to_text.align(text_BTC), used_BT)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from sharedris.baselines.config import DmmiConfig
 from sharedris.baselines.cris_fpn import convolution_block
 from sharedris.baselines.pyramid import join_finer
+from sharedris.draws import Dropout
 from sharedris.layers import MultiHeadAttention, merge_heads
 
 
@@ -38,7 +39,7 @@ class CrossLayer(nn.Module):
         self.own, self.other = MultiHeadAttention(width, heads), MultiHeadAttention(width, heads)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.fc1, self.fc2 = nn.Linear(width, mlp_width), nn.Linear(mlp_width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, tokens_BNC: Tensor, memory_BMC: Tensor, own_B11N: Tensor | None, visible_B11M: Tensor | None

@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from sharedris.baselines.config import SwinConfig
 from sharedris.baselines.pyramid import side_of
-from sharedris.layers import Mlp, initialize_linear, merge_heads, sample_keep, split_heads
+from sharedris.draws import RandomModule
+from sharedris.layers import Mlp, initialize_linear, merge_heads, split_heads
 
 MLP_RATIO = 4
 APART = -100.0
@@ -47,7 +48,7 @@ class WindowAttention(nn.Module):
         return attended_KNC
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(RandomModule):
     """Window attention and MLP, norms first; every second block shifts its windows by half of one."""
 
     def __init__(self, width: int, heads: int, window: int, shift: int, drop_path: float) -> None:
@@ -60,8 +61,8 @@ class SwinBlock(nn.Module):
     def forward(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor, apart_KNN: Tensor) -> Tensor:
         """Return (B, P, C); the map is square, `side` positions along each side."""
         attended_BPC = self._attend(self.attention_norm(pixels_BPC), side, offsets_NN, apart_KNN)
-        pixels_BPC = pixels_BPC + self._keep(attended_BPC)
-        return pixels_BPC + self._keep(self.mlp(self.mlp_norm(pixels_BPC)))
+        pixels_BPC = pixels_BPC + self._keep(attended_BPC, 0)
+        return pixels_BPC + self._keep(self.mlp(self.mlp_norm(pixels_BPC)), 1)
 
     def _attend(self, pixels_BPC: Tensor, side: int, offsets_NN: Tensor, apart_KNN: Tensor) -> Tensor:
         rest = -side % self.window
@@ -86,10 +87,10 @@ class SwinBlock(nn.Module):
         grid = torch.unflatten(torch.unflatten(windows_KNC, 0, (-1, across, across)), 3, (self.window, self.window))
         return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
-    def _keep(self, update_BPC: Tensor) -> Tensor:
+    def _keep(self, update_BPC: Tensor, part: int) -> Tensor:
         if not self.training or self.drop_path == 0:
             return update_BPC
-        return update_BPC * sample_keep(update_BPC, self.drop_path)
+        return update_BPC * self.sample_keep(update_BPC, self.drop_path, part=part)
 
 
 def apart_after_shift(side: int, window: int, device: torch.device) -> Tensor:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from pipeline.cli.common_options import Flag
 from pipeline.cli.machine_output import print_json
+from pipeline.object_store.opened import SCORES
 from sharedris.errors import InputError
 from sweeps.cli.sweep_options import SweepOptions, planned, starting_sweep
 from sweeps.status import describe, states
+
+READS = SCORES
+"""Of runs in an object store: how trainings vary is measured on their rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

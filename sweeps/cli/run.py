@@ -23,6 +23,8 @@ from sweeps.status import describe, forget, states
 class Options(SweepOptions):
     """Those of the sweep, and what is done with its records and models."""
 
+    experiment: str | None = None
+    """MLflow experiment (default: sweep-SWEEP; Databricks wants a path: /Users/me@lab.org/fpn)."""
     force: str | None = None
     """Label of a cell: remove its record and train it again."""
     register_model: str | None = None
@@ -68,7 +70,8 @@ def _run(options: Options) -> int:
     write_paper_costs(plan.sweep, plan.runs_root)
     try:
         with live_table(plan):
-            return run_sweep(plan, experiment=f"sweep-{plan.sweep.name}", register_model=options.register_model)
+            experiment = options.experiment or f"sweep-{plan.sweep.name}"
+            return run_sweep(plan, experiment=experiment, register_model=options.register_model)
     except RunError as error:  # of a cell it is in the cell's files; this one is of Ray itself
         print(f"sharedris sweep run: {error}", file=sys.stderr)
         return SOME_FAILED

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from pipeline.cli.parsing import read_options
-from pipeline.cli.run_options import RunOptions, checked_execution, checked_run, read_first, starting_run
+from pipeline.cli.run_options import RunOptions, checked_execution, checked_run, fitted, read_first, starting_run
 from pipeline.config import RunConfig
 from sharedris.errors import InputError
 from sweeps.plan import SweepPlan, plan_sweep
 from sweeps.registry import find_sweep
+from sweeps.spec import Sweep, cells_of
 
 S = TypeVar("S", bound="SweepOptions")
 
@@ -50,14 +51,28 @@ def planned(options: SweepOptions, provenance: dict[str, Any] | None = None, *, 
     """
     _check(options)
     at_scale = _runs_at_scales(options)
+
+    def make_default(seed: int, scale: str | None) -> RunConfig:
+        return replace(at_scale(scale or options.scale), seed=seed)
+
+    sweep = find_sweep(options.name)
     return plan_sweep(
-        find_sweep(options.name),
-        lambda seed, scale: replace(at_scale(scale or options.scale), seed=seed),
-        checked_execution(options),
+        sweep,
+        make_default,
+        fitted(options, checked_execution(options), _models_of(sweep, make_default)),
         seeds=range(options.seeds),
         provenance=provenance,
         tolerant=tolerant,
     )
+
+
+def _models_of(sweep: Sweep, make_default: Callable[[int, str | None], RunConfig]) -> Iterator[RunConfig]:
+    """Yield one run of each model of a sweep; read only where a batch has to be fitted."""
+    seen = set()
+    for cell in cells_of(sweep, make_default, (0,)):
+        if cell.config is not None and cell.config.model not in seen:
+            seen.add(cell.config.model)
+            yield cell.config
 
 
 def _check(options: SweepOptions) -> None:

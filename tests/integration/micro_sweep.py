@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.monitoring.console_log import log_to_console
+from pipeline.object_store.address import runs_folder
+from pipeline.object_store.opened import opened_runs
 from sharedris.config import from_dict
 from sweeps.plan import SweepPlan, open_marker, plan_sweep
 from sweeps.spec import NO_FPN, Change, Row, Sweep, fpn
@@ -41,8 +43,15 @@ def plan_of(config: RunConfig, prepared: str, runs: str) -> SweepPlan:
 
 
 def main() -> int:
-    """Run what is missing; print whether Ray was imported."""
+    """Run what is missing below a folder or a prefix of a store; print whether Ray was imported."""
     prepared, runs, config_path = sys.argv[1:]
+    root = runs_folder(runs)
+    with opened_runs(root):
+        return run_missing(prepared, str(root), config_path)
+
+
+def run_missing(prepared: str, runs: str, config_path: str) -> int:
+    """Run what is missing below a folder."""
     plan = plan_of(from_dict(RunConfig, json.loads(Path(config_path).read_text())), prepared, runs)
     if not plan.in_state("missing") and not open_marker(plan).exists():
         print("nothing to run; ray imported:", "ray" in sys.modules, "torch imported:", "torch" in sys.modules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed.process_group import Worker
 from pipeline.failures import RunError, clear_failure, describe_failure, failure
@@ -22,7 +24,7 @@ from pipeline.monitoring.console_log import own_handler
 from pipeline.monitoring.progress import Progress, read_progress
 from pipeline.records import record_path
 from pipeline.run import run_job
-from pipeline.training import checkpoints, step
+from pipeline.training import checkpoints, model_with_loss, trainer
 from pipeline.training.trainer import train
 from sharedris.loss import LossTerms
 from tests.integration import workers
@@ -134,8 +136,8 @@ def train_with_a_loss_that_is_nan(worker: Worker, job: Job) -> str:
         loss = real(*arguments)
         return loss._replace(total=loss.total + torch.nan) if steps == 6 and worker.rank == 1 else loss
 
-    real = step._loss
-    with patch.object(step, "_loss", spoilt):
+    real = model_with_loss.segmentation_loss
+    with patch.object(model_with_loss, "segmentation_loss", spoilt):
         try:
             run_job(job, worker)
         except Exception as error:
@@ -145,20 +147,18 @@ def train_with_a_loss_that_is_nan(worker: Worker, job: Job) -> str:
 
 def spoilt_images(from_batch: int) -> Any:
     """Let every training batch from this one on hold a NaN."""
-    from pipeline.data.dataset.loader import Batch
-
     count = 0
-    to = Batch.to
+    real = trainer.prefetch
 
-    def spoilt(self: Batch, *args: Any, **kwargs: Any) -> Batch:
+    def spoilt(batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Batch, Batch]]:
         nonlocal count
-        count += 1
-        batch = to(self, *args, **kwargs)
-        if count > from_batch and torch.is_grad_enabled():
-            batch.image_BCHW[0, 0, 0, 0] = float("nan")
-        return batch
+        for host, batch in real(batches, device):
+            count += 1
+            if count > from_batch:
+                batch.image_BCHW[0, 0, 0, 0] = float("nan")
+            yield host, batch
 
-    return patch.object(Batch, "to", spoilt)
+    return patch.object(trainer, "prefetch", spoilt)
 
 
 @pytest.fixture
@@ -233,10 +233,12 @@ def test_out_of_memory_says_the_batch_and_what_to_change(
     ("error", "said"),
     [
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "set --loader-workers lower"),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "ended by a signal"),  # in Ray's thread
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is"), "enlarge /dev/shm"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "with 6 samples"),
         (torch.distributed.DistBackendError("NCCL error: ncclUnhandledCudaError: out of memory"), "with 6 samples"),
     ],
-    ids=["loader killed", "cuBLAS", "NCCL"],
+    ids=["loader killed", "loader ended", "loader without shared memory", "cuBLAS", "NCCL"],
 )
 def test_memory_that_runs_out_elsewhere_is_told_as_such(
     error: Exception, said: str, micro_run: RunConfig, execution: ExecutionConfig
@@ -296,6 +298,8 @@ def test_fp16_goes_on_with_its_loss_scale(micro_run: RunConfig, execution: Execu
     scale, scales = torch.amp.GradScaler.scale, []
 
     def overflow_twice(scaler: torch.amp.GradScaler, loss: torch.Tensor) -> torch.Tensor:
+        if not loss.requires_grad:  # a one, from which the step reads the scale
+            return scale(scaler, loss)
         scales.append(scaler.get_scale())
         return scale(scaler, loss) * (float("inf") if len(scales) in (2, 3) else 1.0)
 

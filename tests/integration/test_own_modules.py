@@ -101,7 +101,7 @@ def test_a_module_whose_cost_cannot_be_counted_has_no_plan_and_a_run(
     toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setitem(FUSIONS, "sine", Sine)
-    small = ["--set", 'model.fpn={"kind":"sine","stages":[1,2]}', "--set", 'model.encoder={"layers":2}']
+    small = ["--model.fpn.kind=sine", "--model.fpn.stages", "1", "2", "--model.encoder.layers=2"]
     small += ["--prepared", str(toy_root), "--runs", str(tmp_path), "--device", "cpu", "--epochs", "1"]
     assert main(["train", *small, "--plan"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -138,7 +138,7 @@ def test_an_unknown_or_broken_module_is_refused_before_anything_is_trained(
     words: str,
 ) -> None:
     monkeypatch.setitem(FUSIONS, "halved", Halved)
-    small = ["--set", f'model.fpn={{"kind":"{kind}","stages":[1,2]}}', "--set", 'model.encoder={"layers":2}']
+    small = [f"--model.fpn.kind={kind}", "--model.fpn.stages", "1", "2", "--model.encoder.layers=2"]
     assert main(["train", "--prepared", str(toy_root), "--runs", str(tmp_path), "--device", "cpu", *small]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "train:" in line]
     assert words in line

@@ -19,7 +19,14 @@ from tests.integration import workers
 from tests.integration.test_failures import job_of
 from tests.sharedris.test_plugins import FUSION, write
 
-SMALL = ["--set", 'model.fpn={"kind":"mixer","stages":[1,2]}', "--set", 'model.encoder={"layers":2,"image_size":64}']
+SMALL = [
+    "--model.fpn.kind=mixer",
+    "--model.fpn.stages",
+    "1",
+    "2",
+    "--model.encoder.layers=2",
+    "--model.encoder.image-size=64",
+]
 SWEEP = """
 from sweeps.spec import Row, Sweep, fpn
 SWEEPS = {"mine": Sweep(name="mine", title="my own rows", tables={"mine": (Row(label="as it is"),)})}

@@ -57,6 +57,12 @@ def test_the_trainer_still_has_what_is_overridden(name: str, expected: list[str]
     require_same(f"RunTrainer.{name}", parameters(getattr(TorchTrainer, name, None) or (lambda: None)), expected)
 
 
+def test_the_backend_still_starts_as_it_is_overridden() -> None:
+    backend = TorchConfig().backend_cls
+    require_same("first contact", parameters(backend.on_start), ["self", "worker_group", "backend_config"])
+    require_same("step_seconds", {"timeout_s", "backend", "init_method"} <= set(vars(TorchConfig())), True)
+
+
 def test_the_trainer_still_calls_what_is_overridden() -> None:
     fit = inspect.getsource(TorchTrainer.fit) + inspect.getsource(TorchTrainer._initialize_and_run_controller)
     for call in ("scaling_policy=", "self._create_default_callbacks()", "self._register_sigint_handler("):

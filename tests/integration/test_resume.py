@@ -213,8 +213,8 @@ def train_arguments(toy_root: Path, runs: Path) -> list[str]:
     """Return the command line of a run of the tiny scale."""
     return [
         *("train", "--prepared", str(toy_root), "--runs", str(runs), "--device", "cpu", "--epochs", "12"),
-        *("--global-batch-size", "6", "--set", "train.max_samples_per_epoch=24", "--checkpoint-every-steps", "3"),
-        *("--set", 'model.fpn={"stages":[1,2]}', "--set", 'model.encoder={"layers":2,"image_size":64}'),
+        *("--global-batch-size", "6", "--train.max-samples-per-epoch=24", "--checkpoint-every-steps", "3"),
+        *("--model.fpn.stages", "1", "2", "--model.encoder.layers=2", "--model.encoder.image-size=64"),
     ]
 
 

@@ -22,12 +22,15 @@ TOY = "toyplus_unc"
 # A micro model by options alone, as a user would ask for it.
 # The stages come first: an encoder of two layers has no stage 12.
 MICRO = [
-    "--set",
-    'model.fpn={"stages":[1,2]}',
-    "--set",
-    'model.encoder={"width":16,"layers":2,"heads":2,"mlp_width":32,"image_size":32,"text_positions":32}',
+    *("--model.fpn.stages", "1", "2"),
+    "--model.encoder.width=16",
+    "--model.encoder.layers=2",
+    "--model.encoder.heads=2",
+    "--model.encoder.mlp-width=32",
+    "--model.encoder.image-size=32",
+    "--model.encoder.text-positions=32",
 ]
-SMALL = ["--epochs", "1", "--global-batch-size", "6", "--set", "train.max_samples_per_epoch=12"]
+SMALL = ["--epochs", "1", "--global-batch-size", "6", "--train.max-samples-per-epoch=12"]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +96,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *, sweep: 
         (["--evaluate", "refcocog_google/test"], "the Google split never released its test part"),
         (["--evaluate", f"{TOY}/valid"], "has no split 'valid'"),
         (["--data", "toy_unc"], "not prepared"),
-        (["--set", 'model.fpn={"stages":[3,13]}'], "stage 13 of an encoder with 12 layers does not exist"),
-        (["--set", "optim.learning_rat=1"], "learning_rat"),
+        (["--model.fpn.stages", "3", "13"], "stage 13 of an encoder with 12 layers does not exist"),
+        (["--optim.learning-rat=1"], "learning_rat"),
         (["--set", "optim"], "FIELD=VALUE"),
         (["--global-batch-size", "100000"], "--global-batch-size"),
         (["--global-batch-size", "15", "--workers", "2"], "cannot be shared by 2 workers"),
@@ -113,25 +116,22 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     "command",
     [
-        partial(main, ["train", "--runs", "s3://bucket/runs"]),
-        partial(main, ["runs", "--runs", "s3://bucket/runs"]),
-        partial(sweeps_command.main, ["plan", "fpn", "--runs", "s3://bucket/runs"]),
-        partial(sweeps_command.main, ["costs", "fpn", "--runs", "s3://bucket/runs"]),
-        partial(reports_command.main, ["all", "--runs", "s3://bucket/runs"]),
+        partial(main, ["train", "--runs", "ftp://bucket/runs"]),
+        partial(main, ["runs", "--runs", "ftp://bucket/runs"]),
+        partial(sweeps_command.main, ["plan", "fpn", "--runs", "ftp://bucket/runs"]),
+        partial(sweeps_command.main, ["costs", "fpn", "--runs", "ftp://bucket/runs"]),
+        partial(reports_command.main, ["all", "--runs", "ftp://bucket/runs"]),
     ],
     ids=["train", "runs", "sweeps plan", "sweeps costs", "reports"],
 )
-def test_runs_in_an_object_store_are_refused_and_no_folder_is_named_like_one(
+def test_a_url_of_no_object_store_is_refused_and_no_folder_is_named_like_it(
     command: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as refusal:
         command()
     assert refusal.value.code == 2
-    assert (
-        "--runs: s3://bucket/runs is not a mounted path: file locks do not work on object stores"
-        in capsys.readouterr().err
-    )
+    assert "--runs: ftp://bucket/runs is neither a folder nor BUCKET/PREFIX of s3://" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -177,8 +177,8 @@ def test_bad_folders_end_the_command_in_one_line(
     assert main([*again[:-1], str(sentencepiece), "--out", str(tmp_path / "new")]) == 2
     assert not (tmp_path / "new").exists()
     train = ["train", "--prepared", str(toy_root), "--runs", str(tmp_path / "runs"), "--data", TOY]
-    system = '{"kind":"cgformer","encoder":"swin_bert"}'
-    assert main([*train, "--set", f"model.system={system}", "--dual-weights", str(tmp_path)]) == 2
+    train += ["--model.system.kind", "cgformer", "--model.system.encoder", "swin_bert"]
+    assert main([*train, "--dual-weights", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 3
     assert "exists already" in lines[0]

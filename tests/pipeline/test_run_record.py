@@ -32,7 +32,7 @@ SCORES = Scores(
         "all_background_miou": 0.7,
         "all_image_oiou": 0.8,
         "all_image_miou": 0.9,
-        **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou")),
+        **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou", "boundary_iou")),
     },
 )
 HISTORY = [

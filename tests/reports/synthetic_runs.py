@@ -115,6 +115,7 @@ def sample_frame(split: str, quality: float, *, seed: int, number: int, samples:
         columns[f"intersection_{protocol}"] = intersection
         columns[f"union_{protocol}"] = union
         columns[f"iou_{protocol}"] = intersection / union
+        columns[f"boundary_iou_{protocol}"] = None
     return pd.DataFrame(columns)
 
 
@@ -172,7 +173,7 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "cut_sentences": None,
         "public_scores_json": None,
         **dict.fromkeys(("rescored_json", "evaluated_json", "checkpoint_selection")),
-        **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou")),
+        **dict.fromkeys(("n_acc", "t_acc", "giou", "ciou", "boundary_iou")),
         "system": None,
         "predictions_json": None,
         "million_params": 1.2,

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic_runs
 
+from pipeline.records import RECORD_SCHEMA, SAMPLE_SCHEMA, read_table, record_path, samples_path, write_table
 from reports.build import build_one
 from reports.cost_cells import CostBook
 from reports.load import load_costs, load_runs
 from reports.precision_curve import LEVELS, draw_precisions, precision_levels, read_precisions
-from reports.run_selection import RunSelection, Wanted
+from reports.registry import FIGURES, ReportData
+from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.seen_words import NAMES, by_seen_words, count_words, words_of
 
 
@@ -76,3 +78,26 @@ def test_the_rarest_word_decides(runs_root: Path) -> None:
     ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert ticks == [f"{NAMES[0]}\nn=4", f"{NAMES[2]}\nn=4"]
     assert by_seen_words({"x": frame}, choice, None) is None
+
+
+def test_boundary_iou_is_drawn_only_where_rows_have_it(tmp_path: Path) -> None:
+    run_ids = synthetic_runs.write_runs(tmp_path)
+    path = samples_path(tmp_path, run_ids[0], "toyplus_unc/val")
+    rows = read_table(path, SAMPLE_SCHEMA).drop(columns="schema_version")
+
+    def data() -> ReportData:
+        runs = load_runs(tmp_path)
+        choice = select_runs(runs.records, runs.claims, list(synthetic_runs.FPN_VARIANTS), Wanted())
+        return ReportData(runs=runs, choice=choice, costs=CostBook(load_costs(tmp_path)[0]))
+
+    assert FIGURES["boundary-iou-by-size"].draw(data()) is None
+    write_table(path, rows.assign(boundary_iou_original=rows["iou_original"] / 2), SAMPLE_SCHEMA)
+    record = read_table(record_path(tmp_path, run_ids[0]), RECORD_SCHEMA).drop(columns="schema_version")
+    write_table(record_path(tmp_path, run_ids[0]), record.assign(boundary_iou=0.25), RECORD_SCHEMA)
+    shown = data()
+    figure = FIGURES["boundary-iou-by-size"].draw(shown)
+    assert figure is not None
+    assert figure.axes[0].get_ylabel() == "mean boundary IoU (%), 95 % interval"
+    assert len(figure.axes[0].get_legend_handles_labels()[1]) == 1
+    assert len(shown.problems) == 3
+    assert all("rescore RUN adds them" in problem for problem in shown.problems)

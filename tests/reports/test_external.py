@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -17,13 +18,15 @@ from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.sample_columns import sample_schema
 from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path, samples_path, write_table
 from reports.__main__ import main as reports
+from reports.bootstrap_samples import resample_runs
 from reports.external import external_lines
 from reports.load import load_runs
 from reports.mask_gallery import read_predictions
-from reports.paired_test import paired_test
+from reports.paired_test import paired_test, rows_of
 from reports.paper import FULL_SPLITS, SPECS
 from reports.provenance import run_cards
 from reports.run_selection import Wanted, select_runs
+from reports.two_level import compare
 from tests.pipeline.predictions.forms import FORMS, PART, SET, answers
 
 SPLIT = f"{SET}/{PART}"
@@ -197,3 +200,29 @@ def test_lists_and_rescoring_cope(
     assert "not scored" in (tmp_path / "out" / "tables" / "I.md").read_text(encoding="utf-8")
     assert main(["runs", "--runs", str(tmp_path / "runs"), "rm", small, "--yes"]) == 0
     assert not list((tmp_path / "runs").glob("*/*external*"))
+
+
+def test_seeds_of_one_training_are_compared_over_trainings_and_images(tmp_path: Path) -> None:
+    run_ids = synthetic_runs.write_runs(
+        tmp_path, {synthetic_runs.NO_FPN: -0.05, synthetic_runs.FULL: 0.05}, seeds=(0, 1)
+    )
+    loaded = load_runs(tmp_path)
+    assert rows_of(loaded, run_ids) == [run_ids[:2], run_ids[2:]]
+    table, problems = paired_test(loaded, run_ids, draws=100)
+    assert problems == []
+    lines = [row for row in table.rows if row.kind == "row"]
+    names = {line.cells[0].text for line in lines}
+    assert names == {f"{run_ids[2]} (2 seeds) − {run_ids[0]} (2 seeds)"}
+    resampled = resample_runs(loaded, run_ids, SPLIT, "original", draws=100)
+    expected = compare(resampled.scores["oiou"], [2, 3], [0, 1])
+    of_original = next(
+        line for section, line in itertools.pairwise(table.rows) if "protocol original" in section.cells[0].text
+    )
+    assert of_original.cells[1].value == pytest.approx(100 * expected.observed)
+    assert of_original.cells[2].parts == (pytest.approx(100 * expected.high),)
+    assert "over trainings and images" in table.caption
+    assert table.notes == ()
+
+    table, _ = paired_test(loaded, [run_ids[0], run_ids[2]], draws=100)
+    assert "Paired bootstrap over images" in table.caption
+    assert table.notes == (f"Other seeds of these rows were not named: {run_ids[1]}, {run_ids[3]}.",)

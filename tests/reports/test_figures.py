@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 from pipeline.records import RecordError, write_table
 from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 from reports import attention, breakdown, mask_gallery, pareto, plots, row_scores
-from reports.build import build_one
+from reports.build import build_one, build_tables
 from reports.cost_cells import CostBook
 from reports.ground_truth import load_truth
 from reports.labels import in_order, variant_label
@@ -28,6 +28,7 @@ from reports.precision_curve import draw_precisions, read_precisions
 from reports.run_selection import RunSelection, Wanted, select_runs
 from reports.style import DARK, INK, SERIES, dark, save, save_pixels, themed, to_svg
 from reports.tables import published_rows
+from reports.two_level import compare
 from reports.validation_curves import read_validations, validation_curves
 
 SIDE = 64
@@ -141,12 +142,22 @@ def test_rows_show_each_seed_and_the_published_marks(runs_root: Path) -> None:
     assert any(text.get_text() == f"axis from {low:.1f}" for text in here.texts)
 
 
-def test_the_interval_over_seeds_is_students() -> None:
-    low, high = row_scores.interval(np.array([50.0, 51.0, 52.0])) or (0.0, 0.0)
-    # t(0.975, 2) = 4.302653, standard error 1 / sqrt(3)
-    assert low == pytest.approx(51 - 4.302653 / 3**0.5, abs=1e-5)
-    assert high == pytest.approx(51 + 4.302653 / 3**0.5, abs=1e-5)
-    assert row_scores.interval(np.array([50.0])) is None
+def test_rows_have_the_interval_of_the_tables(runs_root: Path) -> None:
+    """Over trainings and images together; the tables' own test measures its coverage."""
+    report = build_tables(runs_root, ["VII-a"], Wanted(), statistics=False, draws=200)
+    built, resampled = report.built[0], report.resampled["VII-a"]
+    rows = built.choice.rows[built.choice.rows["variant"] == synthetic_runs.TWO]
+    expected = compare(resampled.scores["oiou"], [resampled.run_ids.index(each) for each in rows["run_id"]])
+    low, high = row_scores.interval(built, resampled, "oiou", synthetic_runs.TWO) or (0.0, 0.0)
+    assert (low, high) == (expected.low, expected.high)
+    assert low < rows["oiou"].mean() < high
+    figure = row_scores.row_scores(built, resampled)
+    assert figure is not None
+    drawn = [line.get_xdata() for line in figure.axes[0].lines if line.get_linewidth() == 2.2]
+    assert [pytest.approx([100 * low, 100 * high])] == [ends for ends in drawn if ends[0] == pytest.approx(100 * low)]
+    assert "95 % interval over trainings and images" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert row_scores.interval(built, None, "oiou", synthetic_runs.TWO) is None
+    assert row_scores.interval(built, resampled, "oiou", "of no run") is None
 
 
 def test_the_front_has_the_rows_that_none_beats_and_the_key_round_sizes() -> None:

@@ -184,7 +184,7 @@ def load_index(path: Path) -> ReferenceIndex:
     Raises:
         InputError: when it is missing, damaged, or of another version.
     """
-    remedy = f"Write it again: sharedris identify --build-index REFER_ROOT --index {path}"
+    remedy = f"Write it again: sharedris data identify --build-index REFER_ROOT --index {path}"
     try:
         with open_regular(Path(path), most_bytes=_MOST_BYTES) as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True)

@@ -62,7 +62,7 @@ class ReferDataset(torch.utils.data.Dataset[Sample]):
     """The samples of one split.
 
     Args:
-        prepared_root: folder or URI that `sharedris prepare` wrote to.
+        prepared_root: folder or URI that `sharedris data prepare` wrote to.
         split: in full, `refcoco_unc/testA`.
         image_size: S, the side of images and masks in pixels.
         text_tokens: T.

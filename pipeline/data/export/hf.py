@@ -147,7 +147,7 @@ def _card(manifest: Manifest, sizes: dict[str, tuple[int, int]]) -> str:
         lines += [f"  - split: {json.dumps(part)}", f"    path: {json.dumps(f'data/{part}-*')}"]
     lines += [
         *("---", "", f"# {manifest.set}", ""),
-        "Written by `sharedris export-data`: a ref per row, with its image, its mask as COCO RLE and its sentences.",
+        "Written by `sharedris data export`: a ref per row, with its image, its mask as COCO RLE and its sentences.",
         f"Fingerprint of the prepared set: `{manifest.fingerprint}`. Photographs and annotations keep their licenses.",
     ]
     return "\n".join(lines) + "\n"

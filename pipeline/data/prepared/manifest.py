@@ -75,7 +75,7 @@ class Manifest:
         rows_digests: split -> digest of its rows; empty in a set of version 0.1, as are the two below.
         file_digests: split -> SHA-256 of its parquet file.
         skipped: kind -> refs, sentences or parts of polygons that were left out; not in the file where there are none.
-        warnings: kind -> cases that `sharedris check` warns about; likewise.
+        warnings: kind -> cases that `sharedris data check` warns about; likewise.
         image_folder: the images relative to this set's folder, so that both can be moved together.
     """
 
@@ -232,10 +232,11 @@ def _require_consistent(place: Place, manifest: Manifest, set_name: str) -> None
 
 def _how_to_prepare(set_name: str, prepared_root: str | Path) -> str:
     if set_name.startswith("toy"):
-        return f"Run: sharedris synthesize --set {set_name}, then sharedris prepare refer --set {set_name}"
+        return f"Run: sharedris data synthesize --data {set_name}, then sharedris data prepare refer --data {set_name}"
     if set_name in SETS:
-        return f"Run: sharedris prepare refer --root ROOT --set {set_name} --out {prepared_root}"
-    return f"Known sets: {', '.join(SETS)}; your own: sharedris prepare custom --set {set_name} --out {prepared_root}"
+        return f"Run: sharedris data prepare refer --root ROOT --data {set_name} --out {prepared_root}"
+    own = f"sharedris data prepare custom --data {set_name} --out {prepared_root}"
+    return f"Known sets: {', '.join(SETS)}; your own: {own}"
 
 
 def data_fingerprint(prepared_root: str | Path, sets: Iterable[str]) -> str:

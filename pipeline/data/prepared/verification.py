@@ -1,7 +1,7 @@
 """Compares a prepared set with its manifest: nothing else than what was prepared is trained or scored on.
 
 The files of a split are compared by their digests whenever they are read, which takes milliseconds. The fingerprint is
-recomputed from all rows by `sharedris check`, and on loading where the manifest, of version 0.1, has no digests.
+recomputed from all rows by `sharedris data check`, and on loading where the manifest, of version 0.1, has no digests.
 """
 
 from __future__ import annotations

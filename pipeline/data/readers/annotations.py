@@ -92,7 +92,7 @@ class Source:
     family: str
     image_root: Path
     files: tuple[Path, ...]
-    check_command: str = "sharedris check"
+    check_command: str = "sharedris data check"
     refs: list[SourceRef] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)

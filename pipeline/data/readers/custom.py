@@ -53,7 +53,7 @@ def read_custom(path: Path, set_name: str, *, images: Path | None = None) -> Sou
         family=set_name,
         image_root=root,
         files=(path,),
-        check_command=f"sharedris check {set_name} --annotations {path}",
+        check_command=f"sharedris data check {set_name} --annotations {path}",
     )
     reader = _Reader(root, set_name, source.skipped)
     for number, row in _rows(path):

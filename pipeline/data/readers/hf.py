@@ -1,6 +1,6 @@
 """Read parquet data sets in the layout of Hugging Face's `datasets`: a ref per row, images embedded or in a folder.
 
-Known are the columns of `sharedris export-data --format hf`, of jxu124's copies (`raw_anns` and `raw_image_info` as
+Known are the columns of `sharedris data export --format hf`, of jxu124's copies (`raw_anns` and `raw_image_info` as
 JSON text, images elsewhere), of lmms-lab's (`answer`, one flat polygon in `segmentation`) and of moondream's refcoco-m
 (an image per row, its refs in `samples`).
 """
@@ -73,7 +73,7 @@ def read_hf(path: Path, set_name: str, *, images: Path | None = None, need_image
         family=SETS[set_name].family if set_name in SETS else set_name,
         image_root=(Path(images) if images else path if path.is_dir() else path.parent).absolute(),
         files=tuple(files),
-        check_command=f"sharedris check {set_name} --annotations {path} --reader hf",
+        check_command=f"sharedris data check {set_name} --annotations {path} --reader hf",
     )
     if need_images and any("image" in columns for columns in known.values()):
         source.temporary_images = TemporaryImages()

@@ -90,7 +90,7 @@ def read_refer(root: Path, set_name: str, *, images: Path | None = None, need_im
         family=spec.family,
         image_root=image_root,
         files=(refs_path, instances_path),
-        check_command=f"sharedris check {set_name} --root {root}",
+        check_command=f"sharedris data check {set_name} --root {root}",
     )
     raw_refs = _checked_refs(_raw_refs(refs_path), refs_path, spec, source.problems)
     wanted = {ann_id for ref in raw_refs for ann_id in ref["ann_ids"]}

@@ -1,4 +1,4 @@
-"""Readers of annotation files by name: `sharedris prepare custom --reader NAME`, and the same for `check`."""
+"""Readers of annotation files by name: `sharedris data prepare custom --reader NAME`, and the same for `check`."""
 
 from __future__ import annotations
 

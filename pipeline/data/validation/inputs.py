@@ -1,4 +1,4 @@
-"""Inputs of `sharedris check`: original annotations or a prepared set, and the other sets prepared in the same root."""
+"""Inputs of `sharedris data check`: original annotations or a prepared set, and the other sets of the same root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of `sharedris check` as text and as JSON."""
+"""The report of `sharedris data check` as text and as JSON."""
 
 from __future__ import annotations
 

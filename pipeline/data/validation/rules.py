@@ -1,4 +1,4 @@
-"""The rules that the refs of a set have to obey: one list, applied by `sharedris check` and by `sharedris prepare`.
+"""The rules that the refs of a set have to obey: one list, for `sharedris data check` and `sharedris data prepare`.
 
 A broken rule of level `error` would change results: `check` exits with 1, `prepare` refuses the set, or leaves the refs
 out with `--on-bad-ref skip`. One of level `warning` may; `prepare` counts it, and with `skip` leaves out the refs of a

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cluster import launch
 from pipeline.cluster.private_ray import require_temporary_folder, set_token
 from sharedris.errors import InputError
 
@@ -61,3 +62,19 @@ def test_a_folder_whose_name_is_too_long_for_a_socket(tmp_path: Path, monkeypatc
         require_temporary_folder()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     require_temporary_folder()
+
+
+def test_a_cluster_of_this_host_that_is_not_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    launch._name_unused_cluster()
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:1\n")
+    launch._name_unused_cluster()
+    assert not caplog.messages, "none was started, or it has ended"
+    monkeypatch.setattr(launch, "require_ray_head", lambda *_, **__: None)
+    launch._name_unused_cluster()
+    assert caplog.messages == [
+        "a Ray cluster runs on this host (127.0.0.1:1) and is not used; RAY_ADDRESS=auto joins it"
+    ]

@@ -29,6 +29,7 @@ def test_the_papers_recipe_is_planned_without_data(capsys: pytest.CaptureFixture
     assert plan["optimizer"].startswith("AdamW 0.0001, betas (0.9, 0.98), weight decay 0.0005 on all parameters")
     assert "cosine per step, clip 1, drop path 0.1" in plan["optimizer"]
     assert plan["precision"] == "bf16"
+    assert " GiB a worker on a GPU (weights 0.89, gradients 0.89, AdamW 1.78, activations " in plan["peak memory"]
     hours = float(plan["estimated time"].split(" = ")[1].split()[0])
     assert hours == pytest.approx((154.52 * 3 * 4221840 + 154.52 * 21586) * 2 / 60000 / 3600, rel=0.01)
     assert not (tmp_path / "runs").exists(), "a plan starts nothing"
@@ -69,7 +70,15 @@ def test_a_set_without_published_size_is_refused(micro_run: RunConfig, tmp_path:
 
 @pytest.mark.parametrize(
     ("workers", "micro", "expected"),
-    [(8, None, (14, 14, 1)), (4, None, (28, 28, 1)), (1, 14, (112, 14, 8)), (2, 16, (56, 14, 4)), (7, 14, (16, 8, 2))],
+    [
+        (8, None, (14, 14, 1)),
+        (4, None, (28, 14, 2)),
+        (1, None, (112, 14, 8)),
+        (1, 112, (112, 112, 1)),
+        (1, 14, (112, 14, 8)),
+        (2, 16, (56, 14, 4)),
+        (7, 14, (16, 8, 2)),
+    ],
 )
 def test_fewer_workers_accumulate_to_the_same_global_batch(
     workers: int, micro: int | None, expected: tuple[int, int, int]

@@ -72,7 +72,7 @@ def test_an_added_metric_is_in_mlflow_and_in_the_list_of_runs_and_null_before(la
 
 
 def test_an_added_protocol_has_columns_after_those_of_the_base(soft: Protocol) -> None:
-    added = ["intersection_soft", "union_soft", "iou_soft"]
+    added = ["intersection_soft", "union_soft", "iou_soft", "boundary_iou_soft"]
     assert sample_schema().names == [*SAMPLE_SCHEMA.names, *added]
     assert golden_samples()["iou_soft"].isna().all()
     check_scoring()

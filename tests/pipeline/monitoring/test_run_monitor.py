@@ -173,18 +173,23 @@ def test_durations_are_for_people() -> None:
     assert [format_seconds(s) for s in (0.4, 59.4, 61, 7500)] == ["0 s", "59 s", "1 min 01 s", "2 h 05 min"]
 
 
-def test_waiting_for_a_busy_cluster_is_logged_once(
+def test_waiting_for_a_busy_cluster_is_logged_with_what_is_waited_for(
     micro_run: RunConfig, execution: ExecutionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = job_of(replace(micro_run, seed=13), execution)
-    waiting, working = (RunMonitor([job], labels={job.run_id: "cell"}) for _ in range(2))
+    words = "8 GPU, 4 free of 8 that are up"
+    waiting, working = (RunMonitor([job], labels={job.run_id: "cell"}, waits_for=lambda: words) for _ in range(2))
     waiting.poll()
     assert not caplog.messages
     for monitor in (waiting, working):
         monitor._started -= 100
+        monitor._waiting_line_due -= 100
     waiting.poll()
     waiting.poll()
-    assert caplog.messages == ["no run has started for 45 s: Ray waits until CPUs or GPUs are free"]
+    (line,) = caplog.messages
+    assert line.startswith("no run has started for 100 s: waiting for 8 GPU, 4 free of 8 that are up, since ")
     job.progress_file.write(Progress(run_id=job.run_id, phase="training", epoch=1))
     working.poll()
+    waiting._waiting_line_due -= 1000
+    waiting.poll()
     assert len([line for line in caplog.messages if "no run has started" in line]) == 1

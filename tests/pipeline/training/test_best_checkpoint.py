@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, TrainConfig
-from pipeline.distributed.process_group import unwrap
 from pipeline.job import Job, resolve_job
 from pipeline.records import record_path
 from pipeline.run import run_in_process
 from pipeline.training import best_checkpoint, trainer
+from pipeline.training.model_with_loss import unwrap
 from pipeline.validation_rows import validation_path
 from tests.integration import workers
 
@@ -113,7 +113,7 @@ def test_a_bad_selection_is_refused(
     selection: str, words: str, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--data", TOY, "--prepared", str(toy_root), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
-    assert main(["train", *arguments, "--set", f"train.checkpoint_selection={selection}"]) == 2
+    assert main(["train", *arguments, f"--train.checkpoint-selection={selection}"]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.loader import Batch
 from pipeline.distributed.process_group import Worker
+from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.readings import STEPS_PER_READING, UnreadSteps
 from pipeline.training.step import StepResult, train_step
@@ -75,9 +76,9 @@ def step_on_meta(changes: dict[str, Any], precision: str = "fp32") -> StepResult
     optim = OptimConfig()
     optimizer = build_optimizer(model, optim)
     scaler = torch.amp.GradScaler("meta", enabled=precision == "fp16")
-    train, worker = TrainConfig(precision=precision), Worker(device=META)
+    trained, worker = ModelWithLoss(model, TrainConfig(precision=precision)), Worker(device=META)
     with fused_on_meta(), NoHostSync():
-        return train_step(model, optimizer, scaler, [batch, batch], train=train, optim=optim, worker=worker, step=0)
+        return train_step(trained, optimizer, scaler, [batch, batch], optim=optim, worker=worker, step=0)
 
 
 def kinds(fpn: str, decoder: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, collate
 from pipeline.distributed.process_group import Worker
+from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.readings import NonFiniteLossError, StepReading, UnreadSteps
 from pipeline.training.step import StepResult, train_step
@@ -42,7 +43,8 @@ def step(model: nn.Module, batches: list[Batch], **train: Any) -> StepReading:
     config, optim = TrainConfig(**{"precision": "fp32", **train}), OptimConfig(learning_rate=1e-2)
     scaler = torch.amp.GradScaler("cpu", enabled=config.precision == "fp16")
     optimizer = build_optimizer(model, optim)
-    result = train_step(model, optimizer, scaler, batches, train=config, optim=optim, worker=Worker(), step=7)
+    trained = ModelWithLoss(model, config)
+    result = train_step(trained, optimizer, scaler, batches, optim=optim, worker=Worker(), step=7)
     return read(result, config)
 
 
@@ -128,7 +130,7 @@ def test_under_loss_scaling_an_overflow_is_skipped_until_nothing_is_scaled(
     def step_once() -> StepReading:
         scales.append(scaler.get_scale())
         result = train_step(
-            model, optimizer, scaler, [collate(samples)], train=train, optim=optim, worker=Worker(), step=7
+            ModelWithLoss(model, train), optimizer, scaler, [collate(samples)], optim=optim, worker=Worker(), step=7
         )
         return read(result, train)
 
@@ -156,11 +158,10 @@ def test_gradients_are_clipped_to_the_norm(model: nn.Module, samples: list[Any])
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     optim = OptimConfig(clip_norm=1e-3)
     train_step(
-        model,
+        ModelWithLoss(model, TrainConfig(precision="fp32")),
         optimizer,
         scaler,
         [collate(samples)],
-        train=TrainConfig(precision="fp32"),
         optim=optim,
         worker=Worker(),
         step=0,

@@ -170,7 +170,7 @@ def test_decoder_of_cgformer() -> None:
         for name in ("norm.weight", "norm.bias", *(f"mlp.fc#.{kind}" for kind in ("weight", "bias")))
     }
     # The golden file has their code without its noise: Gumbel's is 0 where the uniform number is 1 / e.
-    with patch("torch.rand_like", lambda like, **_: torch.full_like(like, math.exp(-1))):
+    with patch("sharedris.draws.RandomModule.uniform", lambda _, size, device, **__: torch.full(size, math.exp(-1))):
         result = decoder([given[f"map.{i}"] for i in range(4)], given["words"], given["used"].bool()[:, None])
     for index, groups_BNHW in enumerate(result.maps_BNHW):
         torch.testing.assert_close(groups_BNHW, expected[f"groups.{index}"], **TOLERANCE)

@@ -46,7 +46,7 @@ def test_stochastic_depth_of_swin_rises_linearly_over_all_blocks() -> None:
 
 
 def test_stochastic_depth_of_swin_drops_both_updates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swin, "sample_keep", lambda tokens, rate: tokens.new_zeros(len(tokens), 1, 1))
+    monkeypatch.setattr(SwinBlock, "sample_keep", lambda _, tokens, rate, part: tokens.new_zeros(len(tokens), 1, 1))
     block = SwinBlock(8, 1, window=2, shift=1, drop_path=0.5).train()
     pixels = torch.randn(2, 16, 8)
     host = torch.device("cpu")

@@ -24,7 +24,7 @@ def test_cgformer_groups_noisy_pixels_and_their_gradient_is_the_soft_ones(monkey
     load_theirs(decoder, weights, CGFORMER)
     maps, words = [given[f"map.{i}"].requires_grad_() for i in range(4)], given["words"].requires_grad_()
     drawn = iter([given[f"noise.{i}"] for i in range(3)])
-    monkeypatch.setattr(torch, "rand_like", lambda *_, **__: next(drawn).clone())
+    monkeypatch.setattr("sharedris.draws.RandomModule.uniform", lambda *_, **__: next(drawn).clone())
     logits_BHW, groups = decoder.train()(maps, words, given["used"].bool()[:, None])
     for index, groups_BNHW in enumerate(groups):
         torch.testing.assert_close(groups_BNHW, expected[f"groups.{index}"], **TOLERANCE)

@@ -15,8 +15,8 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.data.dataset.combined import CombinedDataset, training_dataset
-from pipeline.data.dataset.loader import train_loader
 from pipeline.data.dataset.one_per_ref import OneSentencePerRef
+from pipeline.data.dataset.train_loader import TrainLoader
 from pipeline.job import Job, resolve_job
 from pipeline.records import RECORD_SCHEMA, read_table, record_path
 from pipeline.run import run_in_process
@@ -71,7 +71,7 @@ def test_ranks_divide_the_refs_of_an_epoch(sentences: CombinedDataset) -> None:
     read: list[tuple[str, int]] = []
     for rank in range(2):
         data = OneSentencePerRef(sentences, seed=0)
-        for batch in train_loader(data, batch_size=4, rank=rank, world_size=2, epoch=1):
+        for batch in TrainLoader(data, batch_size=4, rank=rank, world_size=2).epoch(1):
             read += [(info.split, info.ref_id) for info in batch.samples]
     assert len(set(read)) == len(read) == len(data) // 8 * 8
 
@@ -133,7 +133,7 @@ def test_a_caption_of_an_older_record_says_nothing() -> None:
 def test_the_plan_counts_the_samples_of_either_reading(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, value: str, samples: int
 ) -> None:
-    arguments = ["--prepared", str(tmp_path), "--runs", str(tmp_path / "runs"), "--set", f"{FIELD}={value}"]
+    arguments = ["--prepared", str(tmp_path), "--runs", str(tmp_path / "runs"), f"--{FIELD.replace('_', '-')}={value}"]
     assert main(["train", "--preset", "paper", "--plan", *arguments]) == 0
     printed = capsys.readouterr().out
     assert f"{samples} samples" in printed

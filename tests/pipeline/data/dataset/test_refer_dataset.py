@@ -13,8 +13,9 @@ from PIL import Image
 
 from pipeline.data.dataset.combined import CombinedDataset, training_dataset
 from pipeline.data.dataset.flip import swap_sides
-from pipeline.data.dataset.loader import Batch, collate, evaluation_loader, train_loader
+from pipeline.data.dataset.loader import Batch, collate, evaluation_loader
 from pipeline.data.dataset.refer_dataset import ReferDataset
+from pipeline.data.dataset.train_loader import TrainLoader
 from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import decode_mask
 from pipeline.data.prepared.manifest import load_manifest
@@ -168,9 +169,7 @@ def epoch_of(root: Path, *, workers: int, epoch: int, rank: int = 0, world_size:
     data = training_dataset(
         root, ("toy_unc", "toyplus_unc"), image_size=32, text_tokens=12, horizontal_flip=True, seed=7
     )
-    return list(
-        train_loader(data, batch_size=8, rank=rank, world_size=world_size, seed=7, epoch=epoch, workers=workers)
-    )
+    return list(TrainLoader(data, batch_size=8, rank=rank, world_size=world_size, seed=7, workers=workers).epoch(epoch))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -296,7 +295,7 @@ def test_different_tokenizers_are_refused_with_the_remedy(toys_refer: Path, tmp_
 
 def test_too_few_samples_for_a_step(toys: Path) -> None:
     with pytest.raises(InputError, match="one step takes 4000"):
-        train_loader(dataset(toys), batch_size=2000, world_size=2)
+        TrainLoader(dataset(toys), batch_size=2000, world_size=2)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def test_an_export_prepares_to_the_same_fingerprint(exported: Path, toy_root: Pa
     assert main(["data", "check", TOY, "--prepared", str(out)]) == 0
     assert not prepare_source(read_hf(exported, TOY), out, embed_images=True).written
     given = tmp_path / "given"
-    tokenizer = str(exported / "tokenizer.model")
-    assert main(["data", "prepare", "hf", str(exported), "--data", TOY, "--out", str(given), "--tokenizer", tokenizer]) == 0
+    words = ["--data", TOY, "--out", str(given), "--tokenizer", str(exported / "tokenizer.model")]
+    assert main(["data", "prepare", "hf", str(exported), *words]) == 0
     assert load_manifest(given, TOY).fingerprint == before.fingerprint
 
 

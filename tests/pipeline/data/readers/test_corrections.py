@@ -73,7 +73,19 @@ def _write(folder: Path, refs: list[Row], refer: Path) -> Path:
 
 
 def _prepare(folder: Path, refer: Path, out: Path) -> int:
-    words = ["data", "prepare", "refer", "--root", str(refer), "--data", TOY, "--corrections", str(folder), "--out", str(out)]
+    words = [
+        "data",
+        "prepare",
+        "refer",
+        "--root",
+        str(refer),
+        "--data",
+        TOY,
+        "--corrections",
+        str(folder),
+        "--out",
+        str(out),
+    ]
     return main(words)
 
 

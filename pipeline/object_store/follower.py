@@ -1,0 +1,47 @@
+"""Brings what the workers of runs put, so that the driver's monitor reads it as in a folder that both mount."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.object_store.mirror import Mirror, mirror_of
+from pipeline.object_store.objects import StoreError
+
+log = logging.getLogger(__name__)
+FOLLOW_SECONDS = 3.0
+_KINDS = ("records", "history", "validation", "state")
+
+
+@contextlib.contextmanager
+def followed(root: Path, run_ids: Sequence[str]) -> Iterator[None]:
+    """Bring the small files of runs every few seconds while the block lasts, and once when it has ended."""
+    mirror = mirror_of(root)
+    if mirror is None:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_follow, args=(mirror, run_ids, ended), daemon=True, name="follow runs")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        bring(mirror, run_ids)
+
+
+def _follow(mirror: Mirror, run_ids: Sequence[str], ended: threading.Event) -> None:
+    while not ended.wait(FOLLOW_SECONDS):
+        bring(mirror, run_ids)
+
+
+def bring(mirror: Mirror, run_ids: Sequence[str]) -> None:
+    """Bring the small files of runs; where the store does not serve, the files here stay as they are."""
+    try:
+        mirror.pull(_KINDS, run_ids=run_ids)
+    except StoreError as error:
+        log.warning("progress of %d runs is not known: %s", len(run_ids), error.message)

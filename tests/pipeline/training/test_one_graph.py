@@ -1,0 +1,98 @@
+"""The model and its loss compile into one graph, which serves every batch: padded or not, and a smaller last one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from pipeline.config import TrainConfig
+from pipeline.training.model_with_loss import ModelWithLoss
+from sharedris.build import build_model
+from sharedris.cpu_kernels import use_cpu_kernels
+from tests.frozen_training import micro_model
+
+pytestmark = pytest.mark.slow  # tracing takes ten seconds and more
+MODEL = micro_model()
+WITH_ROOM_FOR_WINDOWS = replace(MODEL.encoder, image_size=64)
+
+
+def kinds(fpn: str, decoder: str) -> dict[str, Any]:
+    stages = () if fpn == "none" else MODEL.fpn.stages
+    layers = 0 if decoder == "none" else MODEL.decoder.layers
+    return {
+        "fpn": replace(MODEL.fpn, kind=fpn, stages=stages),
+        "decoder": replace(MODEL.decoder, kind=decoder, layers=layers),
+    }
+
+
+ABLATIONS = [(fpn, decoder) for fpn in ("none", "self_attention", "cross_attention", "bi_direction")
+             for decoder in ("none", "self_attention", "cross_attention", "bi_direction")]  # fmt: skip
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"{fpn}, {decoder}": kinds(fpn, decoder) for fpn, decoder in ABLATIONS},
+    "pwam, cgformer": kinds("pwam", "cgformer"),
+    "none, dmmi": kinds("none", "dmmi"),
+    "vitdet": {"system": replace(MODEL.system, kind="vitdet")},
+    "vilt": {"system": replace(MODEL.system, encoder="vilt")},
+    "swin_bert": {
+        "system": replace(MODEL.system, kind="cgformer", encoder="swin_bert"),
+        "encoder": WITH_ROOM_FOR_WINDOWS,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    """No graph of an earlier test."""
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def batch(samples: int, side: int, *, padded: bool) -> list[torch.Tensor]:
+    padding_BT = torch.zeros(samples, 20, dtype=torch.bool)
+    padding_BT[:, 8:] = padded
+    tensors = [
+        torch.randn(samples, 3, side, side),
+        torch.randint(3, 100, (samples, 20)),
+        padding_BT,
+        torch.randint(0, 2, (samples, side, side), dtype=torch.uint8),
+        torch.arange(samples),
+    ]
+    for tensor in tensors:
+        torch._dynamo.mark_dynamic(tensor, 0)
+    return tensors
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_one_graph_serves_every_batch(name: str) -> None:
+    config = replace(MODEL, **VARIANTS[name])
+    model = build_model(config).train()
+    use_cpu_kernels(model)
+    trained = ModelWithLoss(model, TrainConfig(precision="bf16", draws="sample"))
+    compiled = torch.compile(trained, fullgraph=True, backend="eager")
+    for samples, padded in ((6, True), (6, False), (4, True), (3, False)):
+        compiled(*batch(samples, config.encoder.image_size, padded=padded)).total.backward()
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
+def test_compiled_losses_and_gradients_are_those_of_the_eager_step() -> None:
+    model = build_model(MODEL).train()
+    trained = ModelWithLoss(model, TrainConfig(precision="fp32", draws="sample"))
+    inputs = batch(4, MODEL.encoder.image_size, padded=True)
+    eager = trained(*inputs).total
+    eager.backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    model.zero_grad()
+    graph = torch.compile(trained, fullgraph=True, backend="aot_eager")(*inputs).total
+    graph.backward()
+    torch.testing.assert_close(graph, eager, rtol=1e-5, atol=1e-6)
+    again = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    for one, other in zip(gradients, again, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-5)
