@@ -36,7 +36,8 @@ CONFIG_VERSION = 2
 class DataConfig:
     """Which prepared sets are trained on and which splits are evaluated, all in full (`refcoco+_unc/testA`)."""
 
-    train_sets: tuple[str, ...] = ("toyplus_unc",)
+    train_sets: tuple[str, ...] = ("toyplus_unc",)  # sets whose train splits are trained on
+    # splits that are scored after training
     evaluate_splits: Annotated[tuple[str, ...], arg(aliases=("--evaluate",))] = ("toyplus_unc/val",)
     horizontal_flip: bool = False  # the paper names no augmentation
     # The paper is silent; "one_per_ref" draws one sentence per ref and epoch, as CRIS, CGFormer and LAVT do.
@@ -58,13 +59,13 @@ class DataConfig:
 class OptimConfig:
     """AdamW and its schedule, as in section IV-A."""
 
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 5e-4
+    learning_rate: float = 1e-4  # highest rate, after the warmup
+    betas: tuple[float, float] = (0.9, 0.98)  # decay rates of the two moments of AdamW
+    weight_decay: float = 5e-4  # decoupled, of AdamW
     decay_norms_and_biases: bool = True  # the paper is silent; plain AdamW decays all
     schedule: Literal["cosine", "constant"] = "cosine"  # per step, to zero
-    warmup_steps: int = 0
-    clip_norm: float = 1.0
+    warmup_steps: int = 0  # steps in which the rate grows linearly from 0
+    clip_norm: float = 1.0  # largest norm of the gradient over all parameters
 
     def __post_init__(self) -> None:
         require_positive("optim", learning_rate=self.learning_rate, clip_norm=self.clip_norm)
@@ -76,13 +77,13 @@ class OptimConfig:
 class TrainConfig:
     """The recipe's length and numerics; docs/model.md lists the defaults that the paper leaves open."""
 
-    epochs: Annotated[int, arg(aliases=("--epochs",))] = 35
+    epochs: Annotated[int, arg(aliases=("--epochs",))] = 35  # passes over the training samples
     # 14 samples on each of 8 GPUs, of an optimizer step over all workers
     global_batch_size: Annotated[int, arg(aliases=("--global-batch-size",))] = 112
-    precision: Annotated[Precision, arg(aliases=("--precision",))] = "bf16"
+    precision: Annotated[Precision, arg(aliases=("--precision",))] = "bf16"  # number format of the forward
     synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
-    max_samples_per_epoch: int | None = None
-    nonfinite_loss: Literal["stop", "skip"] = "stop"
+    max_samples_per_epoch: int | None = None  # reads only so many of each epoch, for trials
+    nonfinite_loss: Literal["stop", "skip"] = "stop"  # a loss that is not finite; "skip" is counted
     damaged_samples: Literal["stop", "replace"] = "stop"  # a training sample that cannot be read; "replace" is counted
     loss: LossConfig = field(default_factory=LossConfig)
     # The paper is silent. `best:SET/SPLIT/METRIC` keeps the weights of the epoch with the best score on a whole split,
@@ -118,7 +119,7 @@ class TrainConfig:
 class EvaluationConfig:
     """How masks are scored; the rules themselves are the protocols of `pipeline.evaluation.protocols`."""
 
-    threshold: float = 0.35
+    threshold: float = 0.35  # lowest probability of a foreground pixel
     # One sample a forward: kernels choose their order of addition by the batch's shape, so that only a fixed shape
     # gives the same bits however the samples are shared out.
     batch_size: int = 1
@@ -137,7 +138,7 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    seed: int = 0
+    seed: int = 0  # of weights, order and draws
 
     def __post_init__(self) -> None:
         require_field(0 <= self.seed < 2**63, "seed", f"{self.seed} must be 0 .. 2^63 - 1")
@@ -170,9 +171,9 @@ class ExecutionConfig:
     accumulated samples of a step are in different forward passes. History and record state the number of samples.
     """
 
-    workers: int = 1
+    workers: int = 1  # DDP workers of a run, each on one CPU or GPU
     min_workers: int | None = None  # below `workers`: goes on with fewer while nodes are away (elastic)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: GPUs where there are any
     loader_workers: int | None = None  # processes that load a worker's data; None: 0 on CPUs, up to 8 on GPUs
     prepared_root: Annotated[str, arg(name="prepared")] = "data/prepared"  # root of prepared sets
     runs_root: Annotated[str, arg(name="runs")] = "runs"  # root of records, samples, models; or a prefix of a store
@@ -182,10 +183,10 @@ class ExecutionConfig:
     encoder_weights: str | None = None  # path; the weights themselves are hashed into the run
     dual_weights: str | None = None  # the same for rows with Swin and BERT in BEiT-3's place
     weights: tuple[tuple[str, str], ...] = ()  # (name of another encoder, path): the same for its rows
-    activation_checkpointing: bool = False
-    compile: bool = False
+    activation_checkpointing: bool = False  # less memory, more time per step
+    compile: bool = False  # use torch.compile: takes minutes before the first step
     validate_every_epochs: int | None = None  # validation while training changes no weight and no history
-    validate_every_steps: int | None = None
+    validate_every_steps: int | None = None  # likewise within an epoch
     validate_samples: int | None = None  # spread evenly over the split; None takes the whole split
     validate_split: str | None = None  # in full; None takes the first split that is evaluated
     accelerator_type: str | None = None  # as Ray names the kind of GPU: A100, H100

@@ -31,17 +31,17 @@ Option = int | float | str | bool
 class EncoderConfig:
     """BEiT-3 (equations 1 to 5). Defaults are the base model of the paper."""
 
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    patch_size: int = 16
-    image_size: int = 480
-    vocabulary_size: int = 64010
+    width: int = 768  # of a token, D
+    layers: int = 12  # transformer layers
+    heads: int = 12  # of attention
+    mlp_width: int = 3072  # hidden width of each feed-forward network
+    patch_size: int = 16  # pixels of a side
+    image_size: int = 480  # pixels of a side of the square input
+    vocabulary_size: int = 64010  # pieces of the tokenizer
     text_tokens: int = 20  # T: class token, words, end token, padding; inferred from the paper's cost cells
-    text_positions: int = 1024
-    layer_norm_eps: float = 1e-5
-    drop_path: float = 0.1
+    text_positions: int = 1024  # position embeddings of the text
+    layer_norm_eps: float = 1e-5  # of every layer norm
+    drop_path: float = 0.1  # probability at the last layer; it grows linearly from 0 at the first
 
     def __post_init__(self) -> None:
         require_positive(
@@ -76,11 +76,11 @@ class EncoderConfig:
 class FusionConfig:
     """Sizes of the fusion modules (tables VII b, VIII b), shared by FPN and decoder."""
 
-    heads: int = 8
-    mlp_width: int = 2048
+    heads: int = 8  # of attention
+    mlp_width: int = 2048  # hidden width of the feed-forward network
     bi_width: int = 2048  # inner width of the bi-direction module; inferred from its cost cell
-    bi_heads: int = 4
-    bi_layer_scale: float = 1e-4
+    bi_heads: int = 4  # of attention, of the bi-direction module
+    bi_layer_scale: float = 1e-4  # first value of what scales its residuals
     options: tuple[tuple[str, Option], ...] = ()  # (name, value) of modules that this project does not contain
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class FpnConfig:
     """Shared FPN (equations 6 and 7); `kind="none"` projects only the last layer ("No FPN")."""
 
     kind: str = "self_attention"  # a name of `registry.FPNS` or `registry.FUSIONS`
-    stages: tuple[int, ...] = (3, 6, 9, 12)
+    stages: tuple[int, ...] = (3, 6, 9, 12)  # encoder layers that the FPN reads, from the earliest; empty: no FPN
     multiway_projection: bool = True  # W_j once per modality: only this fits the published 4/6/8 M
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
@@ -119,7 +119,7 @@ class DecoderConfig:
     """Shared mask decoder (equations 8 and 9); `kind="none"` leaves only the mask head ("No fusion")."""
 
     kind: str = "self_attention"  # a name of `registry.DECODERS` or `registry.FUSIONS`
-    layers: int = 1
+    layers: int = 1  # of the decoder
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ class DecoderConfig:
 class HeadConfig:
     """Mask prediction (equations 10 and 11)."""
 
-    upsample_blocks: int = 2
+    upsample_blocks: int = 2  # each doubles the side of the map
     class_token_hidden: int = 512  # hidden width of the class token's MLP; the paper is silent
     output_convolution: bool = True  # the 1x1 convolution after the blocks; inferred from the cost cells
 
@@ -159,8 +159,8 @@ class NoTargetConfig:
 class LossConfig:
     """Equation 12: weights of binary cross-entropy and Dice, and the size at which they are computed."""
 
-    bce: float = 2.0
-    dice: float = 0.5
+    bce: float = 2.0  # weight of binary cross-entropy
+    dice: float = 0.5  # weight of Dice
     resolution: Literal["logits", "input"] = "logits"  # the paper compares at M's own size
     terms: tuple[tuple[str, float], ...] = ()  # (name of `registry.LOSSES`, weight), added to the two
 
@@ -175,7 +175,7 @@ class LossConfig:
 class ModelConfig:
     """A complete model; `scale` is its name in records and captions."""
 
-    scale: str = "base"
+    scale: str = "base"  # name of the sizes, in the id of a run
     width: int = 512  # d_w, the width of FPN, decoder and head
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     fpn: FpnConfig = field(default_factory=FpnConfig)

@@ -82,28 +82,23 @@ def read_options(
 
 
 def _in_one_line(text: str, program: str) -> InputError:
-    """Return the error that tyro printed in a box of several lines."""
-    lines = [line.strip("│").rstrip() for line in text.splitlines() if line.startswith("│")]
+    """Return the error that tyro printed in a box: of lines, or without UTF-8 of spaces, below its title."""
+    lines = [line.strip("│").rstrip() for line in text.splitlines() if not line.startswith(("╭", "╰"))]
     parts = [list(part) for is_rule, part in itertools.groupby(lines, _is_rule) if not is_rule]
-    message = " ".join(line.strip() for line in parts[0]) if parts else text
-    message = message.partition(" Got errors:")[0].rstrip(". ")
+    found = parts[0] if text.startswith("╭") else parts[1]
+    message = " ".join(line.strip() for line in found).partition(" Got errors:")[0].rstrip(". ")
     remedy = f"{program} --help shows the options" if program else ""
     wrong = re.search(r"--[\w.-]+", message)
-    options = re.findall(r"^ {4,6}(--[\w.-]+)", "\n".join(lines), re.MULTILINE)
-    if message.startswith("Unrecognized") and wrong and options:
-        nearest = difflib.get_close_matches(wrong[0], _all_spellings(lines), n=2, cutoff=0.5) or options[:2]
+    proposed = [line for line in lines if re.match(r" {4,6}--", line)]
+    spellings = [spelling for line in proposed for spelling in re.findall(r"--[\w.-]+", line)]
+    if message.startswith("Unrecognized") and wrong and spellings:
+        nearest = difflib.get_close_matches(wrong[0], spellings, n=2, cutoff=0.5) or spellings[:2]
         remedy = f"Did you mean {' or '.join(nearest)}? {remedy}"
     return InputError(f"{message[0].lower()}{message[1:]}", remedy)
 
 
 def _is_rule(line: str) -> bool:
-    return bool(line.strip()) and not line.strip(" ─")
-
-
-def _all_spellings(lines: list[str]) -> list[str]:
-    """Return the options that tyro proposes, with each of their spellings."""
-    proposed = [line for line in lines if re.match(r" {4,6}--", line)]
-    return [spelling for line in proposed for spelling in re.findall(r"(--[\w.-]+)", line)]
+    return bool(line.strip()) and not line.strip(" -─")
 
 
 @functools.cache

@@ -65,12 +65,12 @@ def read_run_file(path: Path) -> tuple[RunConfig, ExecutionConfig]:
     """
     parts = _read(path)
     try:
-        scale = parts.get("run", {}).get("model", {}).get("scale", "tiny")
+        scale = _below(_below(parts, "run"), "model").get("scale", "tiny")
         run = from_dict(RunConfig, _merged(to_dict(default_run(scale=scale)), parts.get("run", {})))
         where: ExecutionConfig = from_dict(ExecutionConfig, parts.get("where", {}))
     except InputError:
         raise
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}", "sharedris train --print-config writes a whole file") from None
     return run, where
 
@@ -96,6 +96,13 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} has not the parts {' and '.join(_PARTS)}", "sharedris train --print-config shows them"
         )
     return parts
+
+
+def _below(values: dict[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name, {})
+    if not isinstance(found, dict):
+        raise ValueError(f"{name}: {found!r:.80} are not named fields")
+    return found
 
 
 def _merged(below: dict[str, Any], above: Any) -> dict[str, Any]:

@@ -18,9 +18,15 @@ def version_line() -> str:
 
 
 def _commit(folder: Path) -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    """Return the commit of a checkout; an installed copy inside somebody's repository is not of that repository."""
+    if not _git(folder, "ls-files", "--error-unmatch", Path(__file__).name):
+        return ""
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*")
+
+
+def _git(folder: Path, *words: str) -> str:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()

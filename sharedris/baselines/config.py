@@ -36,7 +36,7 @@ class CrisConfig:
 class PwamConfig:
     """LAVT's pixel-word attention (table IV)."""
 
-    heads: int = 1
+    heads: int = 1  # of attention
     gate: bool = False  # LAVT gates the features that return to its encoder; its decoder reads ungated ones
     keep_self_attention: bool = True  # our MSA in parallel; only this fits the published 14 M / 13 G
 
@@ -47,8 +47,8 @@ class CgformerConfig:
 
     pyramid_widths: PyramidWidths = (1024, 512, 256, 128)  # at 1/2, 1, 2 and 4 times the patch grid
     group_tokens: int = 2  # the last becomes the mask
-    token_width: int = 512
-    dropout: float = 0.1
+    token_width: int = 512  # of the grouping tokens
+    dropout: float = 0.1  # of the decoder
     upsample_blocks: int = 2  # from 4 times the patch grid to the input's size: 480 for the paper's
     evaluation_noise: bool = False  # the public code samples in evaluation too; here evaluation takes the expectation
     group_loss: tuple[float, float, float] = (0.001, 0.01, 0.1)  # weights of the groupings' Dice; zeros leave it out
@@ -63,15 +63,15 @@ class CgformerConfig:
 class DmmiConfig:
     """DMMI's dual decoder (tables V and VI)."""
 
-    pyramid_widths: PyramidWidths = (1024, 512, 256, 128)
+    pyramid_widths: PyramidWidths = (1024, 512, 256, 128)  # at 1/2, 1, 2 and 4 times the patch grid
     width: int = 768  # of the text features of BERT and BEiT-3
-    heads: int = 8
-    mlp_width: int = 2048
-    dropout: float = 0.1
+    heads: int = 8  # of attention
+    mlp_width: int = 2048  # hidden width of each feed-forward network
+    dropout: float = 0.1  # of the decoder
     masked_words: float = 0.15  # ratio hidden from the image-to-text branch; the authors hide one noun per sentence
-    reconstruction_loss: float = 0.01
-    contrastive_loss: float = 0.01
-    temperature: float = 0.05
+    reconstruction_loss: float = 0.01  # weight of the loss of the hidden words
+    contrastive_loss: float = 0.01  # weight of the contrastive loss
+    temperature: float = 0.05  # of the contrastive loss
 
     def __post_init__(self) -> None:
         require_positive("decoder.dmmi", width=self.width, heads=self.heads, temperature=self.temperature)
@@ -96,11 +96,11 @@ class SwinConfig:
     """The Swin transformer of CGFormer and DMMI (table VI): base, windows of 12."""
 
     width: int = 128  # of the first stage; it doubles with each stage
-    depths: tuple[int, ...] = (2, 2, 18, 2)
-    heads: tuple[int, ...] = (4, 8, 16, 32)
-    window: int = 12
-    patch_size: int = 4
-    drop_path: float = 0.3
+    depths: tuple[int, ...] = (2, 2, 18, 2)  # layers of each stage
+    heads: tuple[int, ...] = (4, 8, 16, 32)  # of attention, for each stage
+    window: int = 12  # patches of a side of a window
+    patch_size: int = 4  # pixels of a side
+    drop_path: float = 0.3  # probability at the last layer; it grows linearly from 0 at the first
 
     def __post_init__(self) -> None:
         require_field(min(*self.depths, *self.heads) > 0, "system.swin.depths", "and heads must be above 0")
@@ -124,14 +124,14 @@ class SwinConfig:
 class BertConfig:
     """BERT base, uncased, without its pooler (table VI)."""
 
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    vocabulary_size: int = 30522
-    positions: int = 512
-    dropout: float = 0.1
-    layer_norm_eps: float = 1e-12
+    width: int = 768  # of a token
+    layers: int = 12  # transformer layers
+    heads: int = 12  # of attention
+    mlp_width: int = 3072  # hidden width of each feed-forward network
+    vocabulary_size: int = 30522  # word pieces
+    positions: int = 512  # position embeddings
+    dropout: float = 0.1  # of embeddings and layers
+    layer_norm_eps: float = 1e-12  # of every layer norm
 
     def __post_init__(self) -> None:
         require_positive("system.bert", width=self.width, layers=self.layers, heads=self.heads)

@@ -93,7 +93,7 @@ def test_both_commands_are_guarded(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(runs, "run", raising(TypeError("broken")))
-    monkeypatch.setattr("sweeps.__main__._list_sweeps", raising(TypeError("broken")))
+    monkeypatch.setattr("sweeps.cli.list_sweeps.run", raising(TypeError("broken")))
     assert command() == 70
     assert "unexpected TypeError: broken" in capsys.readouterr().err
 
