@@ -160,8 +160,8 @@ def test_recipe_runs_mine(folder: Path, toy_root: Path, capsys: pytest.CaptureFi
     assert main_of_sweeps(["status", "mine", *plugin, *where]) == 0
     assert capsys.readouterr().out.count("done") >= 2
     words = shlex.split(commands[1])
-    assert words[:3] == ["python", "-m", "reports"]
-    assert main_of_reports([*words[3:], "--runs", "runs"]) == 0
+    assert words[:2] == ["sharedris", "report"]
+    assert main_of_reports([*words[2:], "--runs", "runs"]) == 0
     table = pd.read_csv(folder / "runs" / "report" / "tables" / "mine.csv")
     assert [*table["Row"]] == ["self-attention", "mean of the text"]
     assert {suffix: (folder / "runs/report/tables" / f"mine.{suffix}").is_file() for suffix in ("md", "tex", "html")}
@@ -201,9 +201,9 @@ def test_recipe_runs_by_seed(folder: Path) -> None:
     """The table and the plot alone; `test_recipe_runs_by_seed_on_the_page` makes the whole report."""
     code, (command, _) = RECIPES["by_seed.py"]
     (folder / "by_seed.py").write_text(code)
-    assert main_of_reports([*shlex.split(command)[3:], "--runs", "runs"]) == 1, "no records"
+    assert main_of_reports([*shlex.split(command)[2:], "--runs", "runs"]) == 1, "no records"
     (run_id,) = write_runs(folder / "runs", {NO_FPN: 0.0})
-    assert main_of_reports([*shlex.split(command)[3:], "--runs", "runs"]) == 0
+    assert main_of_reports([*shlex.split(command)[2:], "--runs", "runs"]) == 0
     table = pd.read_csv(folder / "runs" / "report" / "tables" / "by_seed.csv")
     assert [*table["Run"]] == [run_id]
     assert table["mIoU (%)"].between(0, 100).all()
@@ -219,7 +219,7 @@ def test_recipe_runs_by_seed_on_the_page(folder: Path) -> None:
     code, (_, command) = RECIPES["by_seed.py"]
     (folder / "by_seed.py").write_text(code)
     write_runs(folder / "runs", {NO_FPN: 0.0})
-    assert main_of_reports([*shlex.split(command)[3:], "--runs", "runs"]) == 0
+    assert main_of_reports([*shlex.split(command)[2:], "--runs", "runs"]) == 0
     page = (folder / "runs" / "report" / "index.html").read_text()
     assert "mIoU over the seed" in page
     assert "Every run" in page
@@ -243,8 +243,13 @@ TABLES = {NAME: lambda runs, wanted: 1 / 0}
 @pytest.mark.parametrize(
     ("what", "name", "code", "said"),
     [
-        ("mine", "mine", 2, "error: table 'mine' of a plugin cannot be made: ZeroDivisionError: division by zero"),
-        ("VII-a", "fpn", 2, "error: TABLES of a plugin has 'fpn', which means something else here"),
+        (
+            "mine",
+            "mine",
+            2,
+            "sharedris report tables: table 'mine' of a plugin cannot be made: ZeroDivisionError: division by zero",
+        ),
+        ("VII-a", "fpn", 2, "sharedris report tables: TABLES of a plugin has 'fpn', which means something else here"),
     ],
 )
 def test_a_broken_table_is_one_line(
@@ -273,8 +278,8 @@ def test_recipe_runs_under_ray(folder: Path, toy_root: Path) -> None:
     code, (command, _) = RECIPES["mine.py"]
     (folder / "mine.py").write_text(code)
     words = shlex.split(command)
-    assert words[:5] == ["python", "-m", "sweeps", "run", "mine"]
-    line = [sys.executable, *words[1:], *SMALL, "--prepared", str(toy_root)]
+    assert words[:4] == ["sharedris", "sweep", "run", "mine"]
+    line = [sys.executable, "-m", "pipeline.cli.main", *words[1:], *SMALL, "--prepared", str(toy_root)]
     clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
     done = subprocess.run(line, env=clean, capture_output=True, text=True, timeout=540, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

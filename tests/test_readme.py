@@ -55,9 +55,11 @@ def check_command(line: str) -> None:
     if path not in COMMANDS:
         assert rest in (["--help"], ["--version"]), line
         return
-    _, options = parse(path, rest)
-    if "--plugin" in words:  # whose sweeps and tables may have any name
+    if "--plugin" in words:  # whose modules, sweeps and tables may have any name
+        made_up = {word.partition("=")[0] for word in rest if word.startswith("--")} - options_of(path)
+        assert not made_up, f"{line}: {made_up}"
         return
+    _, options = parse(path, rest)
     if path[0] == "sweep" and (name := getattr(options, "name", "")):
         assert name.endswith(".py") or find_sweep(name)
     for table in options.what if path == ("report", "tables") and options.what != ("all",) else ():
@@ -132,14 +134,14 @@ def options_of(path: tuple[str, ...]) -> set[str]:
 def made_up_options(span: str) -> set[str]:
     """The options of a command in running text that no command of the name has; its arguments may be placeholders."""
     words = span.split()
-    given = words[1:] if words[0] == "sharedris" else [DOORS[words[2]], *words[3:]]
+    given, _ = in_new_spelling(words[1:] if words[0] == "sharedris" else [DOORS[words[2]], *words[3:]])
     path: tuple[str, ...] = ()
     for word in given:
         if not below((*path, word)):
             break
         path = (*path, word)
     assert path, f"{span} names no command"
-    return set(OPTION.findall(span)) - options_of(path)
+    return set(OPTION.findall(" ".join(given))) - options_of(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

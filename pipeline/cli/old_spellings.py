@@ -26,7 +26,7 @@ _COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("import-vit",): ("import", "vit"),
     ("import-dual",): ("import", "dual"),
 }
-_RUN_ACTIONS = ("tag", "archive", "rm")
+_RUN_ACTIONS = ("save", "tag", "archive", "rm")
 _LONGEST_FIELD = 100
 
 Rewrite = Callable[[str], list[str]]

@@ -78,6 +78,10 @@ def read_options(
         if not ended.code:
             raise
         raise _in_one_line(printed.getvalue(), program) from None
+    except InputError:
+        raise
+    except ValueError as error:  # of the outermost config: tyro puts those of the inner ones into its box
+        raise InputError(str(error), f"{program} --help shows the options") from None
     return cast(T, options)
 
 

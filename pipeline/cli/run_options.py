@@ -172,6 +172,6 @@ def _absolute(path: str | None) -> str | None:
 def _weights_of(encoder: str, path: str) -> tuple[str, str]:
     """Return an encoder and the absolute path of the weights that it starts from."""
     others = [name for name in ENCODERS if name not in {DEFAULT_ENCODER, DUAL_ENCODER}]
-    if encoder not in others:
-        raise InputError(f"--weights {encoder} {path}: no such encoder", f"Encoders: {', '.join(others)}")
+    if encoder not in others or not path:
+        raise InputError(f"--weights {encoder} {path} is not an encoder and its file", f"Encoders: {', '.join(others)}")
     return encoder, str(Path(path).resolve())

@@ -98,11 +98,13 @@ def test_sweeps_of_a_plugin_are_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert "mine         my own rows (1 rows)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["train", "prepare", "check", "cost", "runs", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    "command", ["train", "data prepare refer", "data check", "cost", "runs list", "evaluate", "predict"]
+)
 def test_every_command_refuses_a_bad_plugin_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture, command: str
 ) -> None:
-    assert main([command, "--plugin", write(tmp_path / "bad.py", "1 / 0")]) == 2
+    assert main([*command.split(), "--plugin", write(tmp_path / "bad.py", "1 / 0")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"sharedris {command}: {tmp_path}/bad.py, line 1: the plugin does not import: ZeroDiv")
 

@@ -15,7 +15,8 @@ import pytest
 
 import reports.__main__ as reports_command
 import sweeps.__main__ as sweeps_command
-from pipeline.cli.main import COMMANDS, main
+from pipeline.cli.commands import COMMANDS
+from pipeline.cli.main import main
 from pipeline.data.synthetic.writer import write_synthetic
 
 TOY = "toyplus_unc"
@@ -41,12 +42,12 @@ def refer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+        main([*command, "--help"])
     assert ended.value.code == 0
-    assert f"sharedris {command}" in capsys.readouterr().out
+    assert f"usage: sharedris {' '.join(command)} " in capsys.readouterr().out
 
 
 def test_from_annotations_to_scores_and_back_to_the_model(
@@ -97,8 +98,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *, sweep: 
         (["--evaluate", f"{TOY}/valid"], "has no split 'valid'"),
         (["--data", "toy_unc"], "not prepared"),
         (["--model.fpn.stages", "3", "13"], "stage 13 of an encoder with 12 layers does not exist"),
-        (["--optim.learning-rat=1"], "learning_rat"),
-        (["--set", "optim"], "FIELD=VALUE"),
+        (["--optim.learning-rat=1"], "Did you mean --optim.learning-rate?"),
         (["--global-batch-size", "100000"], "--global-batch-size"),
         (["--global-batch-size", "15", "--workers", "2"], "cannot be shared by 2 workers"),
         (["--encoder-weights", "nowhere.pth"], "nowhere.pth"),
@@ -128,10 +128,8 @@ def test_a_url_of_no_object_store_is_refused_and_no_folder_is_named_like_it(
     command: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as refusal:
-        command()
-    assert refusal.value.code == 2
-    assert "--runs: ftp://bucket/runs is neither a folder nor BUCKET/PREFIX of s3://" in capsys.readouterr().err
+    assert command() == 2
+    assert "ftp://bucket/runs is neither a folder nor BUCKET/PREFIX of s3://" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

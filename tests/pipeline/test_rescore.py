@@ -224,7 +224,7 @@ def test_what_is_missing_is_one_line_and_nothing_is_written(
     name = "nothing" if cause == "no run" else path.stem
     assert main(["runs", "rescore", name, "--runs", str(runs), "--prepared", str(prepared), "--device", "cpu"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("sharedris rescore: ")
+    assert line.startswith("sharedris runs rescore: ")
     assert path.read_bytes() == content
 
 

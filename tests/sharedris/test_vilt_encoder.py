@@ -201,15 +201,16 @@ def test_the_command_writes_the_weights_at_another_size(
     assert load_file(out)["pos_embed"].shape == (1, 37, 16)
     printed = capsys.readouterr().out
     assert "resized        1  (pos_embed)" in printed
-    assert "for --weights vilt=FILE" in printed
+    assert "for --weights vilt FILE" in printed
     assert main(["import", "vit", str(tmp_path / "absent.pth")]) == 2
     assert main(["import", "vit", str(tmp_path / "vit.pth"), "--image-size", "50"]) == 2
 
 
-@pytest.mark.parametrize("text", ["vilt", "vilt=", "beit3=x", "made_up=x"])
+@pytest.mark.parametrize("words", [["vilt"], ["vilt", ""], ["beit3", "x"], ["made_up", "x"], ["vilt", "a", "vilt"]])
 def test_weights_of_an_unknown_encoder_are_refused(
-    toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture, text: str
+    toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str]
 ) -> None:
     where = ["--prepared", str(toy_root), "--runs", str(tmp_path)]
-    assert main(["train", *where, "--weights", text]) == 2
-    assert f"--weights {text} is not ENCODER=FILE. Encoders: vilt" in capsys.readouterr().err
+    assert main(["train", *where, "--weights", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--weights" in line

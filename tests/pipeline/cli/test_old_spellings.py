@@ -72,7 +72,7 @@ def test_without_options_the_run_is_the_recipe() -> None:
     assert run.content_hash("data") == default_run().content_hash("data")
 
 
-@pytest.mark.parametrize("assignment", ["optim", "=1", f"{'x' * 200}=1"])
+@pytest.mark.parametrize("assignment", ["optim", "=1", f"{'x' * 200}=1", "[" * 5000 + "=1"])
 def test_a_set_that_assigns_nothing_is_refused(assignment: str) -> None:
     if assignment == "=1":
         assert main(["train", "--set", assignment, "--plan"]) == 2

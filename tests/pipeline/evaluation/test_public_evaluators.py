@@ -169,7 +169,7 @@ def test_every_right_value_stands_next_to_the_wrong_one() -> None:
 
 def test_the_page_has_the_table_of_the_registry() -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "protocols.md"
-    _, rest = page.read_text().split("<!-- from here: sharedris evaluators -->\n")
+    _, rest = page.read_text().split("<!-- from here: sharedris score evaluators -->\n")
     assert rest.split("\n<!-- to here -->")[0] == who_measures_what()
 
 

@@ -288,7 +288,7 @@ def test_hostile_entries_are_counted(
         (("--input-size", "48"), "--at input"),
         (("--name", "../LAVT"), "cannot name a system"),
         (("--format", "masks"), "--format masks"),
-        (("--split", "refcoco_unc/val"), "is not of --set"),
+        (("--split", "refcoco_unc/val"), "is not of --data"),
         (("--split", "test"), "no split"),
         (("--prepared", "/nowhere"), "is not prepared"),
     ],
