@@ -6,6 +6,7 @@ rank's generators, the position in the epoch and the sums of the unfinished epoc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import statistics
 import time
@@ -70,15 +71,29 @@ def train(job: Job, worker: Worker) -> TrainState:
     state.left_out = left_out(dataset)
     validator = open_validator(job, worker, state)
     progress, loader = job.progress_file, _open_loader(job, worker, dataset)
-    while state.epoch < plan.epochs:
-        _run_epoch(job, worker, state, plan, loader, progress, validator)
-        _finish_epoch(job, worker, state, plan)
-        if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
-            validator.after_epoch(state)
-        last = state.epoch == plan.epochs
-        if last or state.epoch % job.execution.checkpoint_every_epochs == 0:
-            save_checkpoint(job, worker, state)
+    with _last_write_finished(state):
+        while state.epoch < plan.epochs:
+            _run_epoch(job, worker, state, plan, loader, progress, validator)
+            _finish_epoch(job, worker, state, plan)
+            if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
+                validator.after_epoch(state)
+            last = state.epoch == plan.epochs
+            if last or state.epoch % job.execution.checkpoint_every_epochs == 0:
+                save_checkpoint(job, worker, state)
+    worker.barrier()  # the others evaluate what rank zero has written
     return state
+
+
+@contextlib.contextmanager
+def _last_write_finished(state: TrainState) -> Iterator[None]:
+    """Wait at the end for the checkpoint that is being written; an error of training goes before one of the write."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            state.writer.finish()
+        raise
+    state.writer.finish()
 
 
 def left_out(dataset: Any) -> dict[str, dict[str, int]]:
