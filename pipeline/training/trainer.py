@@ -47,6 +47,7 @@ from sharedris.finite_weights import require_finite
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
 _ASKED_EVERY_STEPS = 10
+_RECENT_STEPS = 50
 
 
 def train(job: Job, worker: Worker) -> TrainState:
@@ -276,7 +277,7 @@ def _record_times(state: TrainState, result: StepResult, waited: float, whole: f
 
 
 def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
-    recent = statistics.fmean(state.step_seconds[-50:])
+    recent = statistics.fmean(state.step_seconds[-_RECENT_STEPS:])
     return Progress(
         run_id=job.run_id,
         phase="training",
@@ -286,6 +287,7 @@ def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
         steps=plan.steps,
         loss=float(state.sums.terms[0]) / max(1, state.sums.steps),
         samples_per_second=job.config.train.global_batch_size / recent,
+        data_wait_ratio=statistics.fmean(state.wait_seconds[-_RECENT_STEPS:]) / recent,
     )
 
 
