@@ -32,7 +32,19 @@ help: ## Show the targets
 	@echo "  Settings: DATA=$(DATA) MODEL=$(MODEL) SEEDS=$(SEEDS) EPOCHS= WORKERS=$(WORKERS) RUNS=$(RUNS) RAY_ADDRESS="
 	@echo "  Sweeps:   $(SWEEPS)"
 
-$(READY): pyproject.toml constraints.txt
+# In the package of `ray job submit` nothing is built: the job runs in the environment in which `ray start` was called.
+ifneq ($(findstring /runtime_resources/,$(CURDIR)),)
+V := $(patsubst %/,%,$(dir $(shell command -v sharedris)))
+READY := in-job
+.PHONY: in-job
+in-job:
+	@test -n '$(V)' || { echo "sharedris is not on the job's PATH: activate its environment before ray start" >&2; exit 2; }
+	@case '$(RUNS)' in /*|*://*) ;; *) \
+		echo "RUNS=$(RUNS) is inside the job's package, which Ray deletes; name a lasting folder: RUNS=/shared/runs" >&2; \
+		exit 2;; esac
+endif
+
+.venv/.ready: pyproject.toml constraints.txt
 	@echo "making .venv (some minutes the first time)"
 	@test -x $(V)/python || $(PYTHON) -m venv .venv
 	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,export]'
@@ -73,6 +85,15 @@ sweep-toys sweep-datasets: sweep-%: $(READY)
 	@$(V)/sharedris sweep run $* $(WHAT)
 	@$(V)/sharedris report I IX --runs '$(RUNS)' --protocol $(PROTOCOL) --out '$(RUNS)/report'
 sweep-fpn: ## Run the ablation of table VII (a), resume it, or show its table; likewise the other sweeps
+
+# Sends the code of this folder, which has no .git there, and the commit. RAY_ADDRESS: http://HOST:8265 of the head.
+.PHONY: $(addprefix job-,$(SWEEPS))
+$(addprefix job-,$(SWEEPS)): job-%: $(READY)
+	@$(V)/ray job submit --working-dir . --runtime-env-json \
+		"{\"env_vars\": {\"SHAREDRIS_COMMIT\": \"$$(git describe --always --abbrev=40 --dirty --exclude '*')\"}}" -- \
+		make sweep-$* $(foreach name,DATA MODEL SEEDS EPOCHS WORKERS RUNS PREPARED PROTOCOL OPTIONS,\
+			$(if $(filter command line environment,$(origin $(name))),"$(name)=$($(name))"))
+job-fpn: ## Submit sweep-fpn as a job of a cluster (RAY_ADDRESS=http://HOST:8265 RUNS=/shared/runs); likewise the others
 
 .PHONY: plan
 plan: $(READY) data ## Show what every sweep would run, start nothing

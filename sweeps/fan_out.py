@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Callback
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -24,16 +25,17 @@ from pipeline.config import ExecutionConfig
 from pipeline.failures import RunError
 from pipeline.job import Job
 
+_NODE_PREFIX = "node:"
 _HEAD_RESOURCE = "node:__internal_head__"
-_HEAD_SHARE = 0.001
+_NODE_SHARE = 0.001
 _COUNT_SECONDS = 5.0
 
 
 def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
     """Fit every job, `at_once` at a time at first, and as many as fit when nodes join later.
 
-    A trial takes a small part of the head node and no CPU: one that holds a CPU while its trainer waits for CPUs
-    never ends. The trials run on the driver's node, next to the runs' files.
+    A trial takes a small part of the driver's node and no CPU: one that holds a CPU while its trainer waits for CPUs
+    never ends. There it finds the runs' files and the driver's lease, also where a job's driver is not on the head.
     """
     storage = jobs[0].runs_root / "ray"
     name = f"{name}-{uuid.uuid4().hex[:8]}"
@@ -42,7 +44,7 @@ def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
     forward_no_secrets()
     search = BasicVariantGenerator(max_concurrent=at_once)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_HEAD_RESOURCE: _HEAD_SHARE}),
+        tune.with_resources(tune.with_parameters(_trial, jobs=by_run), {_resource_of_this_node(): _NODE_SHARE}),
         param_space={"run_id": tune.grid_search([job.run_id for job in jobs])},
         tune_config=tune.TuneConfig(
             search_alg=search,
@@ -65,6 +67,13 @@ def fan_out(jobs: Sequence[Job], *, name: str, at_once: int) -> None:
         tuner.fit()
     finally:
         shutil.rmtree(storage / name, ignore_errors=True)
+
+
+def _resource_of_this_node() -> str:
+    """Return the resource that Ray gives the driver's node only: its address."""
+    here = ray.get_runtime_context().get_node_id()
+    (resources,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    return next(name for name in resources if name.startswith(_NODE_PREFIX) and name != _HEAD_RESOURCE)
 
 
 def _trial(config: Mapping[str, str], jobs: Mapping[str, Job]) -> None:

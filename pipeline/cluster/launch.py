@@ -35,6 +35,8 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # with Tune's handler `fit` returns after Ctrl-C as if all were done
 }
+_TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
+"""Lists runs in the dashboard, by one more actor in the cluster; a private Ray has no dashboard."""
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
 
 
@@ -51,6 +53,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
         require_ray_head(address)
+        os.environ.setdefault(_TRAIN_PAGE, "1")
         try:
             ray.init(address=address, runtime_env={"py_modules": code_of_workers()}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

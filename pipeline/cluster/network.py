@@ -35,6 +35,11 @@ def require_ray_head(address: str, *, timeout_seconds: float = 4.0) -> None:
             f"RAY_ADDRESS={address} is an address of Ray Client, which cannot run a training",
             "Start the command on the head with RAY_ADDRESS=HOST:PORT, or by `ray job submit` (docs/cluster.md)",
         )
+    if address.startswith(("http://", "https://")):
+        raise InputError(
+            f"RAY_ADDRESS={address} is the address of the job server, which takes only `ray job` commands",
+            "Submit the command there (ray job submit -- COMMAND), or set RAY_ADDRESS=HOST:PORT (port 6379 by default)",
+        )
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
         return  # "auto" and the like: Ray finds out

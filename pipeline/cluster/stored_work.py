@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pipeline.cluster.placement import record_placement_group
+from pipeline.cluster.placement import forget_placement_group, record_placement_group
 from pipeline.job import Job
 from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.lifecycle.stored_run import bring_run, kept_by_worker
@@ -69,6 +69,8 @@ def worked_on(job: Job, token: Token | None, *, rank: int, local_rank: int) -> I
             bring_run(mirror, job.run_id, discard=False)
             held.enter_context(_put_failure(mirror, here, token))
         yield here
+        if rank == 0:  # before the last put, so that the store does not keep it
+            forget_placement_group(here.state_folder)
     if local_rank == 0:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -25,6 +25,7 @@ from pipeline.cluster.launch import set_environment
 from pipeline.cluster.nodes import nodes_for, wants_gpu
 from pipeline.cluster.placement import forget_placement_group, free_placement_group
 from pipeline.cluster.ray_patches import NodeInterfaceTorchConfig, RunTrainer
+from pipeline.cluster.run_gauges import reported
 from pipeline.cluster.stored_work import bring_back, handed_out, worked_on
 from pipeline.cluster.versions import driver_versions, version_mismatch
 from pipeline.cluster.worker_resources import worker_resources
@@ -207,7 +208,8 @@ def worker_loop(config: dict[str, Any]) -> None:
     with on_node as here, log_to_run(here.state_folder, rank=rank, world_size=worker.world_size):
         faulty = faulty_nodes(here.state_folder)
         try:
-            run_job(here, worker, may_move=not faulty)
+            with reported(here, rank=rank, device=worker.device):
+                run_job(here, worker, may_move=not faulty)
         except DeviceFaultError as error:
             _record_device_fault(here, error)
             raise

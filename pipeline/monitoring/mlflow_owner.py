@@ -15,20 +15,33 @@ from mlflow.entities import Run
 
 from pipeline.files import write_file
 from pipeline.monitoring.mlflow_tags import PREFIX, user_name
+from pipeline.object_store.mirror import mirror_of
+from pipeline.object_store.shared_value import first_written
 
 ROOT = f"{PREFIX}runs_root"
 _FILE = ".runs_id"
 
 
 def runs_root_id(runs_root: Path) -> str:
-    """Return the id of a root of runs, made at the first call; it moves and is copied with the folder."""
+    """Return the id of a root of runs, made at the first call; it moves and is copied with the folder.
+
+    Raises:
+        StoreError: where runs live in a store that cannot be used.
+    """
     path = runs_root / _FILE
     with FileLock(runs_root / ".mlflow.lock"):
         known = path.read_text().strip() if path.exists() else ""
-        if not re.fullmatch(r"[0-9a-f]{16}", known):
-            known = uuid.uuid4().hex[:16]
-            write_file(path, known.encode())
-    return known
+        wanted = known if _is_id(known) else uuid.uuid4().hex[:16]
+        mirror = mirror_of(runs_root)
+        if mirror is not None:  # all hosts that work on a prefix have one id
+            wanted = first_written(mirror.objects, _FILE, wanted, _is_id)
+        if wanted != known:
+            write_file(path, wanted.encode())
+    return wanted
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{16}", text) is not None
 
 
 def belongs_to(run: Run, root_id: str) -> bool:

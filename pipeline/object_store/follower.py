@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.object_store.mirror import Mirror, mirror_of
 from pipeline.object_store.objects import StoreError
+from pipeline.object_store.save_request import pass_on_requests
 
 log = logging.getLogger(__name__)
 FOLLOW_SECONDS = 3.0
@@ -18,7 +19,10 @@ _KINDS = ("records", "history", "validation", "state")
 
 @contextlib.contextmanager
 def followed(root: Path, run_ids: Sequence[str]) -> Iterator[None]:
-    """Bring the small files of runs every few seconds while the block lasts, and once when it has ended."""
+    """Bring the small files of runs every few seconds while the block lasts, and once when it has ended.
+
+    Requests for checkpoints that this driver got by a signal are put on the way.
+    """
     mirror = mirror_of(root)
     if mirror is None:
         yield
@@ -37,6 +41,8 @@ def followed(root: Path, run_ids: Sequence[str]) -> Iterator[None]:
 def _follow(mirror: Mirror, run_ids: Sequence[str], ended: threading.Event) -> None:
     while not ended.wait(FOLLOW_SECONDS):
         bring(mirror, run_ids)
+        with contextlib.suppress(StoreError):  # `bring` has logged that the store is away
+            pass_on_requests(mirror, run_ids)
 
 
 def bring(mirror: Mirror, run_ids: Sequence[str]) -> None:

@@ -27,9 +27,11 @@ OF_A_RUN = (
 LARGE = ("checkpoints", "samples", "thresholds", "attention", "models")
 LEASE = "driver.json"
 """The lock of a driver, and its heartbeat file in a working folder."""
+SAVE_REQUEST = "save-now"
+"""A request for a checkpoint, which is not mirrored but put and taken (`pipeline.object_store.save_request`)."""
 _SINGLE = ("records", "marks", "history", "validation")
 _FOLDERS = ("state", "samples", "thresholds", "attention", "models")
-_LOCKS = ("driver.lock", "leader.lock", "lease.json", "writer.json", "open-in-mlflow")
+_LOCKS = ("driver.lock", "leader.lock", "lease.json", "writer.json", "open-in-mlflow", SAVE_REQUEST)
 """What only one machine needs, or is written by a lock itself."""
 
 

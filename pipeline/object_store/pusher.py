@@ -1,4 +1,4 @@
-"""Puts the files of a run while it trains, in a thread, so that no step waits for the store.
+"""Puts the files of a run while it trains, and fetches requests for checkpoints, in a thread: no step waits for it.
 
 A store that is away for a while costs nothing: what has changed meanwhile is put when it is back. A kill costs at most
 what was not put yet, and the run goes on from the checkpoint before.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from pipeline.object_store.mirror import Guard, Mirror
 from pipeline.object_store.objects import StoreAwayError
+from pipeline.object_store.save_request import fetch_request, forget_request
 from sharedris.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Pusher:
         while not self._ended.wait(PUSH_SECONDS):
             try:
                 self._mirror.push(self._run_id, self._guard)
+                fetch_request(self._mirror, self._run_id)
             except StoreAwayError as error:
                 log.warning("%s: %s; training goes on, and its files are put later", self._run_id, error.message)
             except InputError as error:  # no right to write, or no longer: `finish` raises it
@@ -60,6 +62,7 @@ class Pusher:
         self._ended.set()
         self._thread.join()
         self._mirror.push(self._run_id, self._guard)
+        forget_request(self._mirror, self._run_id)
 
 
 @contextlib.contextmanager

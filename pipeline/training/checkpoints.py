@@ -13,7 +13,7 @@ import hashlib
 import logging
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -33,14 +33,36 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
     """
     path = path_of(folder, epoch=epoch, step=step)
     with atomic_writer(path) as stream:
-        torch.save(state, stream)
+        hashed = _HashedStream(stream)
+        torch.save(state, hashed)  # type: ignore[arg-type]  # it needs `write` and `flush` only
     try:
-        write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "bytes": path.stat().st_size})
+        write_json(path.with_suffix(".json"), {"sha256": hashed.sha256, "bytes": path.stat().st_size})
     except OSError:
         path.unlink(missing_ok=True)  # it does not count, and its space is what is missing
         raise
     prune(folder)
     return path
+
+
+class _HashedStream:
+    """Hashes what is written: `torch.save` writes from front to back, so that the file need not be read again."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self._hash = stream, hashlib.sha256()
+
+    def write(self, part: bytes) -> int:
+        """Write and hash a part."""
+        self._hash.update(part)
+        return self.stream.write(part)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self.stream.flush()
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all that was written."""
+        return self._hash.hexdigest()
 
 
 def path_of(folder: Path, *, epoch: int, step: int) -> Path:
@@ -105,7 +127,8 @@ def prune(folder: Path) -> None:
     for manifest in folder.glob("checkpoint-*.json"):
         if not manifest.with_suffix(".pt").exists():
             manifest.unlink()
-    remove_partials(folder)
+    # Of killed writers. Other files of this folder are being written while a checkpoint is.
+    remove_partials(folder, lambda name: name.startswith(".checkpoint-"))
 
 
 def _sha256(path: Path) -> str:

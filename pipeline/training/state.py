@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.job import Job
 from pipeline.records import HISTORY_SCHEMA, history_path, write_table
 from pipeline.same_training import write_training
 from pipeline.training import checkpoints
+from pipeline.training.background_writer import BackgroundWriter
 from pipeline.training.model_with_loss import unwrap
 from pipeline.training.readings import StepReading
 
@@ -58,6 +60,7 @@ class TrainState:
     started: float = field(default_factory=time.time)
     best: dict[str, Any] | None = None  # epoch, step and score of the selected weights; rank zero has the weights too
     # Of this session only:
+    writer: BackgroundWriter = field(default_factory=BackgroundWriter)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)  # set -> counts that other sets hold out
     session_started: float = field(default_factory=time.perf_counter)
     step_seconds: list[float] = field(default_factory=list)
@@ -66,16 +69,19 @@ class TrainState:
 
 
 def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
-    """Write a checkpoint and the history up to it; collective, since it holds the generators and sums of every rank.
+    """Start to write a checkpoint and the history up to it; collective: it holds every rank's generators and sums.
+
+    Rank zero copies the state to memory of the host and goes on; `state.writer.finish()` waits for the file.
 
     Raises:
-        OSError: disk full or read-only; the checkpoint before it is intact.
+        OSError: of the checkpoint before, disk full or read-only; the one before that is intact.
     """
     ranks = worker.gather({"random": random_state(worker.device), "sums": vars(state.sums)})
     now = time.perf_counter()
     state.seconds += now - state.session_started
     state.session_started = now
     if worker.is_main_process:
+        state.writer.finish()  # before the copy: two copies of a large model may not fit
         values = {
             "content_hash": job.content_hash,
             "model": unwrap(state.model).state_dict(),
@@ -83,12 +89,31 @@ def save_checkpoint(job: Job, worker: Worker, state: TrainState) -> None:
             "scaler": state.scaler.state_dict(),
             "ranks": ranks,
             **{name: getattr(state, name) for name in _COUNTERS},
-            **({} if state.best is None else {"best": state.best}),
         }
-        write_training(job.state_folder, job.config, job.data_fingerprint, job.content_hash)
-        checkpoints.save(job.state_folder, values, epoch=state.epoch, step=state.step)
-        write_history(job, state)
-    worker.barrier()
+        copied = _copied(values)
+        if state.best is not None:
+            copied["best"] = state.best  # replaced as a whole, never changed: needs no copy
+        state.writer.give(lambda: _write(job, copied))
+
+
+def _write(job: Job, values: dict[str, Any]) -> None:
+    """Write a checkpoint, then the history, which holds no epoch that no checkpoint holds."""
+    write_training(job.state_folder, job.config, job.data_fingerprint, job.content_hash)
+    checkpoints.save(job.state_folder, values, epoch=values["epoch"], step=values["step"])
+    write_rows(job, values["history"])
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy in memory of the host that the next steps do not change."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        copied = copy.copy(value)  # with the versions of modules, which a state dict has as an attribute
+        copied.update((key, _copied(each)) for key, each in value.items())
+        return copied
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(each) for each in value)
+    return value
 
 
 def restore(state: TrainState, saved: dict[str, Any], worker: Worker, *, seed: int) -> None:
@@ -119,8 +144,13 @@ def restore(state: TrainState, saved: dict[str, Any], worker: Worker, *, seed: i
 
 def write_history(job: Job, state: TrainState) -> None:
     """Write the rows of all finished epochs that a checkpoint holds, each once; later ones are forgotten."""
+    write_rows(job, state.history)
+
+
+def write_rows(job: Job, rows: list[dict[str, Any]]) -> None:
+    """Write the history of a run, a row an epoch; without rows there is no file."""
     path = history_path(job.runs_root, job.run_id)
-    if state.history:
-        write_table(path, pd.DataFrame(state.history), HISTORY_SCHEMA)
+    if rows:
+        write_table(path, pd.DataFrame(rows), HISTORY_SCHEMA)
     else:
         path.unlink(missing_ok=True)

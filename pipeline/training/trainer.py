@@ -6,6 +6,7 @@ rank's generators, the position in the epoch and the sums of the unfinished epoc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import statistics
 import time
@@ -46,6 +47,7 @@ from sharedris.kernels import use_kernels
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
 _ASKED_EVERY_STEPS = 10
+_RECENT_STEPS = 50
 
 
 def train(job: Job, worker: Worker) -> TrainState:
@@ -70,15 +72,29 @@ def train(job: Job, worker: Worker) -> TrainState:
     state.left_out = left_out(dataset)
     validator = open_validator(job, worker, state)
     progress, loader = job.progress_file, _open_loader(job, worker, dataset)
-    while state.epoch < plan.epochs:
-        _run_epoch(job, worker, state, plan, loader, progress, validator)
-        _finish_epoch(job, worker, state, plan)
-        if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
-            validator.after_epoch(state)
-        last = state.epoch == plan.epochs
-        if last or state.epoch % job.execution.checkpoint_every_epochs == 0:
-            save_checkpoint(job, worker, state)
+    with _last_write_finished(state):
+        while state.epoch < plan.epochs:
+            _run_epoch(job, worker, state, plan, loader, progress, validator)
+            _finish_epoch(job, worker, state, plan)
+            if validator is not None:  # before the checkpoint, so that a resumed run does not skip it
+                validator.after_epoch(state)
+            last = state.epoch == plan.epochs
+            if last or state.epoch % job.execution.checkpoint_every_epochs == 0:
+                save_checkpoint(job, worker, state)
+    worker.barrier()  # the others evaluate what rank zero has written
     return state
+
+
+@contextlib.contextmanager
+def _last_write_finished(state: TrainState) -> Iterator[None]:
+    """Wait at the end for the checkpoint that is being written; an error of training goes before one of the write."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            state.writer.finish()
+        raise
+    state.writer.finish()
 
 
 def left_out(dataset: Any) -> dict[str, dict[str, int]]:
@@ -261,7 +277,7 @@ def _record_times(state: TrainState, result: StepResult, waited: float, whole: f
 
 
 def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
-    recent = statistics.fmean(state.step_seconds[-50:])
+    recent = statistics.fmean(state.step_seconds[-_RECENT_STEPS:])
     return Progress(
         run_id=job.run_id,
         phase="training",
@@ -271,6 +287,7 @@ def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
         steps=plan.steps,
         loss=float(state.sums.terms[0]) / max(1, state.sums.steps),
         samples_per_second=job.config.train.global_batch_size / recent,
+        data_wait_ratio=statistics.fmean(state.wait_seconds[-_RECENT_STEPS:]) / recent,
     )
 
 

@@ -194,15 +194,17 @@ def _kill_self_at(event: int) -> None:
         return replace(self, target)
 
     def counted_save(values: Any, stream: Any, **options: Any) -> None:
-        save(values, stream, **options)
-        if not isinstance(stream, io.BufferedWriter):  # what is sent between workers
+        file = getattr(stream, "stream", None)  # of a checkpoint, which is hashed on its way
+        if not isinstance(file, io.BufferedWriter):  # what is sent between workers
+            save(values, stream, **options)
             return
-        half = stream.tell() // 2
-        stream.truncate(half)
-        stream.flush()
+        whole = io.BytesIO()
+        save(values, whole, **options)
+        file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        file.flush()
         note()
-        stream.seek(0)
-        stream.truncate()
-        save(values, stream)
+        file.seek(0)
+        file.truncate()
+        save(values, stream, **options)
 
     os.fsync, Path.replace, torch.save = counted_fsync, counted_replace, counted_save  # type: ignore[assignment]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,38 @@ def test_runs_in_the_package_are_refused(
     assert "--runs runs is inside the job's package" in line
     assert "--runs /shared/runs" in line
     assert not list(package.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("runs", "has_environment", "line"),
+    [
+        ("runs", True, "RUNS=runs is inside the job's package, which Ray deletes"),
+        ("/shared/runs", False, "sharedris is not on the job's PATH: activate its environment"),
+        ("/shared/runs", True, ""),
+        ("s3://lab/runs", True, ""),
+    ],
+)
+def test_make_in_a_package_takes_the_environment_of_the_job(
+    runs: str, has_environment: bool, line: str, tmp_path: Path
+) -> None:
+    package, bin_folder = tmp_path / PACKAGE, tmp_path / "bin"
+    package.mkdir(parents=True)
+    bin_folder.mkdir()
+    shutil.copy(Path(__file__).resolve().parents[3] / "Makefile", package)
+    if has_environment:
+        (bin_folder / "sharedris").write_text("#!/bin/sh\n")
+        (bin_folder / "sharedris").chmod(0o755)
+    ended = subprocess.run(
+        ["make", "in-job", f"RUNS={runs}"],
+        cwd=package,
+        env={"PATH": f"{bin_folder}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode != 0) == bool(line)
+    assert line in ended.stderr
+    assert sorted(path.name for path in package.iterdir()) == ["Makefile"]
 
 
 def test_other_folders_are_taken(tmp_path: Path) -> None:

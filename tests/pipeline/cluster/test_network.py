@@ -84,6 +84,11 @@ def test_ray_client_is_refused_with_what_to_do() -> None:
         require_ray_head("ray://127.0.0.1:10001")
 
 
+def test_the_job_server_is_refused_with_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"address of the job server.*ray job submit -- COMMAND"):
+        require_ray_head("http://127.0.0.1:8265")
+
+
 def test_words_are_left_to_ray() -> None:
     require_ray_head("auto")
 
