@@ -19,7 +19,7 @@ def main(name: str, split: str, prepared: str = "data/prepared", runs: str = "ru
         lines += [json.dumps({"sent_id": int(sentence), "segmentation": mask}) for sentence in ref.sent_ids]
     predictions = Path("upper_half.jsonl")
     predictions.write_text("\n".join(lines) + "\n")
-    words = ["--set", name, "--split", split, "--name", "upper-half", "--prepared", prepared, "--runs", runs]
+    words = ["--data", name, "--split", split, "--name", "upper-half", "--prepared", prepared, "--runs", runs]
     return sharedris(["score", str(predictions), *words])
 
 
