@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from sharedris.cpu_kernels import use_cpu_kernels
-from sharedris.cuda_kernels import use_cuda_kernels
 
 
 def use_kernels(model: nn.Module) -> None:
     """Make the layers of a model use the faster kernels of the device that it is on; call it after `model.to`."""
     use_cpu_kernels(model)
-    use_cuda_kernels(model)
+    if next(model.parameters()).device.type == "cuda":
+        from sharedris.cuda_kernels import use_cuda_kernels  # loads torch's compiler, which takes a second
+
+        use_cuda_kernels(model)

@@ -59,7 +59,7 @@ def check_command(line: str) -> None:
         made_up = {word.partition("=")[0] for word in rest if word.startswith("--")} - options_of(path)
         assert not made_up, f"{line}: {made_up}"
         return
-    _, options = parse(path, rest)
+    options = parse(path, rest)
     if path[0] == "sweep" and (name := getattr(options, "name", "")):
         assert name.endswith(".py") or find_sweep(name)
     for table in options.what if path == ("report", "tables") and options.what != ("all",) else ():

@@ -12,7 +12,7 @@ from tyro.extras import SubcommandApp
 
 from pipeline.cli.commands import COMMANDS, DEFAULTS, GROUPS, Path, below
 from pipeline.cli.common_options import CommonOptions
-from pipeline.cli.parsing import command_module
+from pipeline.cli.parsing import options_module
 from sharedris.errors import InputError
 
 
@@ -48,7 +48,7 @@ def _app(path: Path) -> SubcommandApp:
             app.command(_app(longer), name=name, help=GROUPS[longer])
             continue
         try:
-            options_class = command_module(longer).Options
+            options_class = options_module(longer).Options
         except InputError:  # its packages are not installed
             continue
         default = DEFAULTS.get(path) == longer

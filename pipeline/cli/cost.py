@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.cli.common_options import known
-from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.cost_options import Options
+from pipeline.cli.machine_output import print_json
 from pipeline.cost.flops import ComponentCost, measure_cost
 from pipeline.cost.forward_timing import time_forward
 from pipeline.cost.published import CELLS, TABLES, MeasuredCell, total
@@ -20,20 +20,6 @@ COMPARED = ("IV", "V", "VI", "X")
 """Tables with modules of other papers, whose open choices are listed in docs/compared.md."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
-    """Which cells, under which reading."""
-
-    scale: str = "base"
-    """Scale of the component table: tiny, base, large."""
-    table: Literal[TABLES] | None = None  # type: ignore[valid-type]  # a tuple of the paper's tables
-    """One table of the paper (default: all of them)."""
-    reading: str = "default"
-    """Of the paper's open options; after_the_fact was found with the misses in sight."""
-    measure: tuple[int, ...] = ()
-    """Run these batch sizes: seconds, and the peak memory that model and forward pass add to a fresh process."""
-
-
 def run(options: Options) -> int:
     """Print the costs; exit code 0."""
     if options.measure and min(options.measure) < 1:
@@ -41,6 +27,8 @@ def run(options: Options) -> int:
     reading = known(READINGS, options.reading, "--reading")
     config: ComparedModelConfig = known(SCALES, options.scale, "--scale")()
     costs = measure_cost(config)
+    if options.table is not None and options.table not in TABLES:
+        raise InputError(f"--table {options.table} is not known", f"Choose one of {', '.join(TABLES)}")
     cells = [measure_cell_under(reading, cell) for cell in CELLS if options.table in {None, cell.table}]
     timings = [dataclasses.asdict(time_forward(config, batch)) for batch in options.measure]
     if options.json:

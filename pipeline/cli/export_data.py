@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-import tyro
-
-from pipeline.cli.common_options import CommonOptions
+from pipeline.cli.export_data_options import Options
 from pipeline.data.export.coco import write_coco
 from pipeline.data.export.hf import write_hf
 from pipeline.data.prepared.manifest import load_manifest
@@ -18,20 +13,6 @@ from pipeline.files import require_writable
 from sharedris.errors import InputError
 
 FORMATS = {"hf": write_hf, "coco": write_coco}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
-    """The set, and the folder that is written."""
-
-    set: tyro.conf.Positional[str]
-    """A prepared set."""
-    format: Literal["hf", "coco"]
-    """Parquet of Hugging Face's `datasets`, or COCO's JSON."""
-    out: Path
-    """Folder to write; it must not be there yet."""
-    prepared: str = "data/prepared"
-    """Root of prepared sets, folder or URI."""
 
 
 def run(options: Options) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.identify_options import Options
+from pipeline.cli.machine_output import print_json
 from pipeline.data.copies.identify import identify
 from pipeline.data.copies.index import ReferenceIndex, index_refer, load_index, save_index
 from pipeline.data.copies.report import identity_json, identity_text
@@ -17,22 +15,6 @@ from pipeline.files import require_writable
 from sharedris.errors import InputError
 
 DEFAULT_INDEX = "data/refer-index.parquet"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
-    """What is compared with what."""
-
-    path: tyro.conf.Positional[str | None] = None
-    """A .p, .parquet, .json, .jsonl, .tsv or .csv, or a folder."""
-    refer: str | None = None
-    """Compare with the REFER download below this folder."""
-    index: str | None = None
-    """Index of ids and hashes to compare with (default: data/refer-index.parquet if it is there)."""
-    build_index: str | None = None
-    """Write --index from the REFER download below this folder."""
-    out: str | None = None
-    """Write everything found to this JSON file."""
 
 
 def run(options: Options) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.cli.weights_file import ImportOptions, import_resized
+from pipeline.cli.import_beit3_options import Options
+from pipeline.cli.weights_file import import_resized
 from sharedris.beit3 import load_beit3, to_official
 from sharedris.encoder import Encoder
-
-Options = ImportOptions
 
 
 def run(options: Options) -> int:

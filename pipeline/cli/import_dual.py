@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.cli.common_options import CommonOptions
+from pipeline.cli.import_dual_options import Options
 from pipeline.files import require_writable
 from pipeline.pretrained_ids import DUAL_VOCABULARY, DUAL_WEIGHTS
 from sharedris.baselines.bert import Bert
@@ -17,20 +15,6 @@ from sharedris.baselines.wordpiece import WordPieceTokenizer
 from sharedris.errors import InputError
 from sharedris.safetensors_file import write_safetensors
 from sharedris.tokenizers import require_fit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
-    """The three files that are read and the folder that is written."""
-
-    swin: Path
-    """Of transformers: swin-base-patch4-window12-384-in22k, model.safetensors or a .pth of plain tensors."""
-    bert: Path
-    """Of transformers: bert-base-uncased, model.safetensors or a .pth of plain tensors."""
-    vocabulary: Path
-    """The vocab.txt of bert-base-uncased."""
-    out: Path
-    """Folder to write, for --dual-weights."""
 
 
 def run(options: Options) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.cli.weights_file import ImportOptions, import_resized
+from pipeline.cli.import_vit_options import Options
+from pipeline.cli.weights_file import import_resized
 from sharedris.vilt_encoder import ViltEncoder
 from sharedris.vit_weights import load_vit, to_timm
-
-Options = ImportOptions
 
 
 def run(options: Options) -> int:

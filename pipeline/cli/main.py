@@ -40,14 +40,16 @@ def _run(words: Sequence[str], notes: Sequence[str]) -> int:
         print(note, file=sys.stderr)
     from pipeline.cli.common_options import plugins_named_in
     from pipeline.cli.machine_output import only_json
-    from pipeline.cli.parsing import parse
+    from pipeline.cli.parsing import command_module, parse
     from pipeline.monitoring.console_log import level_of, log_to_console
-    from pipeline.object_store.layout import SMALL
-    from pipeline.object_store.opened import opened_runs
     from sharedris.plugins import load_plugins
 
     load_plugins(plugins_named_in(rest))
-    module, options = parse(path, rest)
+    options = parse(path, rest)
+    from pipeline.object_store.layout import SMALL  # after the help, which needs none of it
+    from pipeline.object_store.opened import opened_runs
+
+    module = command_module(path)
     with (
         only_json(getattr(options, "json", False)),
         log_to_console(level_of(options)),

@@ -8,8 +8,6 @@ from pathlib import Path
 import tyro
 
 from pipeline.cli.common_options import CommonOptions, RunsFolder
-from pipeline.lifecycle.removal import places_of
-from pipeline.records import list_runs
 from sharedris.errors import InputError
 
 
@@ -29,6 +27,9 @@ def require_run(root: Path, run_id: str) -> None:
     Raises:
         InputError: that names some runs.
     """
+    from pipeline.lifecycle.removal import places_of  # pandas: not for `--help`
+    from pipeline.records import list_runs
+
     if not places_of(root, run_id):
         there = list_runs(root, archived=True)
         remedy = f"There are: {', '.join(there[:5])}" if there else "sharedris runs lists them"

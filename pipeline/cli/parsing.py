@@ -20,36 +20,48 @@ T = TypeVar("T")
 _WHOLE = re.compile(r"-?\d{1,18}")
 
 
+def options_module(path: Path) -> ModuleType:
+    """Import the module that has the options of a command.
+
+    Raises:
+        InputError: where a package is missing that comes with an extra.
+    """
+    command = COMMANDS[path]
+    return _imported(path, f"{command.module}_options" if command.apart else command.module)
+
+
 def command_module(path: Path) -> ModuleType:
     """Import the code of a command.
 
     Raises:
         InputError: where a package is missing that comes with an extra.
     """
-    command = COMMANDS[path]
+    return _imported(path, COMMANDS[path].module)
+
+
+def _imported(path: Path, module: str) -> ModuleType:
     try:
-        return importlib.import_module(command.module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if not command.extra or (error.name or "").partition(".")[0] in {"sharedris", "pipeline", "sweeps", "reports"}:
+        extra = COMMANDS[path].extra
+        if not extra or (error.name or "").partition(".")[0] in {"sharedris", "pipeline", "sweeps", "reports"}:
             raise
-        remedy = f"Install it: pip install 'shared-ris[{command.extra}]'"
+        remedy = f"Install it: pip install 'shared-ris[{extra}]'"
         raise InputError(f"sharedris {' '.join(path)} needs the package {error.name}", remedy) from None
 
 
-def parse(path: Path, words: Sequence[str]) -> tuple[ModuleType, Any]:
-    """Return the command's module and its options.
+def parse(path: Path, words: Sequence[str]) -> Any:
+    """Return the command's options.
 
     Raises:
         SystemExit: 0 after `--help`.
         InputError: for words that are no options of the command, and where starting values cannot be read.
     """
-    module = command_module(path)
+    module = options_module(path)
     find_starting = getattr(module, "starting_options", None)
     starting = find_starting(words) if find_starting else None
     program = " ".join(("sharedris", *path))
-    return module, read_options(
-        module.Options, words, program=program, description=_description(path), starting=starting
-    )
+    return read_options(module.Options, words, program=program, description=_description(path), starting=starting)
 
 
 def read_options(

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from PIL import Image
 
-from pipeline.cli.common_options import RunsFolder
-from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.machine_output import print_json
 from pipeline.cli.model_folder import find_model_folder
+from pipeline.cli.predict_options import Options
 from pipeline.files import require_writable
 from sharedris.errors import InputError
 from sharedris.overlay import draw_attention, draw_overlay
 from sharedris.predictor import Predictor, open_image
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
-    """The picture, the sentences, the model, and what is written."""
-
-    image: tyro.conf.Positional[Path]
-    """Image file."""
-    text: tyro.conf.Positional[tuple[str, ...]]
-    """One or more sentences, each in quotes."""
-    run: str
-    """Id of a run below --runs, or a model folder."""
-    runs: RunsFolder = Path("runs")
-    """Root of the runs."""
-    out: Path = Path("overlay.png")
-    """Image to write."""
-    attention: Path | None = None
-    """Folder to write an image of attention maps per sentence to."""
-    threshold: float | None = None
-    """Lowest probability of a foreground pixel (default: the run's)."""
 
 
 def run(options: Options) -> int:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cli.prepare_options import PrepareOptions, prepare
+from pipeline.cli.prepare_custom_options import Options
+from pipeline.cli.prepare_set import prepare
 from pipeline.data.readers.registry import read_annotations
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(PrepareOptions):
-    """The annotation file."""
-
-    annotations: str
-    """A .jsonl or .csv file, a ref per line; its images are below its folder."""
-    reader: str = "lines"
-    """Reader of the file; a plugin adds more."""
 
 
 def run(options: Options) -> int:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from pipeline.cli.prepare_options import PrepareOptions, prepare
+from pipeline.cli.prepare_hf_options import Options
+from pipeline.cli.prepare_set import prepare
 from pipeline.data.readers.hf import read_hf
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(PrepareOptions):
-    """The parquet files; --images is for rows without embedded images."""
-
-    folder: tyro.conf.Positional[str]
-    """A folder with parquet files, or one of them."""
 
 
 def run(options: Options) -> int:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cli.prepare_options import PrepareOptions, prepare
+from pipeline.cli.prepare_refer_options import Options
+from pipeline.cli.prepare_set import prepare
 from pipeline.data.readers.annotations import Source
 from pipeline.data.readers.corrections import corrected_source
 from pipeline.data.readers.refer import read_refer, read_training_sentences
 from sharedris.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(PrepareOptions):
-    """The download, and what is changed in it."""
-
-    root: str = "data/refer"
-    """Folder that holds refcoco, refcoco+, ..."""
-    tokenizer_sets: str = ""
-    """Train the tokenizer on these sets' sentences (SET,SET), to combine them later."""
-    corrections: str | None = None
-    """Folder with the parquet of refcoco-m, whose masks replace those of the set: prepares SET+refcocom."""
 
 
 def run(options: Options) -> int:

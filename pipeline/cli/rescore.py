@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
-from pipeline.cli.common_options import CommonOptions, Device, RunsFolder
+from pipeline.cli.rescore_options import Options
 from pipeline.files import require_writable
 from pipeline.lifecycle.locks import driver_lock
 from pipeline.monitoring.mlflow_uri import DATABASE
@@ -24,22 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 READS = SCORES
 """Of runs in an object store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
-    """Which runs, and what their models need where a protocol is missing."""
-
-    names: tyro.conf.Positional[tuple[str, ...]]
-    """Ids of runs, as `sharedris runs` lists them, or `all`."""
-    runs: RunsFolder = Path("runs")
-    """Root of the runs."""
-    prepared: str = "data/prepared"
-    """Root of prepared sets, folder or URI."""
-    device: Device = "auto"
-    """Where the model runs."""
-    loader_workers: int = 0
-    """Processes that load data."""
 
 
 def run(options: Options) -> int:

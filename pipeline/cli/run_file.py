@@ -14,7 +14,6 @@ import yaml
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.recipes import default_run
-from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path
 from sharedris.config import from_dict, to_dict
 from sharedris.errors import InputError
 
@@ -123,6 +122,8 @@ def recorded_run(runs_root: Path, run_id: str) -> RunConfig:
     Raises:
         InputError: for a run without a record, or a record whose config this code does not read.
     """
+    from pipeline.records import RECORD_SCHEMA, list_runs, read_table, record_path  # pandas: not for `--help`
+
     path = record_path(runs_root, run_id)
     if not path.exists():
         known = list_runs(runs_root, archived=True)

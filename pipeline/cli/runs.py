@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cli.common_options import Flag, RunsFolder, known
-from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.common_options import known
+from pipeline.cli.machine_output import print_json
+from pipeline.cli.runs_options import Options
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.monitoring.failure_file import read_cause
@@ -14,18 +14,6 @@ from pipeline.monitoring.headline import NoScoresError, last_validation, read_sc
 from pipeline.monitoring.progress import read_progress
 from pipeline.records import RecordError, list_runs
 from pipeline.run_marks import archived_runs, read_marks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
-    """Which runs are listed, with which scores."""
-
-    runs: RunsFolder = Path("runs")
-    """Root of the runs."""
-    protocol: str = "original"
-    """Of the scores."""
-    all: Flag = False
-    """List archived runs too."""
 
 
 def run(options: Options) -> int:

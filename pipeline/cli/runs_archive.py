@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pipeline.cli.common_options import Flag
-from pipeline.cli.one_run import OneRunOptions, require_run
+from pipeline.cli.one_run import require_run
+from pipeline.cli.runs_archive_options import Options
 from pipeline.run_marks import read_marks, write_marks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(OneRunOptions):
-    """The run, and whether it is shown again."""
-
-    undo: Flag = False
-    """Show it again."""
 
 
 def run(options: Options) -> int:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
-from pipeline.cli.common_options import Flag
-from pipeline.cli.one_run import OneRunOptions, require_run
+from pipeline.cli.one_run import require_run
+from pipeline.cli.runs_rm_options import Options
 from pipeline.lifecycle.removal import places_of, remove_run
 from sharedris.errors import InputError
 
 NOT_REMOVED = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(OneRunOptions):
-    """The run, and whether it is removed without a question."""
-
-    yes: Flag = False
-    """Do not ask."""
 
 
 def run(options: Options) -> int:

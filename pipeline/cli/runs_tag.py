@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import tyro
-
-from pipeline.cli.common_options import Flag
-from pipeline.cli.one_run import OneRunOptions, require_run
+from pipeline.cli.one_run import require_run
+from pipeline.cli.runs_tag_options import Options
 from pipeline.files import safe_component
 from pipeline.run_marks import read_marks, write_marks
 from sharedris.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(OneRunOptions):
-    """The run and its tags."""
-
-    tags: tyro.conf.Positional[tuple[str, ...]]
-    """Words to add."""
-    remove: Flag = False
-    """Remove these tags."""
 
 
 def run(options: Options) -> int:

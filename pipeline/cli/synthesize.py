@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cli.common_options import CommonOptions
+from pipeline.cli.synthesize_options import Options
 from pipeline.data.prepared.manifest import ordered_splits
 from pipeline.data.synthetic.writer import write_synthetic
 from pipeline.files import require_writable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
-    """The set, its size, and where it is written."""
-
-    data: str
-    """One of toy_unc, toyplus_unc, toyg_umd, toyg_none."""
-    out: str = "data/refer"
-    """REFER root to write."""
-    expressions: int = 4000
-    """Training sentences, 40 to 100000."""
-    seed: int = 0
-    """Seed of scenes and sentences."""
 
 
 def run(options: Options) -> int:

@@ -1,18 +1,16 @@
-"""What the commands that import an encoder's weights have in common: options, report, and the file they write."""
+"""What the commands that import an encoder's weights share: report, and the file they write."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
-import tyro
 from torch import Tensor, nn
 
-from pipeline.cli.common_options import CommonOptions
+from pipeline.cli.import_options import ImportOptions
 from pipeline.files import require_writable
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.errors import InputError
@@ -21,20 +19,6 @@ from sharedris.scales import SCALES
 from sharedris.weight_import import ImportReport
 
 E = TypeVar("E", bound=nn.Module)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportOptions(CommonOptions):
-    """The checkpoint that is read and the file that is written."""
-
-    checkpoint: tyro.conf.Positional[Path]
-    """File of weights: .pth, or safetensors with the same names."""
-    scale: Literal["base", "large"] = "base"
-    """Scale of the model."""
-    image_size: int = 480
-    """Pixels of a side."""
-    out: Path | None = None
-    """Safetensors file to write (default: only check)."""
 
 
 def import_resized(

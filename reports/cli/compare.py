@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import tyro
-
 from pipeline.files import staged_folder
 from pipeline.object_store.opened import PICTURES
 from reports.build import write_tables
-from reports.cli.report_options import ReportOptions, check_report, ended_with, shown
+from reports.cli.compare_options import Options
+from reports.cli.report_end import check_report, ended_with, shown
 from reports.load import load_runs
 from reports.paired_test import paired_test
 from reports.run_diff import compare_runs, run_ids_of
@@ -17,14 +14,6 @@ from sharedris.errors import InputError
 
 READS = PICTURES
 """Of runs in an object store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(ReportOptions):
-    """The runs."""
-
-    names: tyro.conf.Positional[tuple[str, ...]]
-    """Ids of runs, or beginnings of them."""
 
 
 def run(options: Options) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.files import atomic_writer
 from pipeline.object_store.opened import PICTURES
-from reports.cli.report_options import ReportOptions, check_report, ended_with
+from reports.cli.explore_options import Options
+from reports.cli.report_end import check_report, ended_with
 from reports.explorer import build_explorer
 from reports.ground_truth import load_truth
 from reports.load import load_runs
@@ -18,16 +16,6 @@ from reports.run_selection import select_runs
 
 READS = PICTURES
 """Of runs in an object store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(ReportOptions):
-    """Whose masks are packed, and what is kept of the images."""
-
-    masks_of: tuple[str, ...] | None = None
-    """Runs whose masks are packed (default: those of the tables)."""
-    images: Literal["thumbnails", "paths", "none"] = "thumbnails"
-    """Small copies in the file, paths relative to it, or none."""
 
 
 def run(options: Options) -> int:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import tyro
-
-from pipeline.cli.common_options import CommonOptions, RunsFolder
 from pipeline.object_store.opened import SCORES
+from reports.cli.reference_check_options import Options
 from reports.load import load_runs
 from reports.reference import check_runs, read_expected
 from sharedris.errors import printable
 
 READS = SCORES
 """Of runs in an object store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
-    """The reference, and the records that are compared with it."""
-
-    folder: tyro.conf.Positional[Path]
-    """Folder that `reference make` wrote."""
-    runs: RunsFolder = Path("runs")
-    """Root of the runs."""
 
 
 def run(options: Options) -> int:

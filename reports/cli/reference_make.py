@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from pipeline.cli.common_options import CommonOptions, RunsFolder
 from pipeline.object_store.opened import SCORES
+from reports.cli.reference_make_options import Options
 from reports.load import load_runs
-from reports.reference import FEWEST_SEEDS, FILE, measure_expected, write_reference
+from reports.reference import FILE, measure_expected, write_reference
 
 READS = SCORES
 """Of runs in an object store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
-    """The records, and the folder that is written."""
-
-    out: Path
-    """Folder to write."""
-    runs: RunsFolder = Path("runs")
-    """Root of the runs."""
-    recipe: str = ""
-    """Recipe of the runs, where there are several."""
-    fewest_seeds: int = FEWEST_SEEDS
-    """Refuse rows with fewer."""
 
 
 def run(options: Options) -> int:

@@ -1,20 +1,16 @@
-"""What the reports share: where records are, where pages go, and which runs a table takes."""
+"""What the reports have as options: where records are, where pages go, and which runs a table takes."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli.common_options import CommonOptions, RunsFolder, known
-from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.files import require_writable
+from pipeline.cli.common_options import CommonOptions, RunsFolder
 from pipeline.object_store.address import origin_of
-from reports.layout import Table
-from reports.render import to_text
-from reports.run_selection import Wanted
-from sharedris.errors import printable
+
+if TYPE_CHECKING:
+    from reports.run_selection import Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +42,7 @@ class ReportOptions(CommonOptions):
     @property
     def wanted(self) -> Wanted:
         """Which runs a table takes."""
+
+        from reports.run_selection import Wanted  # pandas: not for `--help`
+
         return Wanted(protocol=self.protocol, data=self.data, split=self.split, scale=self.scale, recipe=self.recipe)
-
-
-def check_report(options: ReportOptions) -> None:
-    """Refuse what would end a report after its work.
-
-    Raises:
-        InputError: for a protocol that does not exist, or an unwritable folder.
-    """
-    known(PROTOCOLS, options.protocol, "--protocol")
-    require_writable(options.place, "--out")
-
-
-def shown(table: Table) -> str:
-    """Return a table for the terminal, whose labels may come from records."""
-    return "\n".join(map(printable, to_text(table).split("\n")))
-
-
-def ended_with(problems: Iterable[str]) -> int:
-    """Print what could not be used; return 1 where there is any, else 0."""
-    problems = list(problems)
-    for problem in problems:
-        print(printable(f"problem: {problem}"), file=sys.stderr)
-    return 1 if problems else 0

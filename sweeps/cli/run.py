@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pipeline.cli.common_options import Flag
 from pipeline.cli.machine_output import print_json
 from pipeline.cli.run_options import checked_execution
 from pipeline.cluster.capacity import check_workers_fit
@@ -14,28 +11,10 @@ from pipeline.files import require_writable
 from pipeline.plugin_changes import warn_of_changed_plugins
 from pipeline.preflight import check_runs
 from sharedris.errors import InputError
-from sweeps.cli.sweep_options import SweepOptions, planned, starting_sweep
+from sweeps.cli.planned import planned
+from sweeps.cli.run_options import Options
 from sweeps.plan import open_marker
 from sweeps.status import describe, forget, states
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(SweepOptions):
-    """Those of the sweep, and what is done with its records and models."""
-
-    experiment: str | None = None
-    """MLflow experiment (default: sweep-SWEEP; Databricks wants a path: /Users/me@lab.org/fpn)."""
-    force: str | None = None
-    """Label of a cell: remove its record and train it again."""
-    register_model: str | None = None
-    """At the end, register the best cell's model (oIoU of its first split) in MLflow as NAME@best."""
-    json: Flag = False
-    """Print the cells at the end as JSON, and all other lines on standard error."""
-
-
-def starting_options(words: Sequence[str]) -> Options:
-    """Return the options before the command line changes them."""
-    return starting_sweep(Options, words)
 
 
 def run(options: Options) -> int:

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from sweeps.cli.sweep_options import SweepOptions, planned, starting_sweep
+from sweeps.cli.planned import planned
+from sweeps.cli.stop_options import Options
 from sweeps.status import stop
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(SweepOptions):
-    """Those of the sweep."""
-
-
-def starting_options(words: Sequence[str]) -> Options:
-    """Return the options before the command line changes them."""
-    return starting_sweep(Options, words)
 
 
 def run(options: Options) -> int:

@@ -11,8 +11,13 @@ from synthetic_runs import FULL, NO_FPN, TWO
 
 from pipeline.cli.main import main as sharedris
 from pipeline.records import HISTORY_SCHEMA, history_path, list_runs, read_table, write_table
+from reports.cli import reference_make_options
 from reports.load import load_runs
-from reports.reference import FILE, check_runs, measure_expected, read_expected
+from reports.reference import FEWEST_SEEDS, FILE, check_runs, measure_expected, read_expected
+
+
+def test_the_command_asks_for_as_many_seeds_as_the_room() -> None:
+    assert reference_make_options.Options(out=Path()).fewest_seeds == FEWEST_SEEDS
 
 
 def main(words: list[str]) -> int:

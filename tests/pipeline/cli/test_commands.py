@@ -10,15 +10,14 @@ import pytest
 
 from pipeline.cli.commands import COMMANDS, DEFAULTS, GROUPS, find_command
 from pipeline.cli.main import main
-from pipeline.cli.parsing import command_module
+from pipeline.cli.parsing import command_module, options_module
 from sharedris.errors import InputError
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_a_command_has_options_and_an_action(path: tuple[str, ...]) -> None:
-    module = command_module(path)
-    assert module.Options.__dataclass_params__.frozen
-    assert callable(module.run)
+    assert options_module(path).Options.__dataclass_params__.frozen
+    assert callable(command_module(path).run)
     assert COMMANDS[path].help[0].islower()
     assert not COMMANDS[path].help.endswith(".")
 
@@ -95,11 +94,29 @@ def test_a_group_prints_its_commands(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["sweep"]) == 2
 
 
+HEAVY = {"torch", "numpy", "pandas", "pyarrow", "scipy", "matplotlib", "ray", "mlflow", "PIL", "pycocotools"}
+
+
+def test_help_waits_for_no_heavy_package() -> None:
+    """All in one process: what no command has imported, none has."""
+    code = (
+        "import contextlib, io, sys\n"
+        "from pipeline.cli.commands import COMMANDS\n"
+        "from pipeline.cli.main import main\n"
+        "for path in COMMANDS:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "        main([*path, '--help'])\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & HEAVY
+
+
 def test_the_overview_imports_nothing_heavy() -> None:
     code = "import sys; from pipeline.cli.main import main; main(['--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert not loaded & {"torch", "numpy", "pandas", "tyro", "ray", "mlflow", "rich"}
+    assert not loaded & {*HEAVY, "tyro", "rich"}
 
 
 def test_the_version_names_the_commit_of_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_braces_set_the_fields_below() -> None:
 )
 def test_the_run_is_the_same_to_the_type_of_a_number(assignment: str, field: tuple[str, ...], value: object) -> None:
     words, _ = in_new_spelling(["train", "--set", assignment])
-    _, options = parse(("train",), words[1:])
+    options = parse(("train",), words[1:])
     found: object = to_dict(options.run)
     for name in field:
         assert isinstance(found, dict)
@@ -67,7 +67,7 @@ def test_the_run_is_the_same_to_the_type_of_a_number(assignment: str, field: tup
 
 
 def test_without_options_the_run_is_the_recipe() -> None:
-    _, options = parse(("train",), [])
+    options = parse(("train",), [])
     run: RunConfig = options.run
     assert run.content_hash("data") == default_run().content_hash("data")
 

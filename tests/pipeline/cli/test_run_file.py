@@ -40,7 +40,7 @@ def test_an_option_changes_a_field_of_a_file(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "run.yaml"
     assert main(["train", "--seed", "7", "--epochs", "2", "--workers", "2", "--print-config"]) == 0
     path.write_text(capsys.readouterr().out)
-    _, options = parse(("train",), ["--config", str(path), "--optim.warmup-steps", "9"])
+    options = parse(("train",), ["--config", str(path), "--optim.warmup-steps", "9"])
     assert (options.run.seed, options.run.train.epochs, options.run.optim.warmup_steps) == (7, 2, 9)
     assert options.where.workers == 2
     expected: RunConfig = dataclasses.replace(default_run(), seed=7)

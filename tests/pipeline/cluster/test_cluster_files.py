@@ -54,6 +54,6 @@ def test_the_entrypoint_is_a_command_of_ours_and_the_version_of_ray_is_the_pin()
     program, *words = shlex.split(spec["entrypoint"])
     assert program == "sharedris"
     assert in_new_spelling(words) == (words, [])
-    _, options = parse(*find_command(words))
+    options = parse(*find_command(words))
     assert options.where.wait_for_resources == 30
     assert spec["rayClusterSpec"]["rayVersion"] == ray.__version__

@@ -1,0 +1,7 @@
+"""The options of `sharedris import vit`."""
+
+from __future__ import annotations
+
+from pipeline.cli.import_options import ImportOptions
+
+Options = ImportOptions
