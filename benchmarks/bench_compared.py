@@ -47,7 +47,7 @@ from pipeline.training.step import train_step
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import LossConfig
-from sharedris.cpu_kernels import use_cpu_kernels
+from sharedris.kernels import use_kernels
 from sharedris.loss import segmentation_loss
 from sharedris.model import SharedRis
 from sharedris.scales import SCALES
@@ -78,7 +78,7 @@ def measure(config: ComparedModelConfig, prepared: str, split: str, repeats: int
     encoder = config.encoder
     dataset = ReferDataset(prepared, split, image_size=encoder.image_size, text_tokens=encoder.text_tokens)
     model = build_model(config)
-    use_cpu_kernels(model)
+    use_kernels(model)
     one, two = collate([dataset[0]]), collate([dataset[0], dataset[len(dataset) // 2]])
     return {**_measure_forward(model, one, repeats), **_measure_step(model, two)}
 

@@ -50,7 +50,7 @@ from pipeline.records import SAMPLE_SCHEMA, write_table
 from pipeline.training.state import TrainState
 from pipeline.training.trainer import train
 from sharedris.build import build_model
-from sharedris.cpu_kernels import use_cpu_kernels
+from sharedris.kernels import use_kernels
 
 SET = "toyplus_unc"
 FLOPS_PER_MAC, TRAINING_FACTOR = 2, 3
@@ -268,7 +268,7 @@ def bench_scoring(folder: Path, scale: str, rows: int = 10_000) -> str:
     encoder = config.model.encoder
     dataset = ReferDataset(str(folder / "prepared"), f"{SET}/val", image_size=encoder.image_size, text_tokens=20)
     model = build_model(config.model)
-    use_cpu_kernels(model)
+    use_kernels(model)
     evaluated = 12
     begun = time.perf_counter()
     subset = torch.utils.data.Subset(dataset, range(evaluated))

@@ -22,9 +22,9 @@ from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import Precision, from_dict, to_dict
 from sharedris.config_values import checked_value
-from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
 from sharedris.finite_weights import require_finite
+from sharedris.kernels import use_kernels
 from sharedris.model import SharedRis
 from sharedris.plugins import describe_plugins
 from sharedris.safetensors_file import write_safetensors
@@ -131,7 +131,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> SavedModel:
         raise InputError(f"{folder / WEIGHTS} holds {changed} as {weights[changed].dtype}", REMEDY)
     require_finite(weights, str(folder / WEIGHTS), "Train the model again, or give another run")
     model.to(device).eval()
-    use_cpu_kernels(model)
+    use_kernels(model)
     return SavedModel(model, config, folder / TOKENIZER, *values)
 
 

@@ -24,7 +24,8 @@ ORDER = """
     sharedris.attention_maps
     sharedris.baselines.config
     sharedris.baselines
-    sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels
+    sharedris.scales  sharedris.tokenizers  sharedris.build  sharedris.cpu_kernels  sharedris.cuda_kernels
+    sharedris.kernels
     sharedris.checkpoint  sharedris.module_check  sharedris.export
     sharedris.hub
     sharedris.predictor

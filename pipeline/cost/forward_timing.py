@@ -18,8 +18,8 @@ from pipeline.cost.flops import example_inputs
 from pipeline.cost.peak_memory import peak_memory_mib, resident_mib
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
-from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.errors import InputError
+from sharedris.kernels import use_kernels
 from sharedris.plugins import Plugin, load_shipped, loaded_plugins
 
 REPEATS = 3
@@ -56,7 +56,7 @@ def _measure(config: ComparedModelConfig, batch: int, plugins: tuple[Plugin, ...
     seconds = []
     with peak_memory_mib(device) as memory, torch.inference_mode():
         model = build_model(config).eval().to(device)
-        use_cpu_kernels(model)
+        use_kernels(model)
         inputs = [tensor.to(device) for tensor in example_inputs(config, batch)]
         model(*inputs)
         for _ in range(REPEATS):

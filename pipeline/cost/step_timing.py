@@ -23,9 +23,9 @@ from pipeline.training.optimizer import build_optimizer
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import LossConfig, Precision
-from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.encoder import ImageTextEncoder
 from sharedris.errors import InputError
+from sharedris.kernels import use_kernels
 from sharedris.loss import pop_auxiliary_loss, segmentation_loss
 from sharedris.plugins import Plugin, load_shipped, loaded_plugins
 from sharedris.scales import tiny
@@ -61,7 +61,7 @@ def make_step(shape: StepShape, device: torch.device, *, optimizes: bool = True)
         optimizes: whether the step ends with clipping and AdamW; without it gradients are set to None.
     """
     model = build_model(shape.model).to(device).train()
-    use_cpu_kernels(model)
+    use_kernels(model)
     for module in model.modules():
         if isinstance(module, ImageTextEncoder):
             module.activation_checkpointing = shape.checkpointing

@@ -38,10 +38,10 @@ from pipeline.training.state import EpochSums, TrainState, restore, save_checkpo
 from pipeline.training.step import StepResult, train_step
 from pipeline.training.validation import Validator, open_validator
 from sharedris.build import build_model
-from sharedris.cpu_kernels import use_cpu_kernels
 from sharedris.encoder import ImageTextEncoder
 from sharedris.errors import InputError
 from sharedris.finite_weights import require_finite
+from sharedris.kernels import use_kernels
 
 log = logging.getLogger(__name__)
 _REMEMBERED_STEPS = 1000
@@ -117,7 +117,7 @@ def start(job: Job, worker: Worker) -> TrainState:
     if saved is None:
         load_initial_weights(model, job)
     model.to(worker.device)
-    use_cpu_kernels(model)
+    use_kernels(model)
     if job.config.train.synchronize_batch_norm:
         model = sync_batch_norm.synchronize(model, worker)
     trained = ModelWithLoss(model, job.config.train)

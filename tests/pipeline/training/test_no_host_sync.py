@@ -6,6 +6,7 @@ shapes and none about values. A fake CUDA device would be nearer, but torch buil
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +15,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.config import OptimConfig, TrainConfig
+from pipeline.cost.traced_autocast import trace_autocast
 from pipeline.data.dataset.loader import Batch
 from pipeline.distributed.process_group import Worker
 from pipeline.training.model_with_loss import ModelWithLoss
@@ -24,6 +27,7 @@ from pipeline.training.optimizer import build_optimizer
 from pipeline.training.readings import STEPS_PER_READING, UnreadSteps
 from pipeline.training.step import StepResult, train_step
 from sharedris.build import build_model
+from sharedris.cuda_kernels import VarlenAttention, use_varlen_attention
 from tests.frozen_training import micro_model
 
 META = torch.device("meta")
@@ -67,18 +71,34 @@ def batch_on_meta(side: int, samples: int = 4) -> Batch:
     )
 
 
-def step_on_meta(changes: dict[str, Any], precision: str = "fp32") -> StepResult:
-    """Take one step of two forwards on the meta device."""
+class CountedOperations(NoHostSync):
+    """Counts operators by name as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def step_on_meta(
+    changes: dict[str, Any], precision: str = "fp32", *, prepare: Callable[[nn.Module], None] = lambda _: None
+) -> tuple[StepResult, Counter[str]]:
+    """Take one step of two forwards on the meta device; return its result and its operators."""
     config = replace(micro_model(), **changes)
     batch = batch_on_meta(config.encoder.image_size)
     with META:
         model = build_model(config).train()
+    prepare(model)
     optim = OptimConfig()
     optimizer = build_optimizer(model, optim)
     scaler = torch.amp.GradScaler("meta", enabled=precision == "fp16")
     trained, worker = ModelWithLoss(model, TrainConfig(precision=precision)), Worker(device=META)
-    with fused_on_meta(), NoHostSync():
-        return train_step(trained, optimizer, scaler, [batch, batch], optim=optim, worker=worker, step=0)
+    with fused_on_meta(), CountedOperations() as operations:
+        result = train_step(trained, optimizer, scaler, [batch, batch], optim=optim, worker=worker, step=0)
+    return result, operations.counts
 
 
 def kinds(fpn: str, decoder: str) -> dict[str, Any]:
@@ -111,9 +131,26 @@ def of_system(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_step_never_asks_the_device_for_values(changes: dict[str, Any]) -> None:
-    result = step_on_meta(changes)
+    result, _ = step_on_meta(changes)
     assert result.values.device == META
     assert result.values.shape == (5,)
+
+
+def test_a_gpus_attention_over_padded_text_is_the_flash_kernel_and_asks_for_nothing() -> None:
+    """In half precision every attention runs the kernel of variable lengths, forward and backward, without a mask."""
+    attentions = []
+
+    def prepare(model: nn.Module) -> None:
+        use_varlen_attention(model)
+        trace_autocast(model, "cuda", torch.bfloat16)
+        attentions.extend(module for module in model.modules() if isinstance(module, VarlenAttention))
+
+    result, counts = step_on_meta({}, prepare=prepare)
+    assert result.values.device == META
+    assert counts["_varlen_attn"] == counts["_varlen_attn_backward"] == 2 * len(attentions) > 4, "two forwards"
+    assert not [name for name in counts if "scaled_dot_product" in name]
+    masks = 2  # in a forward: the encoder's, and that of FPN and decoder
+    assert counts["arange"] == 2 * masks, "the bounds of the sequences are computed once for a mask"
 
 
 @pytest.mark.parametrize(

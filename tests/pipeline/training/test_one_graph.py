@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline.config import TrainConfig
 from pipeline.training.model_with_loss import ModelWithLoss
 from sharedris.build import build_model
 from sharedris.cpu_kernels import use_cpu_kernels
+from sharedris.cuda_kernels import use_varlen_attention
 from tests.frozen_training import micro_model
 
 pytestmark = pytest.mark.slow  # tracing takes ten seconds and more
@@ -54,7 +55,7 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def batch(samples: int, side: int, *, padded: bool) -> list[torch.Tensor]:
+def batch(samples: int, side: int, *, padded: bool, device: str = "cpu") -> list[torch.Tensor]:
     padding_BT = torch.zeros(samples, 20, dtype=torch.bool)
     padding_BT[:, 8:] = padded
     tensors = [
@@ -64,6 +65,7 @@ def batch(samples: int, side: int, *, padded: bool) -> list[torch.Tensor]:
         torch.randint(0, 2, (samples, side, side), dtype=torch.uint8),
         torch.arange(samples),
     ]
+    tensors = [tensor.to(device) for tensor in tensors]
     for tensor in tensors:
         torch._dynamo.mark_dynamic(tensor, 0)
     return tensors
@@ -78,6 +80,29 @@ def test_one_graph_serves_every_batch(name: str) -> None:
     compiled = torch.compile(trained, fullgraph=True, backend="eager")
     for samples, padded in ((6, True), (6, False), (4, True), (3, False)):
         compiled(*batch(samples, config.encoder.image_size, padded=padded)).total.backward()
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
+def test_one_graph_with_a_gpus_attention_over_padded_text() -> None:
+    """Traced on the meta device, which has the kernel's shapes; in half precision, which the kernel needs."""
+    with torch.device("meta"):
+        model = build_model(MODEL).train().to(torch.bfloat16)
+    use_varlen_attention(model)
+    trained = ModelWithLoss(model, TrainConfig(precision="fp32", draws="sample"))
+    targets: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+        targets.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    compiled = torch.compile(trained, fullgraph=True, backend=backend)
+    for samples in (6, 4, 3):
+        image, *others = batch(samples, MODEL.encoder.image_size, padded=True, device="meta")
+        image = image.to(torch.bfloat16)
+        torch._dynamo.mark_dynamic(image, 0)
+        compiled(image, *others).total.backward()
+    assert any("_varlen_attn" in target for target in targets)
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
 
