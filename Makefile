@@ -112,6 +112,21 @@ test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (u
 test-slow: $(READY) ## Run the slow tests: kills and resumes, numbers of workers, every compared row
 	@$(V)/python -m pytest -m slow --timeout 3600 -rP
 
+# On a machine with a GPU and no network, GPU_PYTHON is a Python that has torch and the packages (docs/gpu.md).
+GPU_PYTHON ?= $(V)/python
+GPU_READY = $(if $(filter $(V)/python,$(GPU_PYTHON)),$(READY))
+NEEDS_GPU = $(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+	{ echo "no GPU here: $@ did nothing; run it on a machine with one (docs/gpu.md)"; exit 0; }
+.PHONY: test-gpu
+test-gpu: $(GPU_READY) ## Run the tests that need a GPU: parity, kernels, memory, DDP, evaluation (one GPU)
+	@$(NEEDS_GPU); $(GPU_PYTHON) -m pytest -m gpu tests/gpu --timeout 600 -rP -p no:cacheprovider
+
+GPU_PACKAGES = pytest pytest-timeout numpy pandas pyarrow pydantic pillow sentencepiece safetensors simplejpeg \
+	pycocotools psutil filelock fvcore
+.PHONY: gpu-wheels
+gpu-wheels: ## Collect what test-gpu needs beside torch in build/gpu-wheels, for a machine without a network
+	@$(PYTHON) -m pip wheel -qq --disable-pip-version-check -w build/gpu-wheels -c constraints.txt $(GPU_PACKAGES)
+
 .PHONY: fuzz
 fuzz: $(READY) ## Give every reader of a file broken files for FUZZ_SECONDS (600)
 	@$(V)/python -m pytest -m slow tests/fuzz --timeout 7200

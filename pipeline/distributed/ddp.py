@@ -25,8 +25,11 @@ def wrap_for_training(model: nn.Module, worker: Worker, *, static_graph: bool) -
         static_graph: every step uses the same parameters once; holds unless gradients are accumulated, since it
             forbids `no_sync`.
     """
-    if worker.world_size == 1:
-        return model
+    return model if worker.world_size == 1 else distribute(model, worker, static_graph=static_graph)
+
+
+def distribute(model: nn.Module, worker: Worker, *, static_graph: bool) -> nn.parallel.DistributedDataParallel:
+    """Return the model as DistributedDataParallel for any number of workers, one too; see `wrap_for_training`."""
     wrapped = nn.parallel.DistributedDataParallel(
         model,
         device_ids=[worker.device.index] if worker.device.type == "cuda" else None,
