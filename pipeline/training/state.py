@@ -121,6 +121,8 @@ def write_history(job: Job, state: TrainState) -> None:
     """Write the rows of all finished epochs that a checkpoint holds, each once; later ones are forgotten."""
     path = history_path(job.runs_root, job.run_id)
     if state.history:
-        write_table(path, pd.DataFrame(state.history), HISTORY_SCHEMA)
+        rows = pd.DataFrame(state.history)
+        # A checkpoint of an earlier version has rows without a column that the history has got since.
+        write_table(path, rows.reindex(columns=HISTORY_SCHEMA.names[1:]), HISTORY_SCHEMA)
     else:
         path.unlink(missing_ok=True)
