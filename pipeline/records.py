@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from pipeline.digests import DigestError, read_digested, with_digests
 from pipeline.files import atomic_writer
+from pipeline.record_migrations import MIGRATIONS
 from pipeline.run_marks import archived_runs
 from sharedris.errors import InputError
 
@@ -115,6 +116,8 @@ class RunRecord:
     system: str | None = None  # "external": somebody else's masks, which have no training; None for this project's runs
     predictions_json: str | None = None  # of external masks: name, paper, SHA-256 and form, and what was allowed
     evaluated_json: str | None = None  # when and how the split was scored after training; None where training scored it
+    mfu: float | None = None  # model FLOPs of training / peak of the devices; None where one of them is not known
+    worker_hours: float | None = None  # of devices in training: seconds of each epoch times its workers
     checkpoint_selection: str | None = None  # which epoch was scored, "best:SET/SPLIT/METRIC, epoch N"; None: the last
 
     def __post_init__(self) -> None:
@@ -198,6 +201,7 @@ HISTORY_SCHEMA = pa.schema(
         ("micro_batch_size", pa.int64()),  # samples of one forward of one worker
         ("seconds", pa.float64()),
         ("data_seconds", pa.float64()),  # of it spent waiting for batches
+        ("mfu", pa.float64()),  # model FLOPs / peak of the devices
     ]
 )
 
@@ -213,28 +217,6 @@ COST_SCHEMA = pa.schema(
         ("gmacs", pa.float64()),  # multiply-accumulates / 1e9, what the paper prints as GFLOPs
     ]
 )
-
-
-MIGRATIONS: dict[str, str | float | None] = {
-    "plugins_json": None,
-    "skipped_refs_json": None,
-    "cut_sentences": None,
-    "rescored_json": None,
-    "evaluated_json": None,
-    "checkpoint_selection": None,
-    "n_acc": None,
-    "t_acc": None,
-    "giou": None,
-    "ciou": None,
-    "boundary_iou": None,
-    "boundary_iou_paper": None,
-    "boundary_iou_original": None,
-    "boundary_iou_input": None,
-    "public_scores_json": None,
-    "system": None,
-    "predictions_json": None,
-}
-"""Column that a schema has got since its version 1 -> its value in files of before; None reads as null."""
 
 
 def record_path(root: Path, run_id: str) -> Path:

@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline.cost.flops import ComponentCost, measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
+from pipeline.cost.utilization import model_flops_utilization
 from pipeline.data.dataset.unreadable import unreadable_samples
 from pipeline.distributed import sync_batch_norm
 from pipeline.distributed.process_group import Worker
@@ -55,7 +56,6 @@ def build_records(
         seconds: of all sessions, evaluation included.
     """
     config, costs = job.config, _costs(job)
-    seconds_per_step = statistics.median(state.step_seconds) if state.step_seconds else None
     return [
         RunRecord(
             run_id=job.run_id,
@@ -79,10 +79,8 @@ def build_records(
             empty_unions=scores.empty_unions,
             **_base_scores(scores),
             million_params=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-            gmacs=None if costs is None else sum(cost.gmacs for cost in costs),
             cost_json=None if costs is None else json.dumps({cost.component: asdict(cost) for cost in costs}),
-            seconds_per_step=seconds_per_step,
-            train_samples_per_second=seconds_per_step and config.train.global_batch_size / seconds_per_step,
+            **_training_speed(job, state, worker, costs),
             evaluate_samples_per_second=of_split.samples_per_second,
             peak_memory_mib=peak_memory_mib(worker.device),
             epochs=config.train.epochs,
@@ -128,6 +126,34 @@ def _costs(job: Job) -> list[ComponentCost] | None:
     except Exception as error:
         log.warning("%s: costs are left out of the record: %s", job.run_id, " ".join(str(error).split()))
         return None
+
+
+def _training_speed(job: Job, state: TrainState, worker: Worker, costs: list[ComponentCost] | None) -> dict[str, Any]:
+    """Return the columns about work and speed; null where no step was taken in this session or a rate is not known."""
+    train = job.config.train
+    gmacs = None if costs is None else sum(cost.gmacs for cost in costs)
+    seconds = statistics.median(state.step_seconds) if state.step_seconds else None
+    samples_per_second = seconds and train.global_batch_size / seconds
+    mfu = model_flops_utilization(
+        gmacs=gmacs,
+        samples_per_second=samples_per_second,
+        workers=worker.world_size,
+        device=worker.device,
+        precision=train.precision,
+    )
+    return {
+        "gmacs": gmacs,
+        "seconds_per_step": seconds,
+        "train_samples_per_second": samples_per_second,
+        "mfu": mfu,
+        "worker_hours": _worker_hours(state),
+    }
+
+
+def _worker_hours(state: TrainState) -> float | None:
+    """Return the hours of all workers in training; None where an epoch's seconds are not known."""
+    known = [row["seconds"] * row["world_size"] for row in state.history if row.get("seconds") is not None]
+    return sum(known) / 3600 if len(known) == len(state.history) else None
 
 
 def _batch_norm_in_words(job: Job, state: TrainState) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.cost.estimate import FLOPS_PER_MAC, TRAINING_FACTOR, count_samples
+from pipeline.cost.estimate import count_samples
 from pipeline.cost.flops import measure_planned_cost
 from pipeline.cost.step_timing import StepShape, make_step
+from pipeline.cost.utilization import FLOPS_PER_MAC, TRAINING_FACTOR
 from pipeline.recipes import default_run
 from pipeline.training.schedule import plan_steps
 from sweeps.costs import cost_of

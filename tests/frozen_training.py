@@ -230,7 +230,7 @@ def train(name: str, prepared: Path, folder: Path) -> dict[str, Any]:
         },
         "bits": {
             "weights": _weights_digest(job.model_folder / "model.safetensors"),
-            "history": digest_of(history.drop(columns=["seconds", "data_seconds"])),
+            "history": digest_of(history.drop(columns=["seconds", "data_seconds", "mfu"])),
             "record": digest_of(record.drop(columns=list(BY_MACHINE))),
             "samples": digest_of(pd.concat(samples)),
         },

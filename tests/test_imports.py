@@ -32,7 +32,7 @@ ORDER = """
     sharedris.overlay  sharedris.pyfunc
 
     pipeline.files  pipeline.digests  pipeline.provenance  pipeline.published
-    pipeline.run_marks  pipeline.object_store
+    pipeline.run_marks  pipeline.object_store  pipeline.record_migrations
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity
     pipeline.intact_tables
@@ -54,6 +54,8 @@ ORDER = """
     pipeline.data.export
     pipeline.same_training
     pipeline.job  pipeline.recorded_job  pipeline.preflight  pipeline.plugin_changes
+    pipeline.cost.flops  pipeline.cost.devices
+    pipeline.cost.utilization
     pipeline.distributed
     pipeline.lifecycle
     pipeline.monitoring

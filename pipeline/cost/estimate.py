@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_planned_cost
 from pipeline.cost.memory_plan import describe_peak
+from pipeline.cost.utilization import FLOPS_PER_MAC, TRAINING_FACTOR
 from pipeline.data.catalog import find_set, published_expressions, published_refs
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.job import PerRankBatch, per_rank_batch_of
 from pipeline.monitoring.durations import format_seconds
 from pipeline.training.schedule import plan_steps
 from sharedris.errors import InputError
-
-FLOPS_PER_MAC = 2
-TRAINING_FACTOR = 3
-"""Forward once, backward twice: gradients of inputs and of weights cost a forward each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from pipeline.records import history_path, record_path, samples_path
 
 _COUNTS = ("samples", "empty_unions")
 _ONCE = ("million_params", "gmacs", "seconds_per_step", "peak_memory_mib", "final_loss", "seconds")
+_OF_LATER_RECORDS = ("mfu", "worker_hours")
 
 
 def artifacts_of(root: Path, run_id: str, splits: Iterable[str]) -> list[tuple[Path, str]]:
@@ -43,7 +44,8 @@ def final_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
         for name in (*_COUNTS, *METRICS)
         if name in row and pd.notna(row[name])  # an added metric has no score in earlier records
     ]
-    once = [(f"run/{name}", float(record.iloc[0][name])) for name in _ONCE]
+    names = (*_ONCE, *(name for name in _OF_LATER_RECORDS if name in record and pd.notna(record.iloc[0][name])))
+    once = [(f"run/{name}", float(record.iloc[0][name])) for name in names]
     found = headline_metrics(record) + scores + once
     return [(name, value) for name, value in found if math.isfinite(value)]  # a null is not a metric
 

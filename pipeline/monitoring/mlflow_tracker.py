@@ -41,7 +41,17 @@ from pipeline.validation_rows import VALIDATION_SCHEMA, validation_path
 
 log = logging.getLogger(__name__)
 
-_EPOCH_METRICS = ("loss", "bce", "dice", "gradient_norm", "learning_rate", "seconds", "data_seconds", "world_size")
+_EPOCH_METRICS = (
+    "loss",
+    "bce",
+    "dice",
+    "gradient_norm",
+    "learning_rate",
+    "seconds",
+    "data_seconds",
+    "world_size",
+    "mfu",
+)
 _VALIDATION_METRICS = ("oiou", "miou")
 Outcome = Literal["done", "failed", "interrupted", "incomplete"]
 _STATUS: Mapping[Outcome, str] = {
@@ -152,7 +162,7 @@ class Tracker:
             Metric(f"train/{name}", float(row[name]), now, int(row["epoch"]))
             for _, row in history.iterrows()
             for name in _EPOCH_METRICS
-            if int(row["epoch"]) not in logged and pd.notna(row[name])
+            if int(row["epoch"]) not in logged and pd.notna(row.get(name))
         ]
         self._log_metrics(run_id, metrics)
 

@@ -151,6 +151,8 @@ def write_rows(job: Job, rows: list[dict[str, Any]]) -> None:
     """Write the history of a run, a row an epoch; without rows there is no file."""
     path = history_path(job.runs_root, job.run_id)
     if rows:
-        write_table(path, pd.DataFrame(rows), HISTORY_SCHEMA)
+        # A checkpoint of an earlier version has rows without a column that the history has got since.
+        table = pd.DataFrame(rows).reindex(columns=HISTORY_SCHEMA.names[1:])
+        write_table(path, table, HISTORY_SCHEMA)
     else:
         path.unlink(missing_ok=True)

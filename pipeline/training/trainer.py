@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from pipeline.config import ExecutionConfig
+from pipeline.cost.devices import emulation_warning
+from pipeline.cost.utilization import model_flops_utilization, model_gmacs
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.one_per_ref import OneSentencePerRef
@@ -68,6 +70,8 @@ def train(job: Job, worker: Worker) -> TrainState:
     if worker.is_main_process:
         for name, counts in left_out(dataset).items():
             log.info("%s: left out of %s, held out elsewhere: %s", job.run_id, name, counts)
+        for line in _emulations(job, worker):
+            log.warning("%s: %s", job.run_id, line)
     state = start(job, worker)
     state.left_out = left_out(dataset)
     validator = open_validator(job, worker, state)
@@ -95,6 +99,15 @@ def _last_write_finished(state: TrainState) -> Iterator[None]:
             state.writer.finish()
         raise
     state.writer.finish()
+
+
+def _emulations(job: Job, worker: Worker) -> list[str]:
+    """Return a line for each kind of GPU that lacks the run's precision."""
+    names = {name for name in worker.gpus if name is not None}
+    if worker.device.type == "cuda":
+        names.add(torch.cuda.get_device_name(worker.device))
+    lines = (emulation_warning(name, job.config.train.precision) for name in sorted(names))
+    return [line for line in lines if line is not None]
 
 
 def left_out(dataset: Any) -> dict[str, dict[str, int]]:
@@ -312,8 +325,19 @@ def _finish_epoch(job: Job, worker: Worker, state: TrainState, plan: StepPlan) -
             "micro_batch_size": job.per_rank_batch(worker.world_size).micro_batch_size,
             "seconds": sums.seconds,
             "data_seconds": sums.data_seconds,
+            "mfu": _utilization(job, worker, sums) if worker.is_main_process else None,
         }
     )
     state.epoch += 1
     state.step_in_epoch = 0
     state.sums = EpochSums()
+
+
+def _utilization(job: Job, worker: Worker, sums: EpochSums) -> float | None:
+    return model_flops_utilization(
+        gmacs=model_gmacs(job.config.model),
+        samples_per_second=sums.steps * job.config.train.global_batch_size / sums.seconds if sums.seconds else None,
+        workers=worker.world_size,
+        device=worker.device,
+        precision=job.config.train.precision,
+    )

@@ -26,6 +26,7 @@ from tests.integration.micro_sweep import plan_of
 pytestmark = pytest.mark.slow
 
 TIMES = ["seconds", "seconds_per_step", "train_samples_per_second", "evaluate_samples_per_second", "started"]
+TIMES += ["mfu", "worker_hours"]
 PLACES = ["peak_memory_mib", "hardware_json"]
 
 

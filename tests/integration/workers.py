@@ -31,7 +31,7 @@ from pipeline.records import history_path, list_runs, record_path, samples_path
 from pipeline.run import run_job
 
 TIMES = ["seconds", "started", "seconds_per_step", "peak_memory_mib"]
-TIMES += ["train_samples_per_second", "evaluate_samples_per_second"]
+TIMES += ["train_samples_per_second", "evaluate_samples_per_second", "mfu", "worker_hours"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
@@ -99,7 +99,7 @@ def outcome_below(root: Path, run_id: str | None = None) -> dict[str, Any]:
     """Return the same of a run, or of the only one, below a folder."""
     run_id = list_runs(root)[0] if run_id is None else run_id
     record = pd.read_parquet(record_path(root, run_id)).drop(columns=TIMES)
-    history = pd.read_parquet(history_path(root, run_id)).drop(columns=["seconds", "data_seconds"])
+    history = pd.read_parquet(history_path(root, run_id)).drop(columns=["seconds", "data_seconds", "mfu"])
     samples = [pd.read_parquet(samples_path(root, run_id, split)) for split in sorted(set(record["split"]))]
     return {
         "weights": (root / "models" / run_id / "model.safetensors").read_bytes(),

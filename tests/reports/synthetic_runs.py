@@ -181,6 +181,8 @@ def _constant_fields(run_id: str, variant: str, scale: str) -> dict[str, object]
         "cost_json": json.dumps({"encoder": {"million_params": 0.9, "gmacs": 0.08}}),
         "seconds_per_step": 0.2,
         "train_samples_per_second": 80.0,
+        "mfu": 0.4,
+        "worker_hours": 0.01,
         "evaluate_samples_per_second": 300.0,
         "peak_memory_mib": 512.0,
         "epochs": 5,
@@ -234,6 +236,7 @@ def history_frame(seed: int, epochs: int = 5) -> pd.DataFrame:
             "world_size": 1,
             "seconds": 12.0,
             "data_seconds": 1.0,
+            "mfu": 0.4,
             "micro_batch_size": 14,
         }
     )
