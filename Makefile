@@ -47,7 +47,7 @@ endif
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "making .venv (some minutes the first time)"
 	@test -x $(V)/python || $(PYTHON) -m venv .venv
-	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,export]'
+	@$(V)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,export,docs]'
 	@touch $(READY)
 
 .PHONY: venv
@@ -156,6 +156,11 @@ fuzz: $(READY) ## Give every reader of a file broken files for FUZZ_SECONDS (600
 test-cluster: $(READY) ## Run the tests on several hosts, simulated by network namespaces (needs root)
 	@$(V)/python -m pytest -m cluster --timeout 1800 -rP
 
+.PHONY: docs
+docs: $(READY) ## Write the documentation as a site that opens from disk to build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(V)/python -m mkdocs build --strict
+	@echo "open build/site/index.html"
+
 .PHONY: lint
 lint: $(READY) ## Check style and types (what the pre-commit hook runs)
 	@$(V)/ruff check .
@@ -173,7 +178,7 @@ bench-model: bench-compared # the compared modules beside ours
 .PHONY: constraints
 constraints: ## Renew constraints.txt and constraints-hashes.txt after a change of pyproject.toml (UPGRADE=1: newest)
 	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv; build/uv/bin/python -m pip install -qq uv; }
-	@build/uv/bin/uv pip compile pyproject.toml --extra dev --extra cluster --extra export --universal --python-version 3.11 --generate-hashes \
+	@build/uv/bin/uv pip compile pyproject.toml --extra dev --extra cluster --extra export --extra docs --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --custom-compile-command "make constraints" --quiet $(if $(UPGRADE),--upgrade) \
 		--output-file constraints-hashes.txt
 	@{ echo "# Versions this project was built and tested with (Python 3.11). make venv installs under these."; \

@@ -1,10 +1,11 @@
 """Rows from a space over any config fields: a grid of given values, or draws from functions of a seeded generator.
 
->>> rows = grid({"optim.learning_rate": (5e-4, 1e-3), "model.fpn": ({"stages": (6, 12)}, {"stages": (3, 6, 9, 12)})})
->>> rows[0].label
-'learning_rate=0.0005, fpn={stages=(6, 12)}'
->>> len(rows), len(draws({"optim.learning_rate": lambda rng: 10 ** rng.uniform(-4, -2)}, count=8, seed=0))
-(4, 8)
+    >>> stages = ({"stages": (6, 12)}, {"stages": (3, 6, 9, 12)})
+    >>> rows = grid({"optim.learning_rate": (5e-4, 1e-3), "model.fpn": stages})
+    >>> rows[0].label
+    'learning_rate=0.0005, fpn={stages=(6, 12)}'
+    >>> len(rows), len(draws({"optim.learning_rate": lambda rng: 10 ** rng.uniform(-4, -2)}, count=8, seed=0))
+    (4, 8)
 
 A key is a dotted path of a field (`optim.learning_rate`), or of a part whose value is a dictionary of its fields.
 Rows of a space are ordinary rows: trained on the whole budget, recorded, resumed and compared like any other.

@@ -1,9 +1,9 @@
 """What a sweep is: rows of a paper's table, each a label and a change of the default configuration.
 
->>> two_stages = Row(label="{6, 12}", changes=(fpn(stages=(6, 12)),))
->>> sweep = Sweep(name="mine", title="stages of the FPN", tables={"stages": (Row(label="as it is"), two_stages)})
->>> [row.label for row in sweep.tables["stages"]]
-['as it is', '{6, 12}']
+    >>> two_stages = Row(label="{6, 12}", changes=(fpn(stages=(6, 12)),))
+    >>> sweep = Sweep(name="mine", title="stages of the FPN", tables={"stages": (Row(label="as it is"), two_stages)})
+    >>> [row.label for row in sweep.tables["stages"]]
+    ['as it is', '{6, 12}']
 
 A row whose module does not exist is declared too: it is listed as "not built" and never dropped.
 """

@@ -3,6 +3,8 @@
     python -m tests.frozen                 write every file of tests/golden/frozen
     python -m tests.frozen help.txt        write the named files only, after a change that was meant
 
+With help.txt it writes docs/commands.md too.
+
 `tests/test_frozen.py` compares what this module computes with the stored files. `training.json` holds two kinds of
 values. Facts, losses and scores hold on every machine, the latter two within a tolerance. Digests of weights,
 histories, records and samples hold bit for bit, on a machine whose key is stored. Running the command on another
@@ -26,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pyarrow.parquet as pq
 
+from docs.site import commands_page
 from pipeline.cli.commands import COMMANDS, GROUPS
 from pipeline.cli.main import main
 from pipeline.config import (
@@ -175,6 +178,8 @@ def write(names: Sequence[str] = ()) -> list[str]:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             changed.append(name)
+    if "help.txt" in texts:  # the page of commands is made from it
+        commands_page.PAGE.write_text(commands_page.make_page(texts["help.txt"]), encoding="utf-8")
     return changed
 
 

@@ -23,12 +23,12 @@ from sweeps.registry import SWEEPS, find_sweep
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     *sorted(ROOT.glob("*.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / ".github").rglob("*.md")),
     *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
 ]
 DOORS = {"sweeps": "sweep", "reports": "report"}
-OURS = re.compile(r"(?:RAY_ADDRESS=\S+ )?((?:make|sharedris|python -m (?:sweeps|reports))\b.*)")
+OURS = re.compile(r"(?:RAY_ADDRESS=\S+ )?(?:\.venv/bin/)?((?:make|sharedris|python -m (?:sweeps|reports))\b.*)")
 
 
 def shell_lines(text: str) -> list[str]:
@@ -74,11 +74,21 @@ def check_make(words: list[str]) -> None:
         assert re.search(rf"\b{setting}\b", (ROOT / "Makefile").read_text()), f"the Makefile reads no {setting}"
 
 
-SHOWN = [(page.name, line) for page in PAGES for line in commands_of(page)]
+SHOWN = [(str(page.relative_to(ROOT)), line) for page in PAGES for line in commands_of(page)]
 
 
-def test_the_readme_shows_commands() -> None:
-    assert sum(name == "README.md" for name, _ in SHOWN) >= 10
+def test_the_readme_shows_its_two_commands() -> None:
+    assert [line.split("  ")[0] for name, line in SHOWN if name == "README.md"] == ["make sweep-fpn", "make test"]
+
+
+def test_the_pages_of_roles_show_commands() -> None:
+    assert sum(name in ("docs/roles/first-hour.md", "docs/roles/every-day.md") for name, _ in SHOWN) >= 15
+
+
+def test_the_readme_fits_a_screen() -> None:
+    """A picture, a table and two commands; the rest is in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 60
+    assert (ROOT / "docs" / "images" / "masks.png").stat().st_size < 150_000
 
 
 @pytest.mark.parametrize(("page", "line"), SHOWN, ids=[f"{page}: {line[:60]}" for page, line in SHOWN])
