@@ -30,7 +30,7 @@ RUN case "$DEVICE" in \
         *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 2 ;; \
     esac
 RUN touch README.md \
-    && pip install -c constraints.txt '.[cluster]' \
+    && pip install -c constraints.txt '.[train,cluster]' \
     && python -c "import sys, torch; built = 'cuda' if torch.version.cuda else 'cpu'; sys.exit(built != sys.argv[1] and f'torch is built for {built}')" "$DEVICE"
 
 # With .git, so that records name the commit; .dockerignore leaves out only what git ignores.

@@ -134,9 +134,12 @@ COMMANDS: dict[Path, Command] = {
     ("export",): Command(
         module="pipeline.cli.export",
         help="write a trained model as ONNX or for torch.export, checked, or as a folder for the Hub",
+        extra="export",
     ),
     ("demo",): Command(
-        module="pipeline.cli.demo", help="write a trained model as one HTML page that works from disk, offline"
+        module="pipeline.cli.demo",
+        help="write a trained model as one HTML page that works from disk, offline",
+        extra="export",
     ),
     ("ui",): Command(module="pipeline.cli.ui", help="show the runs in MLflow"),
     ("cost",): Command(

@@ -40,7 +40,7 @@ def _run(words: Sequence[str], notes: Sequence[str]) -> int:
         print(note, file=sys.stderr)
     from pipeline.cli.common_options import plugins_named_in
     from pipeline.cli.machine_output import only_json
-    from pipeline.cli.parsing import command_module, parse
+    from pipeline.cli.parsing import command_module, packages_of, parse
     from pipeline.monitoring.console_log import level_of, log_to_console
     from sharedris.plugins import load_plugins
 
@@ -53,6 +53,7 @@ def _run(words: Sequence[str], notes: Sequence[str]) -> int:
     with (
         only_json(getattr(options, "json", False)),
         log_to_console(level_of(options)),
+        packages_of(path),
         opened_runs(getattr(options, "runs", None), getattr(module, "READS", SMALL)),
     ):
         return int(module.run(options))

@@ -9,7 +9,7 @@ import importlib
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
@@ -40,8 +40,19 @@ def command_module(path: Path) -> ModuleType:
 
 
 def _imported(path: Path, module: str) -> ModuleType:
-    try:
+    with packages_of(path):
         return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def packages_of(path: Path) -> Iterator[None]:
+    """Turn a package that is not installed into one line that names the extra of the command.
+
+    Raises:
+        InputError: in the place of `ModuleNotFoundError`.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         extra = COMMANDS[path].extra
         if not extra or (error.name or "").partition(".")[0] in {"sharedris", "pipeline", "sweeps", "reports"}:

@@ -6,10 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.object_store.cache import in_use
+from pipeline.object_store.address import origin_of
 from pipeline.object_store.layout import SMALL
-from pipeline.object_store.mirror import mirror_of
-from pipeline.object_store.token import TOKEN, is_of_a_living_process
 
 SCORES = (*SMALL, "samples", "thresholds")
 PICTURES = (*SCORES, "attention")
@@ -26,10 +24,15 @@ def opened_runs(root: Path | None, kinds: tuple[str, ...] = SMALL) -> Iterator[N
     Raises:
         StoreError: where the store cannot be used.
     """
-    mirror = None if root is None else mirror_of(root)
-    if mirror is None:
+    if root is None or origin_of(root) is None:
         yield
         return
+    # With the packages of the extra `train`, which the model alone does not need.
+    from pipeline.object_store.cache import in_use
+    from pipeline.object_store.mirror import mirror_of
+
+    mirror = mirror_of(root)
+    assert mirror is not None
     mirror.objects.require_usable()
     with in_use(mirror.root):
         mirror.pull(kinds, leave_out=runs_driven_here(mirror.root))
@@ -39,6 +42,10 @@ def opened_runs(root: Path | None, kinds: tuple[str, ...] = SMALL) -> Iterator[N
 
 def bring_results(root: Path, run_ids: list[str]) -> None:
     """Bring the exported models and the rows of runs into a working folder; a plain folder is left alone."""
+    if origin_of(root) is None:
+        return
+    from pipeline.object_store.mirror import mirror_of
+
     mirror = mirror_of(root)
     if mirror is not None:
         mirror.pull(("models", "samples", "thresholds"), run_ids=run_ids)
@@ -46,5 +53,7 @@ def bring_results(root: Path, run_ids: list[str]) -> None:
 
 def runs_driven_here(root: Path) -> frozenset[str]:
     """Return the runs whose files another process of this machine writes: here they are newer than in the store."""
+    from pipeline.object_store.token import TOKEN, is_of_a_living_process
+
     tokens = (root / "state").glob(f"*/{TOKEN}")
     return frozenset(path.parent.name for path in tokens if is_of_a_living_process(path))
