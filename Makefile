@@ -138,9 +138,12 @@ GPU_PYTHON ?= $(V)/python
 GPU_READY = $(if $(filter $(V)/python,$(GPU_PYTHON)),$(READY))
 NEEDS_GPU = $(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 	{ echo "no GPU here: $@ did nothing; run it on a machine with one (docs/gpu.md)"; exit 0; }
-.PHONY: test-gpu
+.PHONY: test-gpu bench-gpu
 test-gpu: $(GPU_READY) ## Run the tests that need a GPU: parity, kernels, memory, DDP, evaluation (one GPU)
 	@$(NEEDS_GPU); $(GPU_PYTHON) -m pytest -m gpu tests/gpu --timeout 600 -rP -p no:cacheprovider
+
+bench-gpu: $(GPU_READY) ## Measure the GPU: steps, MFU, memory, kernels, loader; writes benchmarks/results/gpu.md
+	@$(NEEDS_GPU); $(GPU_PYTHON) benchmarks/bench_gpu.py --write
 
 GPU_PACKAGES = pytest pytest-timeout numpy pandas pyarrow pydantic pillow sentencepiece safetensors simplejpeg \
 	pycocotools psutil filelock fvcore

@@ -15,7 +15,7 @@ from tyro.conf import Suppress, UseAppendAction, arg
 
 from pipeline.identity import canonical, digest
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.config import LossConfig, Precision
+from sharedris.config import Float32Products, LossConfig, Precision
 from sharedris.config_values import (
     checked_value,
     require_component,
@@ -81,6 +81,8 @@ class TrainConfig:
     # 14 samples on each of 8 GPUs, of an optimizer step over all workers
     global_batch_size: Annotated[int, arg(aliases=("--global-batch-size",))] = 112
     precision: Annotated[Precision, arg(aliases=("--precision",))] = "bf16"  # number format of the forward
+    # "tf32" lets GPUs round the operands of float32 products and convolutions to TF32: faster where precision is fp32
+    float32_products: Float32Products = "float32"
     synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
     max_samples_per_epoch: int | None = None  # reads only so many of each epoch, for trials
     nonfinite_loss: Literal["stop", "skip"] = "stop"  # a loss that is not finite; "skip" is counted
@@ -184,6 +186,7 @@ class ExecutionConfig:
     dual_weights: str | None = None  # the same for rows with Swin and BERT in BEiT-3's place
     weights: tuple[tuple[str, str], ...] = ()  # (name of another encoder, path): the same for its rows
     activation_checkpointing: bool = False  # less memory, more time per step
+    deterministic: bool = False  # same bits in every run on the same GPUs; slower, and fails where a kernel cannot
     compile: bool = False  # use torch.compile: takes minutes before the first step
     validate_every_epochs: int | None = None  # validation while training changes no weight and no history
     validate_every_steps: int | None = None  # likewise within an epoch

@@ -18,6 +18,7 @@ from pipeline.lifecycle.cleanup import remove_run_state
 from pipeline.lifecycle.locks import rank_zero_lock
 from pipeline.lifecycle.stored_run import kept_in_store
 from pipeline.monitoring.run_log import log_to_run
+from pipeline.precision import numerics
 from pipeline.score_and_record import finish
 from pipeline.training.trainer import train
 from sharedris.errors import InputError
@@ -52,13 +53,14 @@ def run_job(job: Job, worker: Worker, *, may_move: bool = False) -> None:
         raise RunError(str(failure(job)))
     try:
         load_shipped(job.plugins)
-        if trained:
-            add_splits(job, worker)
-            return
-        state = train(job, worker)
-        if worker.is_main_process:
-            _log_replaced(job)
-        finish(job, worker, state)
+        with numerics(job.config.train.float32_products, deterministic=job.execution.deterministic):
+            if trained:
+                add_splits(job, worker)
+                return
+            state = train(job, worker)
+            if worker.is_main_process:
+                _log_replaced(job)
+            finish(job, worker, state)
     except Exception as error:
         if worker.world_size > 1 and _is_lost_peer(error) and not is_out_of_memory(error):
             raise

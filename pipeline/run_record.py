@@ -23,6 +23,7 @@ from pipeline.evaluation.metrics import BASE_METRICS, METRICS, Scores, added_met
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.identity import canonical
 from pipeline.job import Job
+from pipeline.precision import numerics_in_words
 from pipeline.provenance import hardware
 from pipeline.records import RunRecord
 from pipeline.training.best_checkpoint import selection_words
@@ -90,7 +91,7 @@ def build_records(
             batch_norm=_batch_norm_in_words(job, state),
             config_json=json.dumps(canonical(config), sort_keys=True),
             data_fingerprint=job.data_fingerprint,
-            hardware_json=json.dumps(hardware(worker.world_size, worker.gpus)),
+            hardware_json=json.dumps(hardware(worker.world_size, worker.gpus) | numerics_in_words()),
             started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="milliseconds"),
             seconds=seconds,
             checkpoint_selection=selection_words(job, state),
@@ -140,6 +141,7 @@ def _training_speed(job: Job, state: TrainState, worker: Worker, costs: list[Com
         workers=worker.world_size,
         device=worker.device,
         precision=train.precision,
+        tf32=train.float32_products == "tf32",
     )
     return {
         "gmacs": gmacs,

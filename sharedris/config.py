@@ -23,6 +23,7 @@ from sharedris.errors import require_field
 from sharedris.registry import LOSSES, NO_TARGETS, decoder_kinds, fpn_kinds, require_known
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Float32Products = Literal["float32", "tf32"]
 _MOST_LAYERS = 1000
 Option = int | float | str | bool
 

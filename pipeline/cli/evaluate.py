@@ -80,6 +80,7 @@ def _print_split(options: Options, model: Path, split: str) -> None:
     from pipeline.evaluation.named_rules import extra_rules, named_evaluators
     from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.monitoring.progress_bar import sample_bar
+    from pipeline.precision import numerics
     from sharedris.checkpoint import load_model
 
     _check(options)
@@ -103,7 +104,7 @@ def _print_split(options: Options, model: Path, split: str) -> None:
     extra = extra_rules(loaded.config, options.protocol, options.threshold)
     public = named_evaluators(loaded.config, options.protocol)
     _require_no_target(public, dataset, split)
-    with sample_bar(split) as on_progress:
+    with sample_bar(split) as on_progress, numerics("float32", deterministic=False):
         rows = evaluate_split(
             loaded.model,
             dataset,

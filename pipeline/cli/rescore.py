@@ -89,6 +89,7 @@ def _evaluate(options: Options, run_id: str, split: str) -> pd.DataFrame:
     from pipeline.distributed.process_group import Worker
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.monitoring.progress_bar import sample_bar
+    from pipeline.precision import numerics
     from sharedris.checkpoint import load_model
     from sharedris.config import Precision
 
@@ -110,7 +111,7 @@ def _evaluate(options: Options, run_id: str, split: str) -> pd.DataFrame:
         text_tokens=encoder.text_tokens,
         tokenizer_path=loaded.tokenizer_path,
     )
-    with sample_bar(f"{run_id} {split}") as on_progress:
+    with sample_bar(f"{run_id} {split}") as on_progress, numerics("float32", deterministic=False):
         return evaluate_split(
             loaded.model,
             dataset,

@@ -118,6 +118,24 @@ def trace_step(
     )
 
 
+def trace_forward(config: ComparedModelConfig, *, keeps_casts: bool = False) -> tuple[Kernel, ...]:
+    """Return the kernels of a GPU's forward pass of one sample in evaluation, in bf16.
+
+    Args:
+        config: of the model.
+        keeps_casts: trace a later forward pass, which finds the weights cast (`pipeline.precision.weights_cast_once`).
+    """
+    with torch.device("meta"):
+        model = build_model(config).eval()
+    _prepare(model, checkpointing=False, explicit=False)
+    trace_autocast(model, "cuda", AUTOCAST_DTYPE["bf16"], keeps_casts=keeps_casts)
+    for _ in range(1 + keeps_casts):
+        live = _Live()
+        with torch.no_grad(), live:
+            model(*_inputs(config, 1)[:2], None)
+    return tuple(live.kernels)
+
+
 class _MetaAttention(FusedAttention):
     """Attention by a flash kernel: it keeps its inputs, its output and one number a row, and no weights."""
 

@@ -30,7 +30,7 @@ _FULL_PRECISION = {
 }
 
 
-def trace_autocast(model: nn.Module, device: str, dtype: torch.dtype) -> None:
+def trace_autocast(model: nn.Module, device: str, dtype: torch.dtype, *, keeps_casts: bool = False) -> None:
     """Cast as autocast of a device does while any module of the model runs, recomputed layers included.
 
     By hooks, since torch switches a function mode off within `backward`, where layers are recomputed.
@@ -39,6 +39,7 @@ def trace_autocast(model: nn.Module, device: str, dtype: torch.dtype) -> None:
         model: on the meta device.
         device: "cuda" or "cpu"; the latter keeps norms and softmax in the lower precision.
         dtype: of products.
+        keeps_casts: remember cast weights when the outermost module has ended, as autocast does in an outer context.
     """
     casts, running = _Casts(device, dtype), [0]
 
@@ -51,7 +52,8 @@ def trace_autocast(model: nn.Module, device: str, dtype: torch.dtype) -> None:
         running[0] -= 1
         if running[0] == 0:
             casts.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            casts.forget()  # as at the end of an autocast context
+            if not keeps_casts:
+                casts.forget()  # as at the end of an autocast context
 
     for module in model.modules():
         module.register_forward_pre_hook(enter)

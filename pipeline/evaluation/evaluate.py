@@ -7,7 +7,6 @@ for any number of workers.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +27,7 @@ from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.sample_columns import mask_numbers
 from pipeline.evaluation.threshold_counts import COUNTS, counts_over
-from pipeline.precision import autocast
+from pipeline.precision import autocast, weights_cast_once
 from sharedris.config import Precision
 from sharedris.errors import InputError
 
@@ -79,7 +78,7 @@ def evaluate_split(
     return pd.DataFrame(gathered).sort_values("index", ignore_index=True)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode, in which autocast would cast every weight for every batch
 def _rows(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -90,9 +89,11 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per sample; masks are compared and encoded on another thread while the model goes on."""
     waiting: list[Future[dict[str, Any]]] = []
-    with ThreadPoolExecutor(max_workers=1) as scorer:
+    # A CPU answers in float32, in every precision.
+    casts = precision if worker.device.type == "cuda" else "fp32"
+    with ThreadPoolExecutor(max_workers=1) as scorer, weights_cast_once(worker.device):
         for host_batch, batch in prefetch(batches, worker.device):
-            with autocast(precision, worker.device) if worker.device.type == "cuda" else contextlib.nullcontext():
+            with autocast(casts, worker.device):
                 logits_BHW = model(batch.image_BCHW, batch.token_ids_BT, batch.padding_BT)
             # Scored on the CPU: the map is small, the masks are not, and every device then rounds alike.
             probability_BHW = torch.sigmoid(logits_BHW.float()).cpu()

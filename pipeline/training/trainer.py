@@ -340,4 +340,5 @@ def _utilization(job: Job, worker: Worker, sums: EpochSums) -> float | None:
         workers=worker.world_size,
         device=worker.device,
         precision=job.config.train.precision,
+        tf32=job.config.train.float32_products == "tf32",
     )

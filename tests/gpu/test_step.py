@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pipeline.cost.step_trace import DeviceKind, trace_step
 from pipeline.data.dataset.loader import Batch
 from pipeline.distributed.ddp import distribute
 from pipeline.distributed.process_group import Worker
+from pipeline.precision import numerics
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.step import StepResult, train_step
 from sharedris.baselines.config import ComparedModelConfig
@@ -26,14 +28,20 @@ from tests.gpu.steps import inputs_of, trained_model
 
 
 def step_on(
-    trained: torch.nn.Module, config: ComparedModelConfig, device: torch.device, precision: Precision, forwards: int
+    trained: torch.nn.Module,
+    config: ComparedModelConfig,
+    device: torch.device,
+    precision: Precision,
+    forwards: int,
+    *,
+    may_wait: bool = False,
 ) -> StepResult:
-    """Take one step of so many forwards; raises where the host waits for the GPU."""
+    """Take one step of so many forwards; raises where the host waits for the GPU, unless it may."""
     images, ids, padding, masks, _ = inputs_of(config, 2, device)
     batch = Batch(image_BCHW=images, token_ids_BT=ids, padding_BT=padding, mask_BHW=masks, samples=())
     optimizer = build_optimizer(trained, OptimConfig())
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    with _no_wait(device):
+    with contextlib.nullcontext() if may_wait else _no_wait(device):
         return train_step(
             trained, optimizer, scaler, [batch] * forwards, optim=OptimConfig(), worker=Worker(device=device), step=0
         )
@@ -115,13 +123,27 @@ def test_ddp_of_one_rank_takes_the_same_step(
     dist.init_process_group(backend, init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
     try:
         wrapped = distribute(together, Worker(device=device), static_graph=False)
-        got = step_on(wrapped, two_layers, device, precision, 1).values
+        got = step_on(wrapped, two_layers, device, precision, 1, may_wait=True).values
     finally:
         dist.destroy_process_group()
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
     own = dict(alone.named_parameters())
     for name, parameter in together.named_parameters():
         torch.testing.assert_close(parameter, own[name], rtol=1e-3, atol=3e-4, msg=lambda text, n=name: f"{n}: {text}")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_deterministic_steps_have_the_same_bits(
+    device: torch.device, two_layers: ComparedModelConfig, precision: Precision
+) -> None:
+    results = []
+    with numerics("float32", deterministic=True):
+        for _ in range(2):
+            trained = trained_model(two_layers, precision, device)
+            values = step_on(trained, two_layers, device, precision, 2, may_wait=True).values
+            results.append([values, *trained.parameters()])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_head_is_channels_last(device: torch.device, two_layers: ComparedModelConfig) -> None:

@@ -14,7 +14,7 @@ from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost import memory_plan
 from pipeline.cost.memory_plan import automatic_micro_batch, largest_micro_batch, worker_memory
 from pipeline.cost.step_timing import StepShape, make_step, time_step
-from pipeline.cost.step_trace import trace_step
+from pipeline.cost.step_trace import trace_forward, trace_step
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.config import Precision
@@ -55,6 +55,12 @@ def test_checkpointing_and_lower_precision_take_less(micro_run: RunConfig) -> No
     assert peak("fp32", True) < peak("fp32", False)
     parameters = sum(each.numel() for each in build_model(micro_run.model).parameters())
     assert trace_step(micro_run.model, micro_batch_size=8, precision="fp32").weights >= 4 * parameters
+
+
+def test_a_later_forward_finds_its_weights_cast(micro_run: RunConfig) -> None:
+    first, later = (trace_forward(micro_run.model, keeps_casts=kept) for kept in (False, True))
+    casts = [sum(kernel.name == "_to_copy" for kernel in kernels) for kernels in (first, later)]
+    assert len(first) - len(later) == casts[0] - casts[1] > casts[1]
 
 
 def test_the_batch_that_fits_is_the_largest_divisor(micro_run: RunConfig) -> None:
