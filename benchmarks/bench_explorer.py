@@ -5,7 +5,7 @@
     python benchmarks/bench_explorer.py --root FOLDER      keep the made-up runs there, and use them again
 
 Prints Markdown and writes benchmarks/results/explorer.md. Targets: at most 12 MB, any sample opens within a second in
-headless Chromium, and `python -m reports explore` gets by with 6 GB of address space. What the runs are made of:
+headless Chromium, and `sharedris report explore` gets by with 6 GB of address space. What the runs are made of:
 benchmarks/explorer_data.py.
 """
 
@@ -76,7 +76,7 @@ def _measured(args: argparse.Namespace) -> str:
 
 def _explore(root: Path) -> tuple[float, int, float]:
     """Return seconds, exit code and peak memory of the command, in a process whose address space is limited."""
-    command = [sys.executable, "-m", "reports", "explore", "--runs", str(root / "runs")]
+    command = [sys.executable, "-m", "pipeline.cli.main", "report", "explore", "--runs", str(root / "runs")]
     limits = (MOST_ADDRESS_SPACE, MOST_ADDRESS_SPACE)
     started = time.perf_counter()
     done = subprocess.run(

@@ -20,7 +20,7 @@ from reports.load import Runs
 from reports.plots import line_style, where
 from reports.run_selection import RunSelection
 from reports.stats import Scores, cluster_sums, ratio_scores
-from reports.style import MUTED, light_grid, new_figure, styled
+from reports.style import light_grid, new_figure, styled
 from reports.two_level import compare
 
 SIZE_EDGES_PERCENT = (0, 1, 2, 4, 8, 16, 32, 100)
@@ -194,19 +194,9 @@ def draw_bins(
     ticks = [f"{names[position]}\nn={int(count[position]):,}" for position in kept]
     axes.set_xticks(np.arange(len(kept)), ticks, fontsize=9)
     light_grid(axes, "y")
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"{label}\nn: samples; intervals over {_sources(frames)}")
     axes.set_ylabel(f"mean {score} (%), 95 % interval")
     axes.set_ylim(bottom=0)
     axes.set_title(f"{title}: {where(choice)}")
     axes.legend(ncols=2)
-    axes.annotate(
-        f"n: samples; intervals over {_sources(frames)}",
-        (1, 0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8.5,
-        color=MUTED,
-    )
     return figure

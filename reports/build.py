@@ -22,7 +22,7 @@ from reports.latex import to_document, to_latex
 from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
-from reports.overview import has_own_numbers, overview
+from reports.overview import has_measured_rows, has_own_numbers, overview
 from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, TableSpec, read_notes, split_name
 from reports.provenance import run_cards
@@ -252,15 +252,18 @@ def _part(built: Built, beside: list[Table], album: Album) -> Part:
     name = built.table.name
     done = int(cells.isin(set(built.choice.rows["variant"])).sum())
     some = bool(len(built.choice.rows)) and not built.spec.metric
+    pictures = [each for group in album.groups for each in group.pictures]
     return Part(
         name=name,
         title=f"{built.table.title}. {built.spec.short}" if built.is_of_paper else built.table.title,
         short=built.spec.short,
         state=f"{done}/{len(cells)}" if len(cells) else "",
-        # Without two rows that were run there is no difference, and without one no protocol to compare.
-        entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside if some)],
+        entries=[
+            make_entry(built.table),
+            *(make_entry(table, is_open=True) for table in beside if some and has_measured_rows(table)),
+        ],
         others=built.choice.others,
         has_own_numbers=has_own_numbers(built),
         is_of_paper=built.is_of_paper,
-        figure=next((each.name for group in album.groups for each in group.pictures if each.table == name), ""),
+        figures=[(each.name, each.title) for each in pictures if name in each.tables],
     )

@@ -71,6 +71,17 @@ def has_own_numbers(built: Built) -> bool:
     return any(cell.run_ids for row in built.table.rows for cell in row.cells)
 
 
+def has_measured_rows(table: Table) -> bool:
+    """Return whether a table of statistics has a row to show; differences and ranks are of two rows that were run."""
+    if table.name.endswith("-differences"):
+        return any(cell.run_ids for row in table.rows for cell in row.cells)
+    if table.name.endswith("-ranks"):
+        chances = [place for place, column in enumerate(table.columns) if column.heading == "P(better)"]
+        rows = [row for row in table.rows if row.kind != "section"]
+        return any(row.cells[place].value is not None for row in rows for place in chances)
+    return True
+
+
 def overview(built: list[Built], records: pd.DataFrame, resampled: Mapping[str, Resampled] | None = None) -> Overview:
     """Return the first screen of a report.
 

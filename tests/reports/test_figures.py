@@ -160,7 +160,7 @@ def test_rows_have_the_interval_of_the_tables(runs_root: Path) -> None:
     built, resampled = report.built[0], report.resampled["VII-a"]
     rows = built.choice.rows[built.choice.rows["variant"] == synthetic_runs.TWO]
     expected = compare(resampled.scores["oiou"], [resampled.run_ids.index(each) for each in rows["run_id"]])
-    low, high = row_scores.interval(built, resampled, "oiou", synthetic_runs.TWO) or (0.0, 0.0)
+    low, high = row_scores.interval(built.choice, resampled, "oiou", synthetic_runs.TWO) or (0.0, 0.0)
     assert (low, high) == (expected.low, expected.high)
     assert low < rows["oiou"].mean() < high
     figure = row_scores.row_scores(built, resampled)
@@ -168,8 +168,13 @@ def test_rows_have_the_interval_of_the_tables(runs_root: Path) -> None:
     drawn = [line.get_xdata() for line in figure.axes[0].lines if line.get_linewidth() == 2.2]
     assert [pytest.approx([100 * low, 100 * high])] == [ends for ends in drawn if ends[0] == pytest.approx(100 * low)]
     assert "95 % interval over trainings and images" in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert row_scores.interval(built, None, "oiou", synthetic_runs.TWO) is None
-    assert row_scores.interval(built, resampled, "oiou", "of no run") is None
+    costs = pareto.sweep_pareto(built, resampled)
+    assert costs is not None
+    ends = [tuple(line.get_ydata()) for line in costs.axes[0].lines if line.get_linestyle() == "-"]
+    assert (pytest.approx(100 * low), pytest.approx(100 * high)) in ends
+    assert "95 % interval of the score" in [text.get_text() for text in costs.legends[0].get_texts()]
+    assert row_scores.interval(built.choice, None, "oiou", synthetic_runs.TWO) is None
+    assert row_scores.interval(built.choice, resampled, "oiou", "of no run") is None
 
 
 def test_the_front_has_the_rows_that_none_beats_and_the_key_round_sizes() -> None:

@@ -61,6 +61,14 @@ def test_equal_rows_are_all_possible_winners(tmp_path: Path) -> None:
     assert marks(table, "mIoU") == [(0, True)] * 4
 
 
+def test_nothing_is_bold_among_rows_of_which_some_were_not_run(tmp_path: Path) -> None:
+    """VII (b) and VIII share rows with VII (a): two of four rows, and one of four."""
+    report_of(tmp_path, [-0.2, -0.2, 0.0, 0.2], (0, 1, 2))
+    two, one = (build_tables(tmp_path, [name], Wanted(), statistics=True).tables[0] for name in ("VII-b", "VIII-a"))
+    assert [mark for mark in marks(two, "mIoU") if mark != (0, False)] == [(0, True)]
+    assert set(marks(one, "mIoU")) == {(0, False)}
+
+
 def test_one_seed_makes_nothing_bold(tmp_path: Path) -> None:
     table, _, ranks, variation, _ = report_of(tmp_path, [-0.2, -0.2, 0.0, 0.2], (0,)).tables
     assert marks(table, "mIoU") == [(0, False), (0, False), (0, False), (0, True)]
