@@ -111,7 +111,7 @@ def render_page(page: Page) -> str:
             picture_groups=groups,
             runs=page.runs,
             problems=page.problems,
-            css=static("page.css"),
+            css=static("page.css") + static("whole_page.css"),
             script=static("page.js"),
         )
     )

@@ -28,8 +28,12 @@ from reports.two_level import compare
 MAY_BE_BEST = "≈"
 SURE = (
     f"Bold: surely rank 1 of its column; underlined: surely rank 2; {MAY_BE_BEST}: may be rank 1, which these runs "
-    "cannot decide (all ranks together hold in 95 %; nothing is bold or underlined among rows of which some were not "
-    "run)."
+    "cannot decide (among the rows that were run; all ranks together hold in 95 %)."
+)
+SOME_NOT_RUN = (
+    f"Bold: surely rank 1 of its column; underlined: surely rank 2; {MAY_BE_BEST}: may be rank 1, which these runs "
+    "cannot decide (all ranks together hold in 95 %). Nothing is bold or underlined among rows of which some were not "
+    "run."
 )
 ONE_SEED = (
     f"{MAY_BE_BEST}: may be rank 1, from the images. With one seed no rank is sure, since the variation between "
@@ -145,7 +149,8 @@ def mark_ranks(built: Built, ranks: dict[tuple[int, str], Ranked]) -> Built:
             cells = tuple(_marked(cell, column, own, is_sure=is_sure and line in complete) for cell, column in pairs)
         rows.append(dataclasses.replace(row, cells=cells))
     of_paper = ["Columns “paper”: highest value bold, second underlined, as numbers."] if built.is_of_paper else []
-    notes = (*([SURE if is_sure else ONE_SEED, *of_paper] if ranks else []), *built.table.notes)
+    note = (SURE if complete.issuperset(built.published.index) else SOME_NOT_RUN) if is_sure else ONE_SEED
+    notes = (*([note, *of_paper] if ranks else []), *built.table.notes)
     return dataclasses.replace(built, table=dataclasses.replace(built.table, rows=tuple(rows), notes=notes))
 
 

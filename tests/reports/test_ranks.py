@@ -11,7 +11,7 @@ from synthetic_runs import FULL, NO_FPN, THREE, TWO
 
 from reports.build import Report, build_tables
 from reports.layout import Table
-from reports.ranks import MAY_BE_BEST, ONE_SEED, SURE, rank_rows
+from reports.ranks import MAY_BE_BEST, ONE_SEED, SOME_NOT_RUN, SURE, rank_rows
 from reports.run_selection import Wanted
 from reports.stats import ratio_scores
 
@@ -67,6 +67,7 @@ def test_nothing_is_bold_among_rows_of_which_some_were_not_run(tmp_path: Path) -
     two, one = (build_tables(tmp_path, [name], Wanted(), statistics=True).tables[0] for name in ("VII-b", "VIII-a"))
     assert [mark for mark in marks(two, "mIoU") if mark != (0, False)] == [(0, True)]
     assert set(marks(one, "mIoU")) == {(0, False)}
+    assert two.notes[0] == one.notes[0] == SOME_NOT_RUN
 
 
 def test_one_seed_makes_nothing_bold(tmp_path: Path) -> None:
