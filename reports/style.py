@@ -190,7 +190,7 @@ def _for_a_paper(figure: Figure) -> bytes:
     width, height = figure.get_size_inches()
     wanted = COLUMN_INCHES if len(figure.axes) == 1 else TEXT_INCHES
     for text in figure.findobj(Text):
-        text.set_fontsize(max(SMALLEST_POINTS, text.get_fontsize() * PAPER_SCALE))
+        text.set_fontsize(max(SMALLEST_POINTS, float(text.get_fontsize()) * PAPER_SCALE))
     for points in figure.findobj(PathCollection):
         points.set_sizes(points.get_sizes() * PAPER_SCALE**2)  # areas; those of a key are lines
     for line in figure.findobj(Line2D):
