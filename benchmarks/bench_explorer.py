@@ -1,77 +1,92 @@
-"""How large the explorer of samples is, and how fast: 10,000 expressions on 1,500 images of 640 x 480, 16 runs.
+"""How large the explorer of samples is, and how fast: 10,000 expressions of RefCOCO val and 16 runs.
 
     python benchmarks/bench_explorer.py                    the issue's size: several minutes, most of it making masks
     python benchmarks/bench_explorer.py --expressions 1000 smaller
     python benchmarks/bench_explorer.py --root FOLDER      keep the made-up runs there, and use them again
 
-Prints Markdown and writes benchmarks/results/explorer.md. Targets: at most 12 MB, and any sample opens within a second
-in headless Chromium. Masks are wavy outlines with crumbs, as networks predict them, and differ from run to run; images
-are clouds of color with the detail of photographs.
+Prints Markdown and writes benchmarks/results/explorer.md. Targets: at most 12 MB, any sample opens within a second in
+headless Chromium, and `sharedris report explore` gets by with 6 GB of address space. What the runs are made of:
+benchmarks/explorer_data.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from PIL import Image
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "reports")]
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-import synthetic_runs  # noqa: E402
+from explorer_data import RUNS, read_split, write_runs  # noqa: E402
 
-from pipeline.data.masks import encode_segmentation  # noqa: E402
-from pipeline.records import SAMPLE_SCHEMA, write_table  # noqa: E402
-from reports.__main__ import main as reports  # noqa: E402
+from sharedris.errors import InputError  # noqa: E402
 from tests.browser import chromium  # noqa: E402
 
-HEIGHT, WIDTH = 480, 640
-RUNS, IMAGES, OPENED = 16, 1500, 50
-CORNERS = 96
+OPENED = 50
+MOST_ADDRESS_SPACE = 6_000_000_000
 
 
 def main() -> None:
     """Write made-up runs and images, build the page, and print its size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--expressions", type=int, default=10_000, help="of the split")
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="real annotations")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "explorer.md")
     parser.add_argument("--root", type=Path, help="keep the made-up runs in this folder, and use them again")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        root = args.root or Path(name)
-        if not (root / "prepared").exists():
-            _make(root, args.expressions)
-        started = time.perf_counter()
-        code = reports(["explore", "--runs", str(root / "runs"), "--prepared", str(root / "prepared")])
-        seconds = time.perf_counter() - started
-        page = root / "runs" / "report" / "samples.html"
-        megabytes = page.stat().st_size / 1e6
-        limit = 12.0 * args.expressions / 10_000
-        text = (
-            f"### Explorer of {args.expressions:,} expressions and {RUNS} runs\n\n"
-            f"2 CPU cores, load {os.getloadavg()[0]:.1f} when it ended.\n\n| what | measured |\n|---|---|\n"
-            f"| exit code | {code} |\n| **size** (at most {limit:g} MB) | **{megabytes:.1f} MB** |\n"
-            f"| of it, masks | {_part(page, 'block'):.1f} MB |\n"
-            f"| of it, thumbnails | {_part(page, 'thumbnails'):.1f} MB |\n"
-            f"| time to make it | {seconds:.0f} s |\n{_opening(page)}"
-        )
+    try:
+        text = _measured(args)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     print(text)
     args.out.write_text(text, encoding="utf-8")
 
 
-def _make(root: Path, expressions: int) -> None:
-    seeds = tuple(range(RUNS // 4))
-    synthetic_runs.write_runs(root / "runs", seeds=seeds, samples=expressions, images=min(IMAGES, expressions))
-    _write_masks(root / "runs")
-    _write_prepared(root / "prepared" / "toyplus_unc", root / "runs")
+def _measured(args: argparse.Namespace) -> str:
+    with tempfile.TemporaryDirectory() as name:
+        root = args.root or Path(name)
+        if not (root / "runs").exists():
+            write_runs(root, read_split(args.data, args.expressions))
+        seconds, code, peak_mb = _explore(root)
+        page = root / "runs" / "report" / "samples.html"
+        limit = 12.0 * max(1.0, args.expressions / 10_000)
+        return (
+            f"### Explorer of {args.expressions:,} expressions and {RUNS} runs\n\n"
+            "Sentences, boxes and sizes of images of RefCOCO (unc) val; outlines of real objects and parts of real\n"
+            "photographs; masks of made-up runs, which differ at the borders and in one of six samples in the object.\n"
+            f"2 CPU cores, load {os.getloadavg()[0]:.1f} when it ended.\n\n| what | measured |\n|---|---|\n"
+            f"| exit code | {code} |\n"
+            f"| **size** (at most {limit:g} MB) | **{page.stat().st_size / 1e6:.1f} MB** |\n"
+            f"| of it, masks | {_part(page, 'block'):.1f} MB |\n"
+            f"| of it, thumbnails | {_part(page, 'thumbnails'):.1f} MB |\n"
+            f"| of it, sentences and scores | {_part(page, 'index'):.1f} MB |\n"
+            f"| the grid of the masks | {_between(page, 'on a grid of ', ' cells')} cells on the longer side |\n"
+            f"| time to make it | {seconds:.0f} s |\n"
+            f"| peak memory of making it | {peak_mb:.0f} MB |\n{_opening(page)}"
+        )
+
+
+def _explore(root: Path) -> tuple[float, int, float]:
+    """Return seconds, exit code and peak memory of the command, in a process whose address space is limited."""
+    command = [sys.executable, "-m", "pipeline.cli.main", "report", "explore", "--runs", str(root / "runs")]
+    limits = (MOST_ADDRESS_SPACE, MOST_ADDRESS_SPACE)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [*command, "--prepared", str(root / "prepared")],
+        check=False,
+        cwd=HERE.parent,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limits),
+    )
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return time.perf_counter() - started, done.returncode, peak_mb
 
 
 _OPEN = """
@@ -110,53 +125,8 @@ def _part(page: Path, name: str) -> float:
     return sum(len(line) for line in lines if f'"{name}"' in line[:60]) / 1e6
 
 
-def _wavy(rng: np.random.Generator, place: np.ndarray, radius: float, waves: np.ndarray) -> bytes:
-    """Return the run lengths of an outline of waves, drawn as a polygon, and of crumbs next to the object."""
-    angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-    edge = radius * (1 + sum(size * np.cos(turn * angle + shift) for turn, (size, shift) in enumerate(waves, start=1)))
-    rows, columns = place[0] + edge * np.sin(angle), place[1] + edge * np.cos(angle)
-    polygons = [np.stack([columns, rows], axis=1).ravel().tolist()]
-    for _ in range(rng.integers(0, 4)):
-        top, left = rng.integers(0, HEIGHT - 24), rng.integers(0, WIDTH - 24)
-        low, right = top + rng.integers(4, 24), left + rng.integers(4, 24)
-        polygons.append([float(each) for each in (left, top, right, top, right, low, left, low)])
-    return encode_segmentation(polygons, height=HEIGHT, width=WIDTH)
-
-
-def _write_masks(runs: Path) -> None:
-    for number, path in enumerate(sorted(runs.glob("samples/*/*/val.parquet"))):
-        rows = pd.read_parquet(path)
-        rows["mask_rle"] = [_mask(int(index), number) for index in rows["index"]]
-        rows["height"], rows["width"] = np.int32(HEIGHT), np.int32(WIDTH)
-        write_table(path, rows, SAMPLE_SCHEMA)
-
-
-def _mask(sample: int, run: int) -> bytes:
-    """Return the mask of a run: near the true one of run -1, with errors of its own."""
-    shared, own = np.random.default_rng([sample, 0]), np.random.default_rng([sample, run + 2])
-    place = shared.uniform((60, 60), (HEIGHT - 60, WIDTH - 60))
-    radius, waves = shared.lognormal(4.0, 0.5), shared.uniform((0, 0), (0.25, 6.28), (6, 2))
-    if run < 0:
-        return _wavy(np.random.default_rng([sample, 1]), place, radius, waves)
-    moved = place + own.normal(0, 12, 2) if own.random() < 0.8 else own.uniform((60, 60), (HEIGHT - 60, WIDTH - 60))
-    return _wavy(own, moved, radius * own.uniform(0.8, 1.2), waves + own.normal(0, 0.1, (6, 2)))
-
-
-def _write_prepared(folder: Path, runs: Path) -> None:
-    rows = pd.read_parquet(next(runs.glob("samples/*/toyplus_unc/val.parquet"))).drop_duplicates("ref_id")
-    (folder / "images").mkdir(parents=True)
-    for number, name in enumerate(sorted(set(rows["file_name"]))):
-        rng = np.random.default_rng(number)
-        clouds = [Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for side in (4, 16, 64)]
-        layers = [np.asarray(cloud.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), float) for cloud in clouds]
-        pixels = 0.55 * layers[0] + 0.3 * layers[1] + 0.15 * layers[2]
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / name, quality=90)
-    refs = rows[["ref_id", "file_name", "height", "width"]].assign(
-        mask_rle=[_mask(int(index), -1) for index in rows["index"]]
-    )
-    refs.to_parquet(folder / "val.parquet")
-    manifest = {"image_root": str(folder / "images"), "image_folder": "images", "embedded": False}
-    (folder / "dataset.json").write_text(json.dumps(manifest), encoding="utf-8")
+def _between(page: Path, start: str, end: str) -> str:
+    return page.read_text(encoding="utf-8").partition(start)[2].partition(end)[0]
 
 
 if __name__ == "__main__":

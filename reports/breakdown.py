@@ -19,8 +19,9 @@ from reports.labels import in_order, variant_label
 from reports.load import Runs
 from reports.plots import line_style, where
 from reports.run_selection import RunSelection
-from reports.stats import cluster_sums, ratio_scores
-from reports.style import MUTED, light_grid, new_figure, styled
+from reports.stats import Scores, cluster_sums, ratio_scores
+from reports.style import light_grid, new_figure, styled
+from reports.two_level import compare
 
 SIZE_EDGES_PERCENT = (0, 1, 2, 4, 8, 16, 32, 100)
 LENGTH_EDGES_WORDS = (1, 2, 3, 4, 5, 7, 10, 15, 1000)
@@ -34,12 +35,13 @@ KIND_WORDS = {
 _PATTERNS = {kind: re.compile(rf"\b(?:{'|'.join(words.split())})\b") for kind, words in KIND_WORDS.items()}
 MOST_LINES = 4
 DRAWS = 1000
+_SEED = "score of seed "
 FEWEST_IMAGES = 5  # a bin of fewer images gets no interval: they do not represent others like them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """Scores of one variant per bin: shares; nan where a bin is empty, and no interval where it has too few images."""
+    """Scores of one row per bin: shares; nan where a bin is empty, and no interval where it has too few images."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -53,24 +55,35 @@ def kind_of(expression: str) -> str:
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(text)), "appearance")
 
 
-def binned(bin_N: np.ndarray, bins: int, image_N: np.ndarray, iou_N: np.ndarray) -> Bins:
-    """Return mean IoU, 95 % interval (images drawn with replacement) and count of samples per bin.
+def binned(bin_N: np.ndarray, bins: int, image_N: np.ndarray, iou_NS: np.ndarray) -> Bins:
+    """Return mean IoU, 95 % interval and count of samples per bin.
+
+    Intervals are over images, and over trainings where there are several (reports/two_level.py).
 
     Args:
         bin_N: bin of each sample, 0 .. bins - 1.
         bins: number of bins.
         image_N: image of each sample.
-        iou_N: IoU of each sample.
+        iou_NS: IoU of each sample in each training of a row.
     """
+    seeds = iou_NS.shape[1]
     member_NB = (bin_N[:, None] == np.arange(bins)).astype(np.float64)
-    above_CB = cluster_sums(image_N, member_NB * iou_N[:, None])
+    above_CK = cluster_sums(image_N, (member_NB[:, :, None] * iou_NS[:, None, :]).reshape(len(image_N), -1))
     below_CB = cluster_sums(image_N, member_NB)
-    scores = ratio_scores(above_CB, below_CB, draws=DRAWS, nothing=np.nan)
+    scores = ratio_scores(above_CK, np.repeat(below_CB, seeds, axis=1), draws=DRAWS, nothing=np.nan)
     low, high = np.full((2, bins), np.nan)
-    few = (below_CB > 0).sum(axis=0) < FEWEST_IMAGES
-    if not few.all():
-        low[~few], high[~few] = np.nanquantile(scores.draws_DR[:, ~few], [0.025, 0.975], axis=0)
-    return Bins(mean=scores.observed_R, low=low, high=high, count=member_NB.sum(axis=0))
+    for place in np.flatnonzero((below_CB > 0).sum(axis=0) >= FEWEST_IMAGES):
+        low[place], high[place] = _interval(scores, range(place * seeds, (place + 1) * seeds))
+    mean = scores.observed_R.reshape(bins, seeds).mean(axis=1)
+    return Bins(mean=mean, low=low, high=high, count=member_NB.sum(axis=0))
+
+
+def _interval(scores: Scores, columns: range) -> tuple[float, float]:
+    """Return the interval of a bin; draws without an image of the bin, which have no score, are left out."""
+    draws_DS = scores.draws_DR[:, columns]
+    kept = Scores(observed_R=scores.observed_R[columns], draws_DR=draws_DS[np.isfinite(draws_DS).all(axis=1)])
+    found = compare(kept, range(len(columns)))
+    return found.low, found.high
 
 
 def shown_variants(choice: RunSelection) -> list[str]:
@@ -80,12 +93,13 @@ def shown_variants(choice: RunSelection) -> list[str]:
 
 
 def read_variants(runs: Runs, choice: RunSelection, score: str = "iou") -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the per-sample rows of each shown variant, a score averaged over its seeds, and the problems met.
+    """Return the per-sample rows of each shown variant with the score of each of its seeds, and the problems met.
 
     Args:
         runs: where the rows lie.
         choice: the runs that are shown.
-        score: `iou` or `boundary_iou`; in the frames it is the column `iou`.
+        score: `iou` or `boundary_iou`; in the frames `iou` is its mean over the seeds, with a column per seed
+            (`scores_of_seeds`).
     """
     frames: dict[str, pd.DataFrame] = {}
     problems: list[str] = []
@@ -98,9 +112,14 @@ def read_variants(runs: Runs, choice: RunSelection, score: str = "iou") -> tuple
             except RecordError as error:
                 problems.append(f"figures without {run_id}: {error}")
         if found and len({len(frame) for frame in found}) == 1:
-            mean = np.mean([frame[iou].to_numpy() for frame in found], axis=0)
-            frames[variant] = found[0].assign(iou=mean)
+            scores = {f"{_SEED}{number}": frame[iou].to_numpy() for number, frame in enumerate(found)}
+            frames[variant] = found[0].assign(iou=np.mean([*scores.values()], axis=0), **scores)
     return frames, problems
+
+
+def scores_of_seeds(frame: pd.DataFrame) -> np.ndarray:
+    """Return the score of each sample in each training (N, S) of a frame of `read_variants`."""
+    return frame[[name for name in frame if str(name).startswith(_SEED)]].to_numpy(dtype=np.float64)
 
 
 def by_size(frames: dict[str, pd.DataFrame], choice: RunSelection, score: str = "IoU") -> Figure | None:
@@ -134,6 +153,14 @@ def by_kind(frames: dict[str, pd.DataFrame], choice: RunSelection) -> Figure | N
     return draw_bins(frames, binner, names, choice, "kind of expression (by its words)", "IoU by kind", joined=False)
 
 
+def _sources(frames: dict[str, pd.DataFrame]) -> str:
+    """Return what the intervals are over."""
+    seeds = sorted({scores_of_seeds(frame).shape[1] for frame in frames.values()})
+    if seeds == [1]:
+        return "images"
+    return f"images and {' or '.join(map(str, seeds))} trainings"
+
+
 @styled
 def draw_bins(
     frames: dict[str, pd.DataFrame],
@@ -151,7 +178,7 @@ def draw_bins(
     figure = new_figure(7.6, 4.6)
     axes = figure.axes[0]
     results = {
-        variant: binned(binner[variant], len(names), frame["image_id"].to_numpy(), frame["iou"].to_numpy())
+        variant: binned(binner[variant], len(names), frame["image_id"].to_numpy(), scores_of_seeds(frame))
         for variant, frame in frames.items()
     }
     count = next(iter(results.values())).count
@@ -167,19 +194,9 @@ def draw_bins(
     ticks = [f"{names[position]}\nn={int(count[position]):,}" for position in kept]
     axes.set_xticks(np.arange(len(kept)), ticks, fontsize=9)
     light_grid(axes, "y")
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"{label}\nn: samples; intervals over {_sources(frames)}")
     axes.set_ylabel(f"mean {score} (%), 95 % interval")
     axes.set_ylim(bottom=0)
     axes.set_title(f"{title}: {where(choice)}")
     axes.legend(ncols=2)
-    axes.annotate(
-        "n: samples",
-        (1, 0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8.5,
-        color=MUTED,
-    )
     return figure

@@ -22,11 +22,12 @@ from reports.latex import to_document, to_latex
 from reports.layout import Table
 from reports.load import Runs, load_costs, load_runs
 from reports.methods import build_methods
-from reports.overview import has_own_numbers, overview
+from reports.overview import has_measured_rows, has_own_numbers, overview
 from reports.page import Page, Part, make_entry, render_page, render_table
 from reports.paper import NUMERALS, SPECS, TableSpec, read_notes, split_name
 from reports.provenance import run_cards
 from reports.ranks import build_ranks, mark_ranks, rank_table
+from reports.recipe_words import training_in_words
 from reports.registry import TABLES
 from reports.render import to_markdown
 from reports.report_recipe import ReportRecipe, choose_recipe
@@ -207,7 +208,6 @@ def write_report(
     variants = [v for n in NUMERALS if not SPECS[n].metric for v in read_published(n)["variant"]]
     shown = report.recipe.runs
     choice = select_runs(shown.records, shown.claims, variants, wanted, published_split="refcoco+_unc/val")
-    narrowed = dataclasses.replace(wanted, scale=choice.scale, recipe=choice.recipe)
     album = Album(out / "figures", pdf=pdf)
     ablations = [each for each in report.built if not each.spec.metric and each.is_of_paper]
     own = [each for each in report.built if not each.spec.metric and not each.is_of_paper]
@@ -225,8 +225,8 @@ def write_report(
     report.problems = list(dict.fromkeys([*report.problems, *found]))
     page = Page(
         title=TITLE,
-        subtitle=_subtitle(choice.split, narrowed, report.recipe),
-        overview=overview(report.built, report.recipe.runs_of_methods.records),
+        subtitle=_subtitle(choice, wanted, report.recipe),
+        overview=overview(report.built, report.recipe.runs_of_methods.records, report.resampled),
         parts=[_part(each, report.beside.get(each.table.name, []), album) for each in report.built],
         picture_groups=album.groups,
         runs=run_cards(report.runs),
@@ -237,15 +237,13 @@ def write_report(
     return path
 
 
-def _subtitle(split: str, wanted: Wanted, recipe: ReportRecipe) -> list[str]:
-    if split:
-        head = (
-            f"Headline: {split}, protocol {wanted.protocol}, scale {wanted.scale}, recipe {wanted.recipe}. Every "
-            "table's caption says on what its numbers were measured; coloured numbers lead to their runs."
-        )
+def _subtitle(choice: RunSelection, wanted: Wanted, recipe: ReportRecipe) -> list[str]:
+    if choice.split:
+        head = f"Recipe of every table: {recipe.words}. {training_in_words(choice)}"
+        chosen = ["Every table's caption says on what its numbers were measured; colored numbers lead to their runs."]
     else:
         head = f"Nothing run yet under protocol {wanted.protocol}: the published numbers and the measured costs."
-    chosen = [f"Recipe of every table: {recipe.words}."] if recipe.words else []
+        chosen = []
     return [head, *chosen, *recipe.others, *read_notes("")]
 
 
@@ -254,15 +252,18 @@ def _part(built: Built, beside: list[Table], album: Album) -> Part:
     name = built.table.name
     done = int(cells.isin(set(built.choice.rows["variant"])).sum())
     some = bool(len(built.choice.rows)) and not built.spec.metric
+    pictures = [each for group in album.groups for each in group.pictures]
     return Part(
         name=name,
         title=f"{built.table.title}. {built.spec.short}" if built.is_of_paper else built.table.title,
         short=built.spec.short,
         state=f"{done}/{len(cells)}" if len(cells) else "",
-        # Without two rows that were run there is no difference, and without one no protocol to compare.
-        entries=[make_entry(built.table), *(make_entry(table, is_open=some) for table in beside if some)],
+        entries=[
+            make_entry(built.table),
+            *(make_entry(table, is_open=True) for table in beside if some and has_measured_rows(table)),
+        ],
         others=built.choice.others,
         has_own_numbers=has_own_numbers(built),
         is_of_paper=built.is_of_paper,
-        figure=next((each.name for group in album.groups for each in group.pictures if each.table == name), ""),
+        figures=[(each.name, each.title) for each in pictures if name in each.tables],
     )

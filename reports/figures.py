@@ -22,6 +22,9 @@ from reports.run_selection import RunSelection
 from reports.style import save, save_pixels, themed
 from reports.tables import Built
 
+WIDE_PANELS = 2
+"""A picture with more panels is as wide as the page, or its text would be too small to read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFigure:
@@ -32,7 +35,7 @@ class ReportFigure:
     markup: Markup
     file: str
     is_wide: bool = False
-    table: str = ""  # whose rows it shows
+    tables: tuple[str, ...] = ()  # whose rows it shows
 
 
 @dataclass(kw_only=True)
@@ -64,7 +67,7 @@ class Album:
         *,
         is_wide: bool = False,
         needs: str = "runs",
-        table: str = "",
+        tables: tuple[str, ...] = (),
     ) -> None:
         """Add a plot as SVG; None means that there is nothing to draw, which the page states."""
         if figure is None:
@@ -75,7 +78,7 @@ class Album:
         start = Markup('<svg role="img" aria-label="{}" ').format(title)
         markup = Markup(themed(svg).replace("<svg ", start, 1))  # noqa: S704
         file = f"figures/{name}.svg"
-        self._add(ReportFigure(name=name, title=title, markup=markup, file=file, is_wide=is_wide, table=table))
+        self._add(ReportFigure(name=name, title=title, markup=markup, file=file, is_wide=is_wide, tables=tables))
 
     def pixels(self, figure: Figure | None, name: str, title: str, needs: str) -> None:
         """Add an image grid as PNG."""
@@ -131,10 +134,18 @@ def draw_all(
         else:
             title = f"{each.table.title}: here and in the paper"
             figure = row_scores.row_scores(each, resampled.get(numeral))
-            album.plot(figure, f"scores-{numeral}", title, table=numeral)
+            is_wide = figure is not None and len(figure.axes) > WIDE_PANELS
+            album.plot(figure, f"scores-{numeral}", title, is_wide=is_wide, tables=(numeral,))
     for each in own:
         problems += _of_sweep(album, each, runs, resampled.get(each.table.name))
-    data = ReportData(runs=runs, choice=choice, costs=costs, problems=problems, prepared=prepared)
+    data = ReportData(
+        runs=runs,
+        choice=choice,
+        costs=costs,
+        problems=problems,
+        prepared=prepared,
+        resampled=tuple({id(each): each for each in resampled.values()}.values()),
+    )
     for group, title in GROUPS.items():
         named = {name: plot for name, plot in FIGURES.items() if plot.group == group}
         if named:
@@ -151,7 +162,7 @@ def draw_all(
 def _draw(album: Album, name: str, plot: Plot, data: ReportData) -> None:
     """Draw a plot of the registry; one of a plugin that fails is a problem, and the report goes on."""
     try:
-        album.plot(plot.draw(data), name, plot.title, is_wide=plot.is_wide, needs=plot.needs)
+        album.plot(plot.draw(data), name, plot.title, is_wide=plot.is_wide, needs=plot.needs, tables=plot.tables)
     except OSError:  # a full disk
         raise
     except Exception as error:
@@ -164,10 +175,11 @@ def _of_sweep(album: Album, built: Built, runs: Runs, resampled: Resampled | Non
     """Draw the pictures of one sweep that the paper does not have."""
     name, title, problems = built.table.name, built.table.title, list[str]()
     album.group(f"sweep-{name}", title)
-    album.plot(row_scores.row_scores(built, resampled), f"scores-{name}", f"{title}: scores", table=name)
-    album.plot(pareto.sweep_pareto(built), f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True)
+    album.plot(row_scores.row_scores(built, resampled), f"scores-{name}", f"{title}: scores", tables=(name,))
+    costs = pareto.sweep_pareto(built, resampled)
+    album.plot(costs, f"pareto-{name}", f"{title}: scores against GMACs", is_wide=True, tables=(name,))
     curves = plots.training_curves(read_histories(runs, built.choice, problems))
-    album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True)
+    album.plot(curves, f"training-{name}", f"{title}: training curves", is_wide=True, tables=(name,))
     return problems
 
 

@@ -37,8 +37,10 @@ SIZES = ((r"\footnotesize", 4.25, 4.0), (r"\scriptsize", 3.98, 2.5), (r"\tiny", 
 def to_latex(table: Table) -> str:
     """Return the table as a float: over one column where it fits, else over both, in a size that fits."""
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
-    forms = [column_form(table, position) for position in range(len(table.columns))]
     environment, size, separation = _fit(table)
+    # In a smaller table the deviations have its own size: \scriptsize is larger than \tiny.
+    deviation_size = r"\scriptsize " if size == SIZES[0][0] else ""
+    forms = [column_form(table, position, deviation_size=deviation_size) for position in range(len(table.columns))]
     lines = [
         rf"\begin{{{environment}}}[t]",
         r"\centering",

@@ -16,14 +16,18 @@ from reports.layout import Cell, Column, Row, Table
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnForm:
-    """What the numbers of one column share: the longest decimals, the longest text after them, and a unit letter."""
+    """What the numbers of one column share: the longest decimals, the longest text after them, and a unit letter.
+
+    `deviation_size` is the LaTeX command for the type size of a deviation, empty for that of the table.
+    """
 
     decimals: int = 0
     tail: str = ""
     unit: str = ""
+    deviation_size: str = ""
 
 
-def column_form(table: Table, position: int) -> ColumnForm:
+def column_form(table: Table, position: int, *, deviation_size: str = "") -> ColumnForm:
     """Return the form of a numeric column."""
     column = table.columns[position]
     texts = [row.cells[position].text for row in _lines(table) if row.cells[position].value is not None]
@@ -33,6 +37,7 @@ def column_form(table: Table, position: int) -> ColumnForm:
         decimals=max((len(decimals) for _, decimals, _ in split), default=0),
         tail=max((tail for _, _, tail in split), key=len, default=""),
         unit=unit,
+        deviation_size=deviation_size,
     )
 
 
@@ -45,7 +50,8 @@ def latex_cell(cell: Cell, column: Column, form: ColumnForm) -> str:
     marked = {1: rf"\textbf{{{number}}}", 2: rf"\underline{{{number}}}"}.get(cell.rank, number)
     missing = f".{'0' * form.decimals}" if form.decimals and not decimals else "0" * (form.decimals - len(decimals))
     fill = missing + ("" if tail else form.tail)
-    return f"{marked}{_tail(tail)}" + (rf"\phantom{{{_tail(fill)}}}" if fill else "")
+    size = form.deviation_size
+    return f"{marked}{_tail(tail, size)}" + (rf"\phantom{{{_tail(fill, size)}}}" if fill else "")
 
 
 def _lines(table: Table) -> list[Row]:
@@ -58,11 +64,11 @@ def _split(text: str) -> tuple[str, str, str]:
     return (found[1], found[2] or "", found[3]) if found else (text, "", "")
 
 
-def _tail(text: str) -> str:
-    """Return what follows a number, a deviation in small signs."""
+def _tail(text: str, size: str) -> str:
+    """Return what follows a number, a deviation in signs of a size."""
     if not text.strip().startswith("±"):
         return escape_latex(text)
-    return rf"\,{{\scriptsize $\pm$\,{escape_latex(text.strip()[1:].strip())}}}"
+    return rf"\,{{{size}$\pm$\,{escape_latex(text.strip()[1:].strip())}}}"
 
 
 def _words(cell: Cell, column: Column) -> str:

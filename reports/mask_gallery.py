@@ -65,8 +65,13 @@ def named_runs(runs: Runs, choice: RunSelection, names: list[str]) -> tuple[dict
     return found, [f"gallery without {name}: no record on {choice.split}" for name in names if name not in found]
 
 
-def read_predictions(runs: Runs, choice: RunSelection, names: list[str] | None = None) -> Predictions:
-    """Read the masks of the named runs, or of the choice's own (`default_runs`)."""
+def read_predictions(
+    runs: Runs, choice: RunSelection, names: list[str] | None = None, *, with_masks: bool = True
+) -> Predictions:
+    """Read the masks of the named runs, or of the choice's own (`default_runs`).
+
+    Without masks they are only looked for, and those of one run are in memory at a time.
+    """
     labels, problems = named_runs(runs, choice, names) if names else (default_runs(choice), [])
     score = f"iou_{choice.protocol}"
     columns = ["image_id", "file_name", "ref_id", "expression", "height", "width", "area_ratio", score, "mask_rle"]
@@ -80,8 +85,10 @@ def read_predictions(runs: Runs, choice: RunSelection, names: list[str] | None =
         if len(shared) and not rows["image_id"].equals(shared["image_id"]):
             problems.append(f"gallery without {run_id}: it was evaluated on other samples")
             continue
-        shared = rows if shared.empty else shared
-        iou[run_id], mask[run_id] = rows[score].to_numpy(), rows["mask_rle"].to_numpy()
+        shared = rows[[name for name in rows if name not in (score, "mask_rle")]] if shared.empty else shared
+        iou[run_id] = rows[score].to_numpy()
+        if with_masks:
+            mask[run_id] = rows["mask_rle"].to_numpy()
     proposed = choice.rows.loc[choice.rows["variant"] == PROPOSED, "run_id"]
     main = next((run_id for run_id in iou if run_id in set(proposed)), next(reversed(iou), ""))
     return Predictions(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table
 from reports.tables import Built
+from reports.variation import visible_sentence
 
 COSTS = ("Params", "GFLOPs")
 
@@ -39,6 +41,7 @@ class Overview:
     reproduces: tuple[Finding, ...]
     differs: tuple[Finding, ...]
     not_run: tuple[Finding, ...]
+    visible: Finding | None = None  # the smallest difference of two rows that the runs could have shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +71,24 @@ def has_own_numbers(built: Built) -> bool:
     return any(cell.run_ids for row in built.table.rows for cell in row.cells)
 
 
-def overview(built: list[Built], records: pd.DataFrame) -> Overview:
+def has_measured_rows(table: Table) -> bool:
+    """Return whether a table of statistics has a row to show; differences and ranks are of two rows that were run."""
+    if table.name.endswith("-differences"):
+        return any(cell.run_ids for row in table.rows for cell in row.cells)
+    if table.name.endswith("-ranks"):
+        chances = [place for place, column in enumerate(table.columns) if column.heading == "P(better)"]
+        rows = [row for row in table.rows if row.kind != "section"]
+        return any(row.cells[place].value is not None for row in rows for place in chances)
+    return True
+
+
+def overview(built: list[Built], records: pd.DataFrame, resampled: Mapping[str, Resampled] | None = None) -> Overview:
     """Return the first screen of a report.
 
     Args:
         built: its tables.
         records: of the runs that its tables may show.
+        resampled: table -> scores of its runs with their draws; without them no smallest visible difference is named.
     """
     of_paper = [each for each in built if each.is_of_paper]
     costs = [each for one in of_paper for each in _comparisons(one, COSTS)]
@@ -100,7 +115,18 @@ def overview(built: list[Built], records: pd.DataFrame) -> Overview:
         reproduces=tuple(each.finding for each in same),
         differs=(*(each.finding for each in other), *map(_score_finding, scores)),
         not_run=tuple(_not_run(of_paper)),
+        visible=_visible(built, resampled or {}),
     )
+
+
+def _visible(built: list[Built], resampled: Mapping[str, Resampled]) -> Finding | None:
+    """Return the smallest visible difference of the ablation with most rows that were run, those of the paper first."""
+    tables = [each for each in built if len(each.choice.rows) and each.table.name in resampled]
+    if not tables:
+        return None
+    table = max(tables, key=lambda each: (each.is_of_paper, each.choice.rows["variant"].nunique()))
+    text = visible_sentence(table, resampled[table.table.name])
+    return Finding(text=f"{table.table.title}: {text}", href=f"#part-{table.table.name}") if text else None
 
 
 def rounds_to(measured: Cell, published: Cell) -> bool:

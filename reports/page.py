@@ -44,7 +44,7 @@ class Part:
     others: tuple[str, ...] = ()
     has_own_numbers: bool = True
     is_of_paper: bool = True
-    figure: str = ""  # name of the picture of its rows
+    figures: list[tuple[str, str]] = field(default_factory=list)  # name and title of the pictures of its rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def render_page(page: Page) -> str:
                 {
                     "name": picture.name,
                     "title": picture.title,
-                    "table": picture.table,
+                    "tables": picture.tables,
                     "file": picture.file,
                     "is_wide": picture.is_wide,
                     "markup": picture.markup,
@@ -111,7 +111,7 @@ def render_page(page: Page) -> str:
             picture_groups=groups,
             runs=page.runs,
             problems=page.problems,
-            css=static("page.css"),
+            css=static("page.css") + static("whole_page.css"),
             script=static("page.js"),
         )
     )

@@ -5,6 +5,7 @@ Scores are in percent, costs in GMACs (10^9 multiply-accumulates) and millions o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,11 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from pipeline.evaluation.metrics import metrics_of
+from pipeline.evaluation.metrics import METRICS, Metric, metrics_of
 from pipeline.published.tables import number
+from reports.bootstrap_samples import Resampled
 from reports.cost_cells import CostBook
 from reports.labels import variant_label
 from reports.plots import by_variant, where
+from reports.row_scores import interval
 from reports.run_selection import RunSelection
 from reports.style import INK, MUTED, SERIES, new_figure, styled
 from reports.tables import Built
@@ -36,10 +39,13 @@ class Point:
     score: float
     params: float
     is_ours: bool
+    ends: tuple[float, float] | None = None  # of the score's 95 % interval
 
 
 @styled
-def pareto(published: pd.DataFrame, choice: RunSelection, costs: CostBook) -> Figure:
+def pareto(
+    published: pd.DataFrame, choice: RunSelection, costs: CostBook, resampled: Sequence[Resampled] = ()
+) -> Figure:
     """Draw oIoU against GMACs; published hollow, ours filled.
 
     The paper's scores and ours have a panel each unless both were taken on the paper's data.
@@ -52,6 +58,7 @@ def pareto(published: pd.DataFrame, choice: RunSelection, costs: CostBook) -> Fi
             score=100 * rows["oiou"].mean(),
             params=cost.million_params,
             is_ours=True,
+            ends=_ends(choice, resampled, METRICS["oiou"], variant),
         )
         for variant, rows in by_variant(choice)
         if (cost := costs.cell("total", "base", variant)) is not None
@@ -80,7 +87,7 @@ def pareto(published: pd.DataFrame, choice: RunSelection, costs: CostBook) -> Fi
 
 
 @styled
-def sweep_pareto(built: Built) -> Figure | None:
+def sweep_pareto(built: Built, resampled: Resampled | None = None) -> Figure | None:
     """Draw each main score of a sweep's rows against their GMACs at the scale of the runs, mean over seeds."""
     rows = built.choice.rows.dropna(subset="gmacs") if len(built.choice.rows) else built.choice.rows
     metrics = [metric for metric in metrics_of("main") if metric.name in rows and rows[metric.name].notna().any()]
@@ -93,7 +100,14 @@ def sweep_pareto(built: Built) -> Figure | None:
         for variant, of_row in rows.groupby("variant", sort=False):
             gmacs, score, params = (float(of_row[name].mean()) for name in ("gmacs", metric.name, "million_params"))
             points.append(
-                Point(label=str(variant), gmacs=gmacs, score=metric.factor * score, params=params, is_ours=True)
+                Point(
+                    label=str(variant),
+                    gmacs=gmacs,
+                    score=metric.factor * score,
+                    params=params,
+                    is_ours=True,
+                    ends=_ends(built.choice, [resampled] if resampled else [], metric, str(variant)),
+                )
             )
         _draw(axes, points, higher_is_better=metric.better != "min")
         axes.set_xlabel(f"GMACs at the {built.choice.scale} scale")
@@ -101,6 +115,14 @@ def sweep_pareto(built: Built) -> Figure | None:
     _key(figure, points)
     figure.suptitle(f"{built.table.title}: {where(built.choice)}", x=0.01, ha="left", fontsize=11.5, color=INK)
     return figure
+
+
+def _ends(
+    choice: RunSelection, resampled: Sequence[Resampled], metric: Metric, variant: str
+) -> tuple[float, float] | None:
+    found = (interval(choice, each, metric.name, variant) for each in resampled)
+    ends = next((each for each in found if each is not None), None)
+    return None if ends is None else (metric.factor * ends[0], metric.factor * ends[1])
 
 
 def front(points: list[Point], *, higher_is_better: bool = True) -> list[Point]:
@@ -141,6 +163,9 @@ def _draw(axes: Axes, points: list[Point], *, higher_is_better: bool = True) -> 
         )
         offset = (0, 13 if turn % 2 == 0 else -20)
         place = (point.gmacs, point.score)
+        if point.ends is not None:  # the name at an end of the interval, neighbors at other ends
+            axes.plot([point.gmacs] * 2, point.ends, color=colour, linewidth=1.6, alpha=0.75)
+            offset, place = (0, 5 if turn % 2 == 0 else -12), (point.gmacs, point.ends[1 - turn % 2])
         axes.annotate(point.label, place, xytext=offset, textcoords="offset points", ha="center", fontsize=8.5)
     axes.margins(x=0.28, y=0.22)
 
@@ -155,12 +180,14 @@ def _key(figure: Figure, points: list[Point]) -> None:
         )
         if any(point.is_ours == is_ours for point in points)
     ]
-    line = Line2D([], [], color=MUTED, linestyle=":", label="front: no row is cheaper and better")
+    lines = [Line2D([], [], color=MUTED, linestyle=":", label="front: no row is cheaper and better")]
+    if any(point.ends for point in points):
+        lines.append(Line2D([], [], color=SERIES[0], linewidth=1.6, label="95 % interval of the score"))
     sizes = [
         _mark(f"{params:g} M parameters", size=(AREA * params) ** 0.5, face="none", edge=MUTED)
         for params in size_key([point.params for point in points])
     ]
-    figure.legend(handles=[*kinds, line, *sizes], loc="outside lower center", ncols=3)
+    figure.legend(handles=[*kinds, *lines, *sizes], loc="outside lower center", ncols=3)
 
 
 def _mark(label: str, *, size: float, face: str, edge: str) -> Line2D:

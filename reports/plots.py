@@ -112,8 +112,11 @@ def training_curves(histories: dict[str, list[pd.DataFrame]]) -> Figure | None:
     if not histories:
         return None
     figure = new_figure(9.2, 3.9, columns=2)
-    fields = (("loss", "training loss (mean over the epoch)"), ("learning_rate", "learning rate"))
-    for axes, (field, title) in zip(figure.axes, fields, strict=True):
+    fields = (
+        ("loss", "loss", "training loss (mean over the epoch)"),
+        ("learning_rate", "learning rate", "learning rate"),
+    )
+    for axes, (field, label, title) in zip(figure.axes, fields, strict=True):
         for series, (variant, runs) in enumerate(histories.items()):
             style = line_style(series)
             for rows in runs if len(runs) > 1 else []:
@@ -121,6 +124,7 @@ def training_curves(histories: dict[str, list[pd.DataFrame]]) -> Figure | None:
             mean = pd.concat(runs).groupby("epoch")[field].mean()
             axes.plot(mean.index, mean, label=variant_label(variant), **style)
         axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
         axes.set_xlim(0.5, axes.get_xlim()[1] if axes.get_xlim()[1] > 2 else 1.5)
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -30,6 +30,11 @@ SURE = (
     f"Bold: surely rank 1 of its column; underlined: surely rank 2; {MAY_BE_BEST}: may be rank 1, which these runs "
     "cannot decide (among the rows that were run; all ranks together hold in 95 %)."
 )
+SOME_NOT_RUN = (
+    f"Bold: surely rank 1 of its column; underlined: surely rank 2; {MAY_BE_BEST}: may be rank 1, which these runs "
+    "cannot decide (all ranks together hold in 95 %). Nothing is bold or underlined among rows of which some were not "
+    "run."
+)
 ONE_SEED = (
     f"{MAY_BE_BEST}: may be rank 1, from the images. With one seed no rank is sure, since the variation between "
     "trainings is not known, so nothing is bold."
@@ -127,21 +132,25 @@ def columns_of(built: Built, line: int, resampled: Resampled) -> list[int]:
 def mark_ranks(built: Built, ranks: dict[tuple[int, str], Ranked]) -> Built:
     """Return the table with marks of certain ranks only, and with the sentence that explains them.
 
-    With one seed of a row no rank is certain, whatever the images tell: another training may reverse it.
+    With one seed of a row no rank is certain, whatever the images tell: another training may reverse it. Neither is one
+    among rows of which some were not run, and a row by itself has no rank.
 
     A measured column without ranks (P@X, which is not tested) loses its marks; the paper's columns keep theirs.
     """
     lines = iter(built.published.index)
     is_sure = fewest_seeds(built) > 1
+    complete, compared = _run_together(built)
     rows = []
     for row in built.table.rows:
         cells = row.cells
         if row.kind != "section":
             line, pairs = next(lines), zip(row.cells, built.table.columns, strict=True)
-            cells = tuple(_marked(cell, column, line, ranks, is_sure=is_sure) for cell, column in pairs)
+            own = {name: ranked for (of_line, name), ranked in ranks.items() if of_line == line and line in compared}
+            cells = tuple(_marked(cell, column, own, is_sure=is_sure and line in complete) for cell, column in pairs)
         rows.append(dataclasses.replace(row, cells=cells))
     of_paper = ["Columns “paper”: highest value bold, second underlined, as numbers."] if built.is_of_paper else []
-    notes = (*([SURE if is_sure else ONE_SEED, *of_paper] if ranks else []), *built.table.notes)
+    note = (SURE if complete.issuperset(built.published.index) else SOME_NOT_RUN) if is_sure else ONE_SEED
+    notes = (*([note, *of_paper] if ranks else []), *built.table.notes)
     return dataclasses.replace(built, table=dataclasses.replace(built.table, rows=tuple(rows), notes=notes))
 
 
@@ -151,11 +160,24 @@ def fewest_seeds(built: Built) -> int:
     return int(rows.groupby("variant")["seed"].nunique().min()) if len(rows) else 0
 
 
-def _marked(cell: Cell, column: Column, line: int, ranks: dict[tuple[int, str], Ranked], *, is_sure: bool) -> Cell:
+def _run_together(built: Built) -> tuple[set[int], set[int]]:
+    """Return the rows of parts that were run as a whole, and those of parts with at least two rows that were run."""
+    run = set(built.choice.rows["variant"])
+    complete: set[int] = set()
+    compared: set[int] = set()
+    for _, part in built.published.groupby("part", sort=False):
+        variants = set(part["variant"]) - {""}
+        compared |= set(part.index) if len(variants & run) > 1 else set()
+        complete |= set(part.index) if variants <= run else set()
+    return complete, compared
+
+
+def _marked(cell: Cell, column: Column, ranks: dict[str, Ranked], *, is_sure: bool) -> Cell:
+    """Return a cell with the mark of its rank; `ranks` are those of its row by metric."""
     if not column.better or not cell.run_ids:
         return cell
     name = next((each.name for each in metrics_of("main") if each.heading in (column.group, column.heading)), "")
-    ranked = ranks.get((line, name))
+    ranked = ranks.get(name)
     rank = ranked.first if ranked is not None and is_sure and ranked.first == ranked.last <= 2 else 0
     sign = MAY_BE_BEST if ranked is not None and ranked.first == 1 and not rank else ""
     return dataclasses.replace(cell, rank=rank, text=cell.text + sign)

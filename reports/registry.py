@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from pipeline.records import RecordError
 from reports import breakdown, pareto, plots
+from reports.bootstrap_samples import Resampled
 from reports.cost_cells import CostBook
 from reports.labels import in_order
 from reports.layout import Table
@@ -39,6 +40,7 @@ class ReportData:
         costs: measured costs.
         problems: lines that the report prints at its end; a plot adds one per file that it could not use.
         prepared: folder of the prepared sets.
+        resampled: scores of the runs of all tables with their draws of images, for intervals.
     """
 
     runs: Runs
@@ -46,6 +48,7 @@ class ReportData:
     costs: CostBook
     problems: list[str] = field(default_factory=list)
     prepared: Path = Path("data/prepared")
+    resampled: tuple[Resampled, ...] = ()
 
     @cached_property
     def training_words(self) -> Counter[str] | None:
@@ -83,6 +86,7 @@ class Plot:
         group: a key of GROUPS.
         needs: what is missing where `draw` returns None.
         is_wide: over the whole width of the page.
+        tables: names of the tables whose rows it shows; they link to it, and it to them.
     """
 
     title: str
@@ -90,6 +94,7 @@ class Plot:
     group: str = "own"
     needs: str = "runs"
     is_wide: bool = False
+    tables: tuple[str, ...] = ()
 
 
 GROUPS = {
@@ -116,7 +121,7 @@ def read_histories(runs: Runs, choice: RunSelection, problems: list[str]) -> dic
 
 
 def _pareto(data: ReportData) -> Figure | None:
-    return pareto.pareto(published_rows("VI")[1], data.choice, data.costs)
+    return pareto.pareto(published_rows("VI")[1], data.choice, data.costs, data.resampled)
 
 
 def _component_costs(data: ReportData) -> Figure | None:
@@ -133,9 +138,14 @@ def _by(draw: Callable[[dict[str, pd.DataFrame], RunSelection], Figure | None]) 
 
 _SAMPLES = "per-sample rows"
 FIGURES: dict[str, Plot] = {
-    "pareto": Plot(group="cost", title="oIoU against GMACs", draw=_pareto, is_wide=True),
+    "pareto": Plot(group="cost", title="oIoU against GMACs", draw=_pareto, is_wide=True, tables=("II", "VI")),
     "cost-per-component": Plot(
-        group="cost", title="Cost added by each component", draw=_component_costs, is_wide=True, needs="cost files"
+        group="cost",
+        title="Cost added by each component",
+        draw=_component_costs,
+        is_wide=True,
+        needs="cost files",
+        tables=("VII", "VIII"),
     ),
     "training": Plot(group="training", title="Training curves", draw=_training_curves, is_wide=True),
     "validation": Plot(
@@ -150,6 +160,7 @@ FIGURES: dict[str, Plot] = {
         title="P@X over X from 0.05 to 0.95",
         draw=lambda data: draw_precisions(read_precisions(data.runs, data.choice, data.problems), data.choice),
         needs=_SAMPLES,
+        tables=("I", "IX"),
     ),
     "threshold": Plot(
         group="scores",
@@ -157,6 +168,7 @@ FIGURES: dict[str, Plot] = {
         draw=lambda data: draw_curves(read_curves(data.runs, data.choice, data.problems), data.choice),
         needs="counts over thresholds (sharedris evaluate RUN SPLIT --threshold-curve)",
         is_wide=True,
+        tables=("I",),
     ),
     "iou-by-size": Plot(
         group="scores",

@@ -18,6 +18,7 @@ from pipeline.evaluation.metrics import Metric, metrics_of
 from pipeline.published.tables import number
 from reports.bootstrap_samples import Resampled
 from reports.plots import where
+from reports.run_selection import RunSelection
 from reports.style import INK, MUTED, PAPER, SERIES, light_grid, new_figure, styled
 from reports.tables import Built, method_label
 from reports.two_level import compare
@@ -50,11 +51,13 @@ def row_scores(built: Built, resampled: Resampled | None = None) -> Figure | Non
     return figure
 
 
-def interval(built: Built, resampled: Resampled | None, metric: str, variant: str) -> tuple[float, float] | None:
+def interval(
+    choice: RunSelection, resampled: Resampled | None, metric: str, variant: str
+) -> tuple[float, float] | None:
     """Return the 95 % interval of a row's mean score, as a share; None where its samples were not resampled."""
     if resampled is None or metric not in resampled.scores:
         return None
-    mine = built.choice.rows.loc[built.choice.rows["variant"] == variant, "run_id"]
+    mine = choice.rows.loc[choice.rows["variant"] == variant, "run_id"]
     columns = [resampled.run_ids.index(run_id) for run_id in mine if run_id in resampled.run_ids]
     if not columns or len(columns) < len(mine):
         return None
@@ -68,7 +71,7 @@ def _panel(
     shown: list[float] = []
     for place, (_, line) in zip(places, built.published.iterrows(), strict=True):
         if side != "paper":
-            ends = interval(built, resampled, metric.name, line["variant"])
+            ends = interval(built.choice, resampled, metric.name, line["variant"])
             shown += _own(axes, built, metric, line["variant"], float(place), ends)
         printed = number(str(line.get(metric.heading, "")))
         if side != "here" and printed is not None:

@@ -33,6 +33,8 @@ def run_lengths(mask_hw: np.ndarray) -> bytes:
     flat = np.concatenate([[False], mask_hw.T.ravel(), [False]])
     places = np.flatnonzero(flat[1:] != flat[:-1])
     lengths = np.diff(places, prepend=0)
+    if len(lengths) < 0x80 and lengths.max(initial=0) < 0x80:  # most masks: each number is one byte
+        return bytes([len(lengths), *lengths.tolist()])
     return b"".join(_variable_length(int(number)) for number in (len(lengths), *lengths))
 
 

@@ -18,12 +18,18 @@ import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from pipeline.files import write_file
 
+COLUMN_INCHES, TEXT_INCHES = 3.5, 7.16
+"""Widths of a column and of the text of two-column papers (IEEE)."""
+PAPER_SCALE, SMALLEST_POINTS = 0.7, 6.0
+"""Of text and lines in a PDF: 10.5 points become 7.4."""
 P = ParamSpec("P")
 R = TypeVar("R")
 INK, MUTED, GRID, PAPER = "#1a1f26", "#5b6470", "#d9dee5", "#fffffe"
@@ -121,11 +127,15 @@ def dark(svg: str) -> str:
 
 
 def themed(svg: str) -> str:
-    """Return the SVG for inlining: colours are the page's variables, the size follows the page."""
+    """Return the SVG for inlining: colours are the page's variables, the size follows the page.
+
+    The width that it was drawn for stays as the variable `--natural`.
+    """
     svg = _swap(svg, {colour: f"var({name})" for colour, name in VARIABLES.items()})
     head, end, rest = svg.partition(">")
+    drawn = re.search(r'\swidth="([\d.]+pt)"', head)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    return f'{head} class="plot"{end}{rest}'
+    return f'{head} class="plot" style="--natural: {drawn[1] if drawn else "100%"}"{end}{rest}'
 
 
 def _swap(svg: str, colours: dict[str, str]) -> str:
@@ -163,12 +173,34 @@ def _darken(figure: Figure) -> None:
 @styled
 def save(figure: Figure, folder: Path, name: str, *, pdf: bool = False) -> str:
     """Write NAME.svg, NAME-dark.svg and, for a paper, NAME.pdf; return the text of the light SVG."""
-    if pdf:  # only where it is asked for: embedding the fonts takes most of the time of a plot
-        content = io.BytesIO()
-        figure.savefig(content, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
-        write_file(folder / f"{name}.pdf", content.getvalue())
     svg = to_svg(figure)
     header = '<?xml version="1.0" encoding="utf-8"?>\n'
     for suffix, themed_svg in (("", svg), ("-dark", dark(svg))):
         write_file(folder / f"{name}{suffix}.svg", (header + themed_svg).encode())
+    if pdf:  # only where it is asked for: embedding the fonts takes most of the time of a plot
+        write_file(folder / f"{name}.pdf", _for_a_paper(figure))
     return svg
+
+
+def _for_a_paper(figure: Figure) -> bytes:
+    """Return the figure as PDF at the width of a column, or of the text where it has several panels, without scaling.
+
+    The figure is changed: text gets the size of a paper's captions, and the title goes, since a caption replaces it.
+    """
+    width, height = figure.get_size_inches()
+    wanted = COLUMN_INCHES if len(figure.axes) == 1 else TEXT_INCHES
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(SMALLEST_POINTS, float(text.get_fontsize()) * PAPER_SCALE))
+    for points in figure.findobj(PathCollection):
+        points.set_sizes(points.get_sizes() * PAPER_SCALE**2)  # areas; those of a key are lines
+    for line in figure.findobj(Line2D):
+        line.set_linewidth(line.get_linewidth() * PAPER_SCALE)
+        line.set_markersize(line.get_markersize() * PAPER_SCALE)
+    if figure.get_suptitle():
+        figure.suptitle("")
+    elif len(figure.axes) == 1:
+        figure.axes[0].set_title("", loc="left")
+    figure.set_size_inches(wanted, height * max(wanted / width, PAPER_SCALE))
+    content = io.BytesIO()
+    figure.savefig(content, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return content.getvalue()

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from pipeline.evaluation.metrics import Metric
-from pipeline.evaluation.power import Variation, measure
+from pipeline.evaluation.power import ASSUMED, Variation, measure
 from reports.bootstrap_samples import Resampled
 from reports.layout import Cell, Column, Row, Table, missing_cell, text_cell
 from reports.ranks import columns_of, fewest_seeds, lines_with_parts, row_label, scored_metrics
@@ -106,6 +106,27 @@ def visible_notes(built: Built, resampled: Resampled, wished: float = WISHED_POI
     rule = f"Smallest visible difference of two rows (80 % power, 5 % two-sided, paired by image; {counted})"
     one = " What trainings vary is not in it: a difference may be one between two trainings (run 3 seeds)."
     return (f"{rule}: {'; '.join(seen)}.{one if seeds == 1 else ''}",)
+
+
+def visible_sentence(built: Built, resampled: Resampled) -> str:
+    """Return the smallest visible difference of each main metric and all that it assumes; empty without scores.
+
+    Where fewer than two rows were run, the variation is that of `pipeline.evaluation.power.ASSUMED`.
+    """
+    seeds = fewest_seeds(built)
+    shown: list[str] = []
+    images, source = 0, ""
+    for metric in scored_metrics(resampled):
+        variation = variation_of(built, resampled, metric.name) or ASSUMED
+        images, source = len(resampled.moved[metric.name]), variation.source
+        shown.append(f"{metric.heading} {metric.factor * variation.visible(images=images, seeds=seeds):.2f}")
+    if not shown or not images:
+        return ""
+    trainings = f"{seeds} seeds a row" if seeds > 1 else "one seed a row, so what trainings vary is left out"
+    return (
+        f"two rows have to differ by {' or '.join(shown)} points to be told apart ({images:,} images, {trainings}). "
+        f"Assumes: found in 80 of 100 repetitions by a two-sided test at 5 %, paired by image; variation {source}."
+    )
 
 
 def with_visible(built: Built, resampled: Resampled) -> Built:

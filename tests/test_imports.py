@@ -101,9 +101,10 @@ ORDER = """
     reports.validation_curves
     reports.breakdown  reports.precision_curve  reports.threshold_curve  reports.seen_words  reports.publish
     reports.registry
-    reports.figures
+    reports.figures  reports.recipe_words
     reports.overview
     reports.page
+    reports.explorer_masks  reports.explorer_images
     reports.explorer
     reports.reference
     reports.build

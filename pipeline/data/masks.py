@@ -20,8 +20,9 @@ REACH_IN_SIZES, REACH_PIXELS = 4, 1000
 MAX_OUTLINE_PIXELS = 4_000_000
 """Longest outline of a polygon; pycocotools takes 80 bytes for each pixel of it."""
 
-_WHOLE_NUMBERS = re.compile(rb"(?:[P-o]{0,6}+[0-O])*+")
+_NUMBERS = re.compile(rb"(?:[P-o]{0,6}+[0-O])*+")
 """Compressed counts: a number is letters that announce another one, at most six, and a last one that does not."""
+_BITS, _MORE, _SIGN = 5, 0x20, 0x10
 
 
 class MaskError(ValueError):
@@ -92,13 +93,47 @@ def _check_lengths(lengths: list[Any], pixels: int) -> None:
         raise MaskError(f"RLE covers {sum(lengths)} pixels of {pixels}")
 
 
-def _check_filled(counts: bytes, pixels: int) -> None:
-    """Refuse runs that end early: pycocotools leaves the rest of the mask uninitialized, and fails only on too many."""
-    try:
-        _decode(counts, 1, pixels - 1)
-    except MaskError:
-        return
-    raise MaskError(f"RLE covers fewer than the {pixels} pixels of its image")
+def read_runs(counts: bytes) -> np.ndarray:
+    """Return the runs that compressed counts stand for, int64, background first.
+
+    A number is 5 bits a letter, the lowest first; from the fourth on it is the difference to the run two before. Runs
+    of damaged counts may be negative, and may add up to anything.
+
+    Raises:
+        MaskError: for bytes that are not such numbers.
+    """
+    if not _NUMBERS.fullmatch(counts):
+        raise MaskError("RLE counts are damaged")
+    if not counts:
+        return np.empty(0, dtype=np.int64)
+    letters = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero((letters & _MORE) == 0)
+    first = np.empty_like(last)
+    first[0], first[1:] = 0, last[:-1] + 1
+    lengths = last - first + 1
+    places = np.arange(len(letters)) - np.repeat(first, lengths)
+    numbers = np.add.reduceat((letters & 0x1F) << (_BITS * places), first)
+    numbers -= ((letters[last] & _SIGN) != 0).astype(np.int64) << (_BITS * lengths)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def _require_filled(counts: bytes, height: int, width: int) -> None:
+    """Refuse runs that end early: pycocotools leaves the rest of the mask uninitialized, and fails only on too many.
+
+    The runs are added up here. Asking pycocotools to decode them into one pixel less, which must fail, loses the memory
+    of a whole mask at each call (its `decode` does not free what it could not fill).
+    """
+    runs, pixels = read_runs(counts), height * width
+    if len(runs) and (runs.min() < 0 or runs.max() > pixels or runs.sum() > pixels):
+        raise _too_many(height, width)
+    if runs.sum() < pixels:
+        raise MaskError(f"RLE covers fewer than the {pixels} pixels of its image")
+
+
+def _too_many(height: int, width: int) -> MaskError:
+    return MaskError(f"RLE covers more than {height} x {width} pixels")
 
 
 def encode_mask(mask_HW: np.ndarray) -> bytes:
@@ -126,8 +161,7 @@ def decode_mask(counts: bytes, *, height: int, width: int) -> np.ndarray:
     Raises:
         MaskError: for a size out of bounds, damaged counts, or counts of more pixels.
     """
-    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
-        raise MaskError(f"a mask of {height} x {width} pixels is out of bounds")
+    _require_bounds(height, width)
     return _decode(counts, height, width)
 
 
@@ -137,19 +171,24 @@ def decode_filled_mask(counts: bytes, *, height: int, width: int) -> np.ndarray:
     Raises:
         MaskError: as `decode_mask`, and for counts of fewer pixels.
     """
-    mask_HW = decode_mask(counts, height=height, width=width)
-    _check_filled(counts, height * width)
-    return mask_HW
+    _require_bounds(height, width)
+    _require_filled(counts, height, width)
+    return _decode(counts, height, width)
+
+
+def _require_bounds(height: int, width: int) -> None:
+    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+        raise MaskError(f"a mask of {height} x {width} pixels is out of bounds")
 
 
 def _decode(counts: bytes, height: int, width: int) -> np.ndarray:
     # pycocotools trusts what it is given: numbers without an end make it write past its memory.
-    if not _WHOLE_NUMBERS.fullmatch(counts):
+    if not _NUMBERS.fullmatch(counts):
         raise MaskError("RLE counts are damaged")
     try:
         mask_HW: np.ndarray = coco_mask.decode({"size": [height, width], "counts": counts})
     except ValueError:
-        raise MaskError(f"RLE covers more than {height} x {width} pixels") from None
+        raise _too_many(height, width) from None
     return mask_HW
 
 

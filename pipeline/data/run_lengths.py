@@ -6,17 +6,11 @@ counts from a file pass `filled_counts` first, which reads the runs with numpy a
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pipeline.data.masks import MaskError
+from pipeline.data.masks import MaskError, read_runs
 from sharedris.pixels import MAX_PIXELS
-
-_NUMBERS = re.compile(rb"(?:[P-o]{0,6}+[0-O])*+")
-"""A number is up to six letters that announce another one, and a last one that does not."""
-_BITS, _MORE, _SIGN = 5, 0x20, 0x10
 
 
 def filled_counts(counts: bytes, *, height: int, width: int) -> bytes:
@@ -29,9 +23,9 @@ def filled_counts(counts: bytes, *, height: int, width: int) -> bytes:
     """
     if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
         raise MaskError(f"a mask of {height} x {width} pixels is out of bounds")
-    if not counts or not _NUMBERS.fullmatch(counts):
+    if not counts:
         raise MaskError("RLE counts are damaged")
-    runs = _checked(_runs(counts), height * width)
+    runs = _checked(read_runs(counts), height * width)
     if len(runs) > 1 and runs[1:].min() == 0:
         return _compressed(_without_empty_runs(runs), height, width)
     rewritten: bytes = coco_mask.merge([{"size": [height, width], "counts": counts}])["counts"]  # in fewest letters
@@ -49,22 +43,6 @@ def counts_of_runs(runs: list[int], *, height: int, width: int) -> bytes:
         raise MaskError("RLE has a run that is not a number of pixels")
     checked = _checked(np.array(runs, dtype=np.int64), pixels)
     return _compressed(_without_empty_runs(checked), height, width)
-
-
-def _runs(counts: bytes) -> np.ndarray:
-    """Return the runs that compressed counts stand for, int64: numbers of 5 bits a letter, from the third on as the
-    difference to the run two before."""
-    letters = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero((letters & _MORE) == 0)
-    first = np.empty_like(last)
-    first[0], first[1:] = 0, last[:-1] + 1
-    lengths = last - first + 1
-    places = np.arange(len(letters)) - np.repeat(first, lengths)
-    numbers = np.add.reduceat((letters & 0x1F) << (_BITS * places), first)
-    numbers -= ((letters[last] & _SIGN) != 0).astype(np.int64) << (_BITS * lengths)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
 
 
 def _checked(runs: np.ndarray, pixels: int) -> np.ndarray:

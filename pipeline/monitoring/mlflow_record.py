@@ -12,7 +12,7 @@ Each table has its own folder: record and history have the same file name, and t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -61,6 +61,17 @@ def headline_metrics(record: pd.DataFrame) -> list[tuple[str, float]]:
             if metric.name in row and pd.notna(row[metric.name]):
                 found.setdefault(_short_name(row["split"], metric.name), float(row[metric.name]))
     return list(found.items())
+
+
+def awaited_headlines(splits: Iterable[str]) -> list[str]:
+    """Return the short names of the scores that every split gets, for a run that has none of them yet."""
+    names = [_short_name(split, name) for split in splits for name in ("oiou", "miou")]
+    return list(dict.fromkeys(names))
+
+
+def without_scores(metrics: Mapping[str, float]) -> list[str]:
+    """Return the names under which a run has no number: NaN stands for a score that is awaited."""
+    return [name for name, value in metrics.items() if math.isnan(value)]
 
 
 def metric_splits(record: pd.DataFrame) -> dict[str, str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
@@ -23,7 +24,15 @@ from pipeline.monitoring.mlflow_figures import SCORES_TABLE, precision_figure, s
 from pipeline.monitoring.mlflow_model import log_model
 from pipeline.monitoring.mlflow_owner import ROOT, belongs_to, runs_root_id
 from pipeline.monitoring.mlflow_params import used_parameters
-from pipeline.monitoring.mlflow_record import artifacts_of, final_metrics, metric_name, metric_splits, milliseconds_of
+from pipeline.monitoring.mlflow_record import (
+    artifacts_of,
+    awaited_headlines,
+    final_metrics,
+    metric_name,
+    metric_splits,
+    milliseconds_of,
+    without_scores,
+)
 from pipeline.monitoring.mlflow_store import one_line_errors, open_experiment
 from pipeline.monitoring.mlflow_system import SystemMetrics
 from pipeline.monitoring.mlflow_tags import PREFIX, job_tags, source_tags
@@ -124,8 +133,11 @@ class Tracker:
         return run_id
 
     @_asks_the_store
-    def start(self, run_id: str) -> str:
+    def start(self, run_id: str, splits: Sequence[str] = ()) -> str:
         """Set a run that waited to running, and return its id.
+
+        The main scores of its splits are logged as NaN, which MLflow's pages leave out: the page of a run lists metrics
+        in the order in which they were first logged, and the epochs come before the scores.
 
         MLflow writes a run's start time when it is created, and has no call that changes it. So a run that has only
         waited is replaced by a new one: its duration is then that of the work.
@@ -138,6 +150,9 @@ class Tracker:
         for name, value in {**tags, "state": "running"}.items():
             self.client.set_tag(run_id, f"{PREFIX}{name}", value)
         self.client.update_run(run_id, "RUNNING")
+        now_ms = _milliseconds_now()
+        awaited = [name for name in awaited_headlines(splits) if name not in waited.data.metrics]
+        self._log_metrics(run_id, [Metric(name, math.nan, now_ms, 0) for name in awaited])
         self._system.start(run_id)
         return run_id
 
@@ -237,7 +252,8 @@ class Tracker:
         """
         run = self.client.get_run(run_id)
         record = _record(job)
-        is_new = any(name not in run.data.metrics for name, _ in final_metrics(record))
+        awaited = without_scores(run.data.metrics)
+        is_new = any(name not in run.data.metrics or name in awaited for name, _ in final_metrics(record))
         if run.data.tags.get(f"{PREFIX}recorded") == "yes" and not is_new:
             return
         bring_results(job.runs_root, [job.run_id])  # of a run in an object store, workers have put them there
@@ -262,7 +278,7 @@ class Tracker:
     def _log_scores(self, run: Run, record: pd.DataFrame, model_id: str | None) -> None:
         """Log the scores that the run has not, each with the model and the data that it belongs to."""
         digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-        splits = metric_splits(record)
+        splits, awaited = metric_splits(record), without_scores(run.data.metrics)
         now = _milliseconds_now()
         metrics = [
             Metric(
@@ -276,7 +292,7 @@ class Tracker:
                 run_id=run.info.run_id,
             )
             for name, value in final_metrics(record)
-            if name not in run.data.metrics
+            if name not in run.data.metrics or name in awaited
         ]
         self._log_metrics(run.info.run_id, metrics)
 

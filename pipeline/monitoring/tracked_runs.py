@@ -61,7 +61,7 @@ class TrackedRuns:
             self._started.add(job.run_id)
 
     def _start(self, job: Job, run: str) -> None:
-        self._runs[job.run_id] = self._tracker.start(run)
+        self._runs[job.run_id] = self._tracker.start(run, job.splits)
 
     def log_epochs(self, job: Job, history: pd.DataFrame) -> None:
         """Log the epochs of a job that are not logged yet."""

@@ -22,6 +22,7 @@
   let found = [];
   let shownRows = PAGE;
   let current = -1;
+  let currentButton = null;
   let masksOn = true;
   let drawing = 0;
 
@@ -98,9 +99,11 @@
     if (!found.length) return;
     current = Math.min(found.length - 1, Math.max(0, place));
     if (current >= shownRows) {
+      const rendered = shownRows;
       while (current >= shownRows) shownRows += PAGE;
-      renderRows();
-    } else markCurrent();
+      renderRows(rendered);
+    }
+    markCurrent();
     const sample = found[current];
     const [a, b] = [chosen("#run-a"), chosen("#run-b")];
     const image = index.images[index.image[sample]];
@@ -118,17 +121,21 @@
     });
     root.dataset.sample = String(sample);
     root.dataset.shown = String(Number(root.dataset.shown || 0) + 1);
-    one("#rows button[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    const list = one("#list"); // on a phone the page scrolls, not the list: the picture has to stay in view
+    if (list.scrollHeight > list.clientHeight + 1) currentButton?.scrollIntoView({ block: "nearest" });
   };
 
-  const renderRows = () => {
+  // Rows that are there stay: with all rows of a split shown, making them anew takes seconds.
+  const renderRows = (from = 0) => {
     const [a, b] = [chosen("#run-a"), chosen("#run-b")];
-    one("#rows").replaceChildren(...found.slice(0, shownRows).map((sample, place) => {
+    if (!from) one("#rows").replaceChildren();
+    one("#rows").append(...found.slice(from, shownRows).map((sample, offset) => {
+      const place = from + offset;
       const item = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
       button.dataset.place = String(place);
-      button.setAttribute("aria-current", String(place === current));
+      button.setAttribute("aria-current", "false");
       const text = document.createElement("span");
       text.textContent = index.sentence[sample];
       const scores = document.createElement("small");
@@ -139,11 +146,10 @@
     }));
     one("#more").hidden = found.length <= shownRows;
   };
-
-  // Not by renderRows: with all rows of a split shown, making them anew takes longer than drawing the sample.
   const markCurrent = () => {
-    one("#rows button[aria-current=true]")?.setAttribute("aria-current", "false");
-    one("#rows").children[current]?.firstElementChild.setAttribute("aria-current", "true");
+    currentButton?.setAttribute("aria-current", "false");
+    currentButton = one("#rows").children[current]?.firstElementChild;
+    currentButton?.setAttribute("aria-current", "true");
   };
 
   const filter = () => {
@@ -195,7 +201,7 @@
     const button = event.target.closest("button");
     if (button) show(Number(button.dataset.place));
   });
-  one("#more").addEventListener("click", () => { shownRows += PAGE; renderRows(); });
+  one("#more").addEventListener("click", () => { shownRows += PAGE; renderRows(shownRows - PAGE); });
   one("#previous").addEventListener("click", () => show(current - 1));
   one("#next").addEventListener("click", () => show(current + 1));
   one("#masks").addEventListener("click", switchMasks);

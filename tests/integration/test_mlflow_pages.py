@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.config import ExecutionConfig, RunConfig
-from pipeline.job import resolve_job
+from pipeline.job import Job, resolve_job
 from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.monitoring.mlflow_uri import tracking_uri
 from pipeline.monitoring.tracked_runs import Parent, tracked_runs
+from pipeline.records import HISTORY_SCHEMA, history_path, read_table
 from tests.integration.browser import chromium, needs_browser, save, seconds_until, text_of
 from tests.integration.mlflow_server import mlflow_server
 from tests.integration.recorded_runs import write_many
@@ -23,14 +25,19 @@ RUNS = 100
 
 
 @pytest.fixture(scope="module")
-def hundred(
-    toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Tracker, str]]:
-    """A store of a hundred cells of a sweep, and a server's address."""
+def first_job(toy_root: Path, micro_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """The job that the runs of the store are made from."""
     root = tmp_path_factory.mktemp("hundred")
     execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(root / "runs"))
     provenance = {"git_commit": "0123456789abcdef", "git_dirty": False, "versions_json": "{}"}
-    jobs = write_many(resolve_job(micro_run, execution, provenance=provenance, cells=("T/ours",)), RUNS)
+    return resolve_job(micro_run, execution, provenance=provenance, cells=("T/ours",))
+
+
+@pytest.fixture(scope="module")
+def hundred(first_job: Job) -> Iterator[tuple[Tracker, str]]:
+    """A store of a hundred cells of a sweep, and a server's address."""
+    root = first_job.runs_root.parent
+    jobs = write_many(first_job, RUNS)
     tracker = Tracker(root / "runs", "sweep-micro")
     labels = {job.run_id: f"T/{LABELS[number % 4]}" for number, job in enumerate(jobs)}
     parent = Parent(key="micro", tags={"sharedris.kind": "sweep"}, complete=lambda: True)
@@ -87,3 +94,24 @@ def test_a_run_and_its_model_show_the_headline_scores(hundred: tuple[Tracker, st
         driver.get(f"{of_experiment}/runs/{run.info.run_id}/artifacts/tables/scores.json?workflowType=machine_learning")
         seconds_until(driver, lambda: "oIoU [%]" in text_of(driver))
         save(driver, "mlflow-table")
+
+
+def test_a_run_that_was_logged_while_it_trained_shows_its_headline_scores_first(
+    hundred: tuple[Tracker, str], first_job: Job
+) -> None:
+    tracker, url = hundred
+    live = Tracker(tracker.runs_root, "live")
+    run = live.start(live.child(replace(first_job, content_hash="1" * 16), None, "T/live"), first_job.splits)
+    live.epochs(run, read_table(history_path(first_job.runs_root, first_job.run_id), HISTORY_SCHEMA))
+    with chromium() as driver:
+        for name, last in (("mlflow-live", "train/world_size"), ("mlflow-live-done", "run/seconds")):
+            driver.get("about:blank")
+            driver.get(f"{url}/#/experiments/{live.experiment_id}/runs/{run}?workflowType=machine_learning")
+            seconds_until(driver, lambda last=last: last in text_of(driver))
+            save(driver, name)
+            shown = text_of(driver)
+            assert "NaN" not in shown
+            if name == "mlflow-live":  # the page leaves out what has no number
+                assert "val/oiou" not in shown
+                live.close(first_job, run)
+        assert shown.index("val/oiou") < shown.index("val/miou") < shown.index("train/loss")

@@ -71,7 +71,7 @@ def test_words_are_counted_in_the_train_split(tmp_path: Path) -> None:
 def test_the_rarest_word_decides(runs_root: Path) -> None:
     choice = chosen(runs_root)
     frame = pd.DataFrame(
-        {"image_id": np.arange(8), "iou": np.linspace(0, 1, 8), "expression": ["red star", "red kite"] * 4}
+        {"image_id": np.arange(8), "score of seed 0": np.linspace(0, 1, 8), "expression": ["red star", "red kite"] * 4}
     )
     figure = by_seen_words({"x": frame}, choice, Counter({"red": 200, "star": 12}))
     assert figure is not None

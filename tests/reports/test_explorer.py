@@ -19,7 +19,12 @@ from PIL import Image
 
 from pipeline.data.masks import encode_mask
 from pipeline.records import SAMPLE_SCHEMA, write_table
+from reports import explorer
 from reports.__main__ import main
+from reports.explorer import Explorer, build_explorer
+from reports.ground_truth import load_truth
+from reports.load import load_runs
+from reports.run_selection import Wanted, select_runs
 from reports.small_masks import grid_size, run_lengths, shrink
 from tests.browser import chromium
 
@@ -122,6 +127,32 @@ def test_the_file_is_whole_and_fetches_nothing(explored: Path) -> None:
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert "http" not in page
     assert "owned" not in page
+
+
+def test_masks_get_coarser_until_the_page_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic_runs.write_runs(tmp_path / "runs", samples=20, images=5)
+    generator = np.random.default_rng(0)
+    for path in tmp_path.glob("runs/samples/*/*/val.parquet"):
+        rows = pd.read_parquet(path)
+        rows["mask_rle"] = [encode_mask(generator.random((SIDE, SIDE)) < 0.5) for _ in rows["index"]]
+        write_table(path, rows, SAMPLE_SCHEMA)
+    write_prepared(tmp_path / "prepared" / "toyplus_unc", tmp_path / "runs")
+    runs = load_runs(tmp_path / "runs")
+    choice = select_runs(runs.records, runs.claims, list(synthetic_runs.FPN_VARIANTS), Wanted())
+    truth = load_truth(tmp_path / "prepared", choice.split)
+
+    def made(most_bytes: int) -> Explorer:
+        monkeypatch.setattr(explorer, "MOST_BYTES", most_bytes)
+        return build_explorer(runs, choice, truth, names=None, images="thumbnails", out=tmp_path)
+
+    free = made(12_000_000)
+    assert free.grid_side == SIDE
+    assert "coarse" not in free.html
+    most = len(free.html) - 15_000
+    tight = made(most)
+    assert tight.grid_side < SIDE
+    assert len(tight.html) <= most
+    assert f"on a grid of {tight.grid_side} cells on the longer side, so outlines are coarse" in tight.html
 
 
 def test_images_by_path_are_relative(explored: Path, tmp_path: Path) -> None:

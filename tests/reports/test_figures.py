@@ -42,7 +42,7 @@ def test_outline_is_the_rim() -> None:
 
 def test_bins_by_hand() -> None:
     image = np.array([0, 0, 1, 1])
-    found = breakdown.binned(np.array([0, 1, 1, 1]), 3, image, np.array([0.2, 0.4, 0.6, 0.8]))
+    found = breakdown.binned(np.array([0, 1, 1, 1]), 3, image, np.array([[0.2], [0.4], [0.6], [0.8]]))
     assert found.count.tolist() == [1, 3, 0]
     assert found.mean[:2] == pytest.approx([0.2, 0.6])
     assert np.isnan(found.mean[2])
@@ -52,9 +52,21 @@ def test_bins_by_hand() -> None:
 def test_bins_of_many_images_have_intervals_around_their_mean() -> None:
     generator = np.random.default_rng(0)
     image, iou = np.arange(60), generator.random(60)
-    found = breakdown.binned(np.repeat([0, 1], [57, 3]), 2, image, iou)
+    found = breakdown.binned(np.repeat([0, 1], [57, 3]), 2, image, iou[:, None])
     assert found.low[0] < found.mean[0] < found.high[0] < 0.7
     assert np.isnan(found.high[1])
+
+
+def test_bins_of_several_trainings_have_intervals_over_both() -> None:
+    generator = np.random.default_rng(1)
+    image, iou = np.arange(300), 0.5 + 0.05 * generator.standard_normal(300)
+    shift = np.array([-0.06, 0.0, 0.06])
+    one = breakdown.binned(np.zeros(300, int), 1, image, iou[:, None])
+    three = breakdown.binned(np.zeros(300, int), 1, image, iou[:, None] + shift)
+    assert three.mean == pytest.approx(one.mean)
+    # Three trainings 6 points apart: 4.3 times 6 / sqrt(3) points, where the images alone give half a point.
+    assert (one.high - one.low)[0] < 0.02
+    assert 2 * 0.12 < (three.high - three.low)[0] < 2 * 0.16
 
 
 @pytest.mark.parametrize(
@@ -148,7 +160,7 @@ def test_rows_have_the_interval_of_the_tables(runs_root: Path) -> None:
     built, resampled = report.built[0], report.resampled["VII-a"]
     rows = built.choice.rows[built.choice.rows["variant"] == synthetic_runs.TWO]
     expected = compare(resampled.scores["oiou"], [resampled.run_ids.index(each) for each in rows["run_id"]])
-    low, high = row_scores.interval(built, resampled, "oiou", synthetic_runs.TWO) or (0.0, 0.0)
+    low, high = row_scores.interval(built.choice, resampled, "oiou", synthetic_runs.TWO) or (0.0, 0.0)
     assert (low, high) == (expected.low, expected.high)
     assert low < rows["oiou"].mean() < high
     figure = row_scores.row_scores(built, resampled)
@@ -156,8 +168,13 @@ def test_rows_have_the_interval_of_the_tables(runs_root: Path) -> None:
     drawn = [line.get_xdata() for line in figure.axes[0].lines if line.get_linewidth() == 2.2]
     assert [pytest.approx([100 * low, 100 * high])] == [ends for ends in drawn if ends[0] == pytest.approx(100 * low)]
     assert "95 % interval over trainings and images" in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert row_scores.interval(built, None, "oiou", synthetic_runs.TWO) is None
-    assert row_scores.interval(built, resampled, "oiou", "of no run") is None
+    costs = pareto.sweep_pareto(built, resampled)
+    assert costs is not None
+    ends = [tuple(line.get_ydata()) for line in costs.axes[0].lines if line.get_linestyle() == "-"]
+    assert (pytest.approx(100 * low), pytest.approx(100 * high)) in ends
+    assert "95 % interval of the score" in [text.get_text() for text in costs.legends[0].get_texts()]
+    assert row_scores.interval(built.choice, None, "oiou", synthetic_runs.TWO) is None
+    assert row_scores.interval(built.choice, resampled, "oiou", "of no run") is None
 
 
 def test_the_front_has_the_rows_that_none_beats_and_the_key_round_sizes() -> None:

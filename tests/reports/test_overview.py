@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import synthetic_runs
 
 from reports.__main__ import main
 from reports.build import Report, build_tables
 from reports.layout import Cell
-from reports.overview import has_own_numbers, overview, rounds_to
+from reports.overview import has_measured_rows, has_own_numbers, overview, rounds_to
 from reports.paper import NUMERALS
 from reports.run_selection import Wanted
 
@@ -60,9 +61,53 @@ def test_links_lead_to_what_is_there_and_tables_without_runs_are_folded(runs_roo
     folded = {name for name in NUMERALS if re.search(rf'id="part-{name}" data-part>\s*<details class="folded">', page)}
     built = build_tables(runs_root, list(NUMERALS), Wanted(), statistics=False).built
     assert folded == {each.table.name for each in built if not has_own_numbers(each)}
-    # A picture leads to its table, and the table to the picture.
+    # Each picture leads to its tables, and they to it.
     assert 'href="#figure-scores-VII"' in page
     assert page.count('href="#part-VII">Its table') == 1
+    sections = dict(re.findall(r'<section class="card" id="part-([^"]+)"(.*?)</section>', page, re.DOTALL))
+    for name, content in sections.items():
+        pictures = re.findall(r'href="#figure-([^"]+)"', content)
+        assert pictures or name == "no_target"
+        for picture in pictures:
+            (caption,) = re.findall(rf'id="figure-{picture}".*?<figcaption>(.*?)</figcaption>', page, re.DOTALL)
+            assert f'href="#part-{name}"' in caption
+
+
+def test_the_first_screen_has_the_recipe_in_words_and_what_could_be_seen(whole_report: Path) -> None:
+    page = (whole_report / "index.html").read_text(encoding="utf-8")
+    first = page[: page.index("<summary>On the paper as a whole")]
+    assert re.search(r"Recipe of every table: tiny, 5 epochs\. Trained on toyplus_unc, seeds 0, 1\. Scored on", first)
+    assert "cafe00000001" not in first, "a recipe by its hash"
+    seen = re.search(
+        r"Table VII: two rows have to differ by oIoU (\d+\.\d\d) or mIoU (\d+\.\d\d) points .*"
+        r" paired by image; variation measured",
+        first,
+    )
+    assert seen is not None
+    note = page[page.index('id="part-VII"') :].partition("Smallest visible difference of two rows")[2][:400]
+    assert f"oIoU {seen[1]} points" in note
+    assert f"mIoU {seen[2]} points" in note
+
+
+def test_what_could_be_seen_is_assumed_where_one_row_was_run(tmp_path: Path) -> None:
+    synthetic_runs.write_runs(tmp_path, {synthetic_runs.FULL: 0.0})
+    report = build_tables(tmp_path, ["VII-a"], Wanted(), statistics=False, draws=50)
+    found = overview(report.built, report.recipe.runs.records, report.resampled).visible
+    assert found is not None
+    assert "what trainings vary is left out" in found.text
+    assert "variation assumed: 10 points per image" in found.text
+
+
+def test_tables_of_statistics_need_two_rows_that_were_run(tmp_path: Path) -> None:
+    report = build_tables(tmp_path, ["VII-a"], Wanted(), statistics=True, draws=50)
+    synthetic_runs.write_runs(tmp_path / "one", {synthetic_runs.FULL: 0.0})
+    one = build_tables(tmp_path / "one", ["VII-a"], Wanted(), statistics=True, draws=50)
+    synthetic_runs.write_runs(tmp_path / "two", {synthetic_runs.FULL: 0.0, synthetic_runs.NO_FPN: -0.1})
+    two = build_tables(tmp_path / "two", ["VII-a"], Wanted(), statistics=True, draws=50)
+    kinds = ["differences", "ranks", "variation", "protocols"]
+    for tables, wanted in ((report, kinds[2:]), (one, kinds[2:]), (two, kinds)):
+        shown = [table.name for table in tables.beside["VII-a"] if has_measured_rows(table)]
+        assert shown == [f"VII-a-{kind}" for kind in wanted]
 
 
 def test_empty_differences_and_protocols_are_not_on_the_page(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from synthetic_runs import FULL, NO_FPN, THREE, TWO
 
 from reports.build import Report, build_tables
 from reports.layout import Table
-from reports.ranks import MAY_BE_BEST, ONE_SEED, SURE, rank_rows
+from reports.ranks import MAY_BE_BEST, ONE_SEED, SOME_NOT_RUN, SURE, rank_rows
 from reports.run_selection import Wanted
 from reports.stats import ratio_scores
 
@@ -59,6 +59,15 @@ def test_a_certain_rank_is_bold_and_another_has_the_sign(tmp_path: Path) -> None
 def test_equal_rows_are_all_possible_winners(tmp_path: Path) -> None:
     table = report_of(tmp_path, [0.0, 0.0, 0.0, 0.0], (0, 1, 2)).tables[0]
     assert marks(table, "mIoU") == [(0, True)] * 4
+
+
+def test_nothing_is_bold_among_rows_of_which_some_were_not_run(tmp_path: Path) -> None:
+    """VII (b) and VIII share rows with VII (a): two of four rows, and one of four."""
+    report_of(tmp_path, [-0.2, -0.2, 0.0, 0.2], (0, 1, 2))
+    two, one = (build_tables(tmp_path, [name], Wanted(), statistics=True).tables[0] for name in ("VII-b", "VIII-a"))
+    assert [mark for mark in marks(two, "mIoU") if mark != (0, False)] == [(0, True)]
+    assert set(marks(one, "mIoU")) == {(0, False)}
+    assert two.notes[0] == one.notes[0] == SOME_NOT_RUN
 
 
 def test_one_seed_makes_nothing_bold(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -108,6 +109,13 @@ def test_numbers_of_a_column_have_equally_much_behind_the_point() -> None:
     assert r"c & \multicolumn{1}{c}{\textit{not run}} & \multicolumn{1}{c}{\textit{not run}} \\" in latex
     assert r"\begin{table}" in latex
     assert "resizebox" not in latex
+    wide = dataclasses.replace(
+        Table(name="t", title="T", caption="c", columns=columns, rows=rows),
+        columns=(*columns[:1], *columns[1:] * 12),
+        rows=tuple(dataclasses.replace(row, cells=(*row.cells[:1], *row.cells[1:] * 12)) for row in rows),
+    )
+    assert r"\tiny" in to_latex(wide)
+    assert r"\scriptsize" not in to_latex(wide), "a deviation in larger type than its number"
 
 
 @pytest.mark.slow

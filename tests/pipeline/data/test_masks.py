@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from pipeline.data.masks import (
     MaskError,
+    decode_filled_mask,
     decode_mask,
     encode_mask,
     encode_segmentation,
@@ -203,6 +205,23 @@ def test_damaged_counts_never_reach_c(counts: bytes) -> None:
     """A file may have changed since it was prepared: pycocotools would write past its memory."""
     with pytest.raises(MaskError, match="damaged"):
         decode_mask(counts, height=4, width=6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc")
+def test_reading_masks_of_files_keeps_no_memory() -> None:
+    """pycocotools loses a whole mask at each decoding that fails, so that none may be provoked to check the length."""
+    mask_HW = np.zeros((1500, 2000), dtype=np.uint8)
+    mask_HW[200:900, 300:1200] = 1
+    counts = encode_mask(mask_HW)
+
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    decode_filled_mask(counts, height=1500, width=2000)
+    before = resident_mb()
+    for _ in range(50):
+        decode_filled_mask(counts, height=1500, width=2000)
+    assert resident_mb() - before < 50 * 3.0 / 3
 
 
 @given(mask_HW=masks.filter(lambda mask_HW: mask_HW.any() and not has_hole(mask_HW.astype(bool))))

@@ -31,7 +31,9 @@ from pipeline.monitoring.mlflow_registry import register_best
 from pipeline.monitoring.mlflow_tracker import Tracker
 from pipeline.monitoring.tracked_runs import Parent, tracked_runs
 from pipeline.records import (
+    HISTORY_SCHEMA,
     RECORD_SCHEMA,
+    history_path,
     read_table,
     record_path,
     write_table,
@@ -109,6 +111,32 @@ def test_headline_scores_are_those_of_the_first_split_under_original(logged: tup
     assert list(metrics)[:2] == ["val/oiou", "val/miou"]
     for name in ("oiou", "miou"):
         assert metrics[f"val/{name}"] == metrics[f"toyplus_unc/val/original/{name}"]
+
+
+def test_headline_scores_come_first_for_a_run_that_logged_while_it_trained(logged: tuple[Tracker, Job, Run]) -> None:
+    """They have no number until there is one: NaN, which is neither found by a search for scores nor the best."""
+    tracker, job, finished = logged
+    run = tracker.start(tracker.child(replace(job, content_hash="4" * 16), None, "live"), job.splits)
+    tracker.epochs(run, read_table(history_path(job.runs_root, job.run_id), HISTORY_SCHEMA))
+    training = tracker.client.get_run(run).data.metrics
+    assert list(training)[:3] == ["val/oiou", "val/miou", "train/loss"]
+    assert np.isnan([training["val/oiou"], training["val/miou"]]).all()
+
+    def found(condition: str, order: str = "") -> list[str]:
+        order_by = [order] if order else None
+        runs = tracker.client.search_runs([tracker.experiment_id], condition, order_by=order_by)
+        return [each.info.run_id for each in runs]
+
+    assert run not in found("metrics.`val/oiou` > 0")
+    for order in ("ASC", "DESC"):
+        both = [each for each in found("", f"metrics.`val/oiou` {order}") if each in (run, finished.info.run_id)]
+        assert both == [finished.info.run_id, run]
+    for _ in range(2):
+        tracker.close(job, run)
+    shown = tracker.client.get_run(run).data.metrics
+    assert list(shown)[:3] == ["val/oiou", "val/miou", "train/loss"]
+    assert shown["val/oiou"] == shown["toyplus_unc/val/original/oiou"] == finished.data.metrics["val/oiou"]
+    assert len(tracker.client.get_metric_history(run, "val/oiou")) == 2
 
 
 def test_scores_and_precision_are_shown_as_table_and_figure_once(

@@ -143,7 +143,7 @@ def test_a_store_that_does_not_answer_is_logged_once_and_ends_nothing(
         def child(self, *_: object) -> str:
             return "run"
 
-        def start(self, run: str) -> None:
+        def start(self, *_: object) -> None:
             raise InputError("MLflow fails: database is locked")
 
         def epochs(self, run: str, history: pd.DataFrame) -> None:
