@@ -17,7 +17,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayActorError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 
@@ -157,6 +157,8 @@ def _may_restart(job: Job, error: Exception) -> bool:
     if isinstance(error, WorkerGroupError):
         # On a full disk the exception is all that a worker can leave.
         return not any(_is_run_error(each) for each in error.worker_failures.values())
+    if isinstance(error, ControllerError):  # a call to an actor of Ray that was away for a moment
+        error = error.controller_failure
     return isinstance(error, RayActorError)
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import ray
-from ray.exceptions import ActorDiedError
-from ray.train import WorkerGroupError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from pipeline.cluster import launch, storage_check, train_run
@@ -210,6 +210,11 @@ class TestRestarts:
 
     def test_a_lost_controller_is_a_loss_too(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.fit(job, monkeypatch, ActorDiedError, lambda: None) == 2
+
+    def test_so_is_a_controller_that_cannot_call_its_workers(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        away = ControllerError(ActorUnavailableError("RpcError: Unavailable rpc_code: 14", None))
+        assert self.fit(job, monkeypatch, lambda: away, lambda: None) == 2
+        assert self.fit(job, monkeypatch, lambda: ControllerError(TypeError("a defect"))) == 1
 
     def test_a_cause_that_is_written_down_ends_them_at_once(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         def lost_for_a_reason() -> Exception:
