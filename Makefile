@@ -164,6 +164,11 @@ docs: $(READY) ## Write the documentation as a site that opens from disk to buil
 	@NO_MKDOCS_2_WARNING=1 $(V)/python -m mkdocs build --strict
 	@echo "open build/site/index.html"
 
+.PHONY: test-chaos
+FAULTS ?= 200
+test-chaos: $(READY) ## Let FAULTS=200 faults strike a run and a sweep, and write benchmarks/results/chaos.md (root: disk full too)
+	@CHAOS_FAULTS=$(FAULTS) CHAOS_RESULTS=benchmarks/results/chaos.md $(V)/python -m pytest -m chaos tests/chaos -s
+
 .PHONY: lint
 lint: $(READY) ## Check style and types (what the pre-commit hook runs)
 	@$(V)/ruff check .

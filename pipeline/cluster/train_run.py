@@ -17,7 +17,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayActorError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import get_device
 from ray.train.v2.api.config import LoggingConfig
 
@@ -155,9 +155,21 @@ def _may_restart(job: Job, error: Exception) -> bool:
     if failure(job) is not None:
         return False
     if isinstance(error, WorkerGroupError):
-        # On a full disk the exception is all that a worker can leave; Ray keeps it only as the text of its trace.
-        return not any(f"{RunError.__qualname__}: " in str(each) for each in error.worker_failures.values())
+        # On a full disk the exception is all that a worker can leave.
+        return not any(_is_run_error(each) for each in error.worker_failures.values())
+    if isinstance(error, ControllerError):  # a call to an actor of Ray that was away for a moment
+        error = error.controller_failure
     return isinstance(error, RayActorError)
+
+
+def _is_run_error(error: BaseException) -> bool:
+    """Whether a worker raised a RunError: Ray keeps it as it is, as a cause, or only as the text of its trace."""
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, RunError):
+            return True
+        each = each.__cause__
+    return f"{RunError.__qualname__}: " in str(error)
 
 
 def _cause(job: Job, error: Exception) -> str:

@@ -26,7 +26,7 @@ class Progress:
     """The progress at one time.
 
     `updated` is seconds since 1970; `data_wait_ratio` the part of a step in which rank zero waits for its batch;
-    `message` the cause of a failure in one line.
+    `mfu` the model FLOPs utilization of the epoch before; `message` the cause of a failure in one line.
     """
 
     run_id: str
@@ -38,6 +38,7 @@ class Progress:
     loss: float | None = None
     samples_per_second: float | None = None
     data_wait_ratio: float | None = None
+    mfu: float | None = None
     evaluated: int = 0
     to_evaluate: int = 0
     message: str = ""
@@ -90,7 +91,7 @@ def read_progress(folder: Path) -> Progress | None:
 def _is_sound(reading: Progress) -> bool:
     """Whether the types are those of the fields: a damaged file counts as none, and ends no list of runs."""
     numbers = (reading.epoch, reading.epochs, reading.step, reading.steps, reading.evaluated, reading.to_evaluate)
-    measured = (reading.loss, reading.samples_per_second, reading.data_wait_ratio, reading.updated)
+    measured = (reading.loss, reading.samples_per_second, reading.data_wait_ratio, reading.mfu, reading.updated)
     return (
         reading.phase in get_args(Phase)
         and all(isinstance(text, str) for text in (reading.run_id, reading.message, reading.host))

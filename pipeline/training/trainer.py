@@ -300,6 +300,7 @@ def _progress_of(job: Job, state: TrainState, plan: StepPlan) -> Progress:
         steps=plan.steps,
         loss=float(state.sums.terms[0]) / max(1, state.sums.steps),
         samples_per_second=job.config.train.global_batch_size / recent,
+        mfu=state.history[-1].get("mfu") if state.history else None,
         data_wait_ratio=statistics.fmean(state.wait_seconds[-_RECENT_STEPS:]) / recent,
     )
 

@@ -102,10 +102,10 @@ ENVIRONMENT = {
 
 
 class TwoHosts:
-    """A Ray cluster of two hosts with one CPU each."""
+    """A Ray cluster of two hosts, with one CPU each unless asked otherwise."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.private = folder, folder / "private"
+    def __init__(self, folder: Path, *, cpus: int = 1) -> None:
+        self.folder, self.private, self.cpus = folder, folder / "private", cpus
         self.private.mkdir()
         self.head, self.other = Host(1, self.private), Host(2, self.private)
 
@@ -150,7 +150,9 @@ class TwoHosts:
         """Start Ray there; the command stays, so that its files do."""
         role = f"--head --port={PORT} --include-dashboard=false" if host is self.head else f"--address=10.77.0.1:{PORT}"
         ray = Path(sys.executable).parent / "ray"
-        command = f"{ray} start {role} --node-ip-address={host.address} --num-cpus=1 --block --disable-usage-stats"
+        command = (
+            f"{ray} start {role} --node-ip-address={host.address} --num-cpus={self.cpus} --block --disable-usage-stats"
+        )
         environment = {name: value for name, value in ENVIRONMENT.items() if name != "RAY_ADDRESS"}
         host.run(command, environment, self.folder / f"{host.name}.log")
 

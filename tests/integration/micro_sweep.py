@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cli.guarded import run_guarded
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.monitoring.console_log import log_to_console
 from pipeline.object_store.address import runs_folder
@@ -63,4 +64,4 @@ def run_missing(prepared: str, runs: str, config_path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_guarded(main, name="micro_sweep"))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SMALL = "--global-batch-size 6 --set train.max_samples_per_epoch=24 --set model.encoder.image_size=64"
+SMALL = "--global-batch-size 6 --train.max-samples-per-epoch=24 --model.encoder.image-size=64"
 
 
 class Jobs:
@@ -152,7 +152,7 @@ def test_a_run_is_seen_in_prometheus_and_in_the_dashboard(jobs: Jobs, toy_root: 
     assert jobs.command("stop", "seen").returncode == 0
     (state,) = (tmp_path / "state").glob("*")
     named = [line for line in metrics.splitlines() if f'run="{state.name}"' in line]
-    for name in GAUGES:
+    for name in set(GAUGES) - {"sharedris_mfu"}:  # unknown in the first epoch
         (line,) = [line for line in named if line.startswith(f"ray_{name}{{")]
         assert float(line.rpartition(" ")[2]) >= 0
     shown = json.loads(runs)["train_runs"]
@@ -164,7 +164,7 @@ def test_an_entry_point_on_another_node_than_the_head(jobs: Jobs, toy_root: Path
     # Without --no-wait Ray's command returns at once: the head has no log of a job on another node.
     there = ("--entrypoint-resources", '{"elsewhere": 0.01}', "--no-wait", "--submission-id=elsewhere")
     settings = ["--runs", str(tmp_path), "--prepared", str(toy_root), "--epochs", "1", "--device", "cpu"]
-    words = ["python", "-m", "sweeps", "run", "framework", *settings, *SMALL.split()]
+    words = [str(BIN / "sharedris"), "sweep", "run", "framework", *settings, *SMALL.split()]
     started = jobs.submit_with_code(*words, options=there)
     assert started.returncode == 0, started.stdout + started.stderr
     deadline, status = time.monotonic() + 400, ""

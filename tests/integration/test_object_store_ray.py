@@ -165,10 +165,11 @@ def test_a_sweep_is_run_on_one_host_and_seen_from_another(
     records = [key for key in one.all_keys() if key.startswith("records/")]
     assert len(records) == 3
     assert [key for key in one.all_keys() if key.endswith("/failure.json")]
-    listed = run(two, "pipeline.cli.main", "runs", "--runs", two.url)
+    listed = run(two, "pipeline.cli.main", "runs", "list", "--runs", two.url)
     assert listed.count("  done  ") == 3, listed
     assert "failed" in listed
-    report = run(two, "reports", "all", "--runs", two.url, "--out", str(tmp_path / "report"))
+    words = ("pipeline.cli.main", "report", "tables", "all", "--runs", two.url, "--out", str(tmp_path / "report"))
+    report = run(two, *words)
     assert report.startswith("exit 0"), report
     assert (tmp_path / "report/index.html").exists()
     again = run(two, *sweep[:3], str(config))

@@ -20,12 +20,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import ray
-from ray.exceptions import ActorDiedError
-from ray.train import WorkerGroupError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from pipeline.cluster import launch, storage_check, train_run
 from pipeline.cluster.network import interface_of
+from pipeline.cluster.placement import free_placement_group
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.failures import RunError, describe_lost_workers, failure, write_failure
 from pipeline.files import read_json, write_json
@@ -210,6 +211,11 @@ class TestRestarts:
     def test_a_lost_controller_is_a_loss_too(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.fit(job, monkeypatch, ActorDiedError, lambda: None) == 2
 
+    def test_so_is_a_controller_that_cannot_call_its_workers(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        away = ControllerError(ActorUnavailableError("RpcError: Unavailable rpc_code: 14", None))
+        assert self.fit(job, monkeypatch, lambda: away, lambda: None) == 2
+        assert self.fit(job, monkeypatch, lambda: ControllerError(TypeError("a defect"))) == 1
+
     def test_a_cause_that_is_written_down_ends_them_at_once(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         def lost_for_a_reason() -> Exception:
             write_failure(job, RuntimeError(), "NaN", "trace")
@@ -219,6 +225,14 @@ class TestRestarts:
 
     def test_so_does_one_that_could_not_be_written_down(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.fit(job, monkeypatch, lambda: lost(RunError("No space left on device"))) == 1
+
+    def test_whether_ray_passes_it_on_as_its_trace_or_as_it_is(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.fit(job, monkeypatch, lambda: WorkerGroupError("lost", {0: RunError("disk full")})) == 1
+
+    @pytest.mark.parametrize("damage", [b"", b"0" * 35, b"z" * 36, b"\xff"])
+    def test_a_damaged_placement_group_does_not_end_the_driver(self, damage: bytes, job: Job) -> None:
+        (job.state_folder / "placement_group").write_bytes(damage)
+        assert not free_placement_group(job.state_folder)
 
 
 def lost(error: Exception | None = None) -> Exception:

@@ -46,7 +46,7 @@ def values(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str, str], float]
 def test_rank_zero_reports_the_run_and_each_rank_its_memory(
     job: Job, values: dict[tuple[str, str, str], float]
 ) -> None:
-    reading = Progress(run_id=job.run_id, phase="training", epoch=2, epochs=4, step=8, steps=16, loss=0.5)
+    reading = Progress(run_id=job.run_id, phase="training", epoch=2, epochs=4, step=8, steps=16, loss=0.5, mfu=0.4)
     job.progress_file.write(reading)
     for rank in (0, 1):
         with run_gauges.reported(job, rank=rank, device=torch.device("cpu")):
@@ -56,6 +56,7 @@ def test_rank_zero_reports_the_run_and_each_rank_its_memory(
     assert of_rank_zero.pop("sharedris_peak_memory_mib") > 10
     assert of_rank_zero == {
         "sharedris_loss": 0.5,
+        "sharedris_mfu": 0.4,
         "sharedris_epoch": 2.0,
         "sharedris_step": 8.0,
         "sharedris_finished_ratio": 0.95 * 8 / 16,

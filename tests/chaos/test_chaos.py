@@ -1,0 +1,255 @@
+"""Hundreds of faults strike one run and one sweep: they end with the bits of the quiet ones (`make test-chaos`).
+
+CHAOS_FAULTS    how many faults (200): seven tenths strike the run, the others the sweep
+CHAOS_SEED      of their order and of what they leave open (0)
+CHAOS_RESULTS   a Markdown file for the figures
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.config import RunConfig
+from pipeline.files import read_json
+from pipeline.object_store.address import working_folder
+from pipeline.object_store.layout import OF_A_RUN
+from pipeline.object_store.mirror import Mirror
+from pipeline.object_store.objects import open_objects
+from pipeline.records import list_runs
+from sharedris.config import to_dict
+from tests.chaos.command import Command
+from tests.chaos.disturb import Disturber, Reading, resumed_steps
+from tests.chaos.faults import Scene, small_disk
+from tests.chaos.measured import Outcome
+from tests.chaos.schedule import KINDS_OF_A_RUN, KINDS_OF_A_SWEEP, faults
+from tests.integration import workers
+from tests.integration.micro_sweep import plan_of
+from tests.integration.object_server import BUCKET, proxy_of, s3_server
+from tests.integration.object_server import Faults as ServerFaults
+from tests.integration.object_server import environment as store_variables
+from tests.integration.test_resume import train_arguments
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
+FAULTS, SEED = int(os.environ.get("CHAOS_FAULTS", "200")), int(os.environ.get("CHAOS_SEED", "0"))
+ON_RUN = FAULTS * 7 // 10
+STEPS_PER_EPOCH, EPOCHS_PER_FAULT, INTERVAL = 4, 2, 3
+"""Steps: 24 samples in batches of 6, and a checkpoint every third step and at the end of each epoch."""
+CELLS, SWEEP_EPOCHS_PER_FAULT = 3, 4
+_DISK_MIB = 96
+RUN_ENDS, SWEEP_ENDS = (-9, 2, 3, 143), (-9, 2, 3, 143)
+"""Exit codes: killed, disk full or store away, Ray or workers lost, SIGTERM."""
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[list[Outcome]]:
+    """What the tests of this file have measured; written where CHAOS_RESULTS says."""
+    measured: list[Outcome] = []
+    yield measured
+    path = os.environ.get("CHAOS_RESULTS")
+    if path and measured:
+        Path(path).write_text("\n".join([*_head(), *(line for each in measured for line in each.lines())]))
+
+
+def _head() -> list[str]:
+    cores, load = os.cpu_count(), os.getloadavg()[2]
+    return [
+        "# What faults cost",
+        "",
+        f"`make test-chaos FAULTS={FAULTS}` (seed {SEED}) on {cores} cores, {time.strftime('%Y-%m-%d')}, versions as "
+        f"pinned. The load average of the last 15 minutes was {load:.1f} at the end.",
+        "",
+    ]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose name is short enough for Ray's sockets."""
+    path = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The variables of a disturbed command: with the injected module, and a clock of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    injected = str(Path(__file__).parent / "injected")
+    return {**kept, "PYTHONPATH": injected, "CHAOS_FOLDER": str(folder)}
+
+
+def read_run(runs: Path) -> Reading:
+    """What a run in a folder shows."""
+    for state in runs.glob("state/*"):
+        progress, log = read_json(state / "progress.json"), state / "run.log"
+        if isinstance(progress, dict):
+            text = log.read_text(errors="replace") if log.exists() else ""
+            process = frozenset({progress["process"]})
+            return Reading(processes=process, step=progress["step"], resumed=resumed_steps(text))
+    return Reading(processes=frozenset(), step=0)
+
+
+def run_words(toy_root: Path, runs: Path, epochs: int) -> list[str]:
+    """A run of two workers under a private Ray."""
+    arguments = [*train_arguments(toy_root, runs), "--workers", "2", "--epochs", str(epochs)]
+    return [sys.executable, "-m", "pipeline.cli.main", *arguments]
+
+
+def quiet_run(toy_root: Path, folder: Path, epochs: int) -> tuple[dict[str, Any], float]:
+    """What the run leaves when nothing happens to it, and how long it takes."""
+    command = Command(run_words(toy_root, folder / "runs", epochs), environment(folder), folder)
+    began = time.monotonic()
+    command.start()
+    try:
+        assert command.process.wait(3600) == 0, command.output[-5000:]
+    finally:
+        command.end()
+    return workers.outcome_below(folder / "runs"), time.monotonic() - began
+
+
+def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
+    for part in ("history", "weights", "samples", "record"):
+        assert got[part] == expected[part], part
+
+
+def test_a_run_under_faults(toy_root: Path, folder: Path, tmp_path: Path, outcomes: list[Outcome]) -> None:
+    epochs = EPOCHS_PER_FAULT * ON_RUN
+    quiet = folder / "q"
+    quiet.mkdir()
+    expected, quiet_seconds = quiet_run(toy_root, quiet, epochs)
+    with small_disk(tmp_path / "disk", _DISK_MIB) as disk:
+        runs = tmp_path / "disk" / "runs"
+        left_out = () if disk else ("disk full",)  # only root may mount a small disk
+        kinds = [kind for kind in KINDS_OF_A_RUN if kind not in left_out]
+        command = Command(run_words(toy_root, runs, epochs), environment(folder), folder)
+        scene = Scene(command=command, folder=folder, step=lambda: read_run(runs).step, full_disk=disk)
+        disturber = Disturber(
+            scene, lambda: read_run(runs), lambda: bool(list_runs(runs)), may_end=RUN_ENDS, is_one_run=True
+        )
+        began = time.monotonic()
+        try:
+            disturber.run(faults(kinds, ON_RUN, steps=STEPS_PER_EPOCH * epochs, seed=SEED))
+            wall = time.monotonic() - began
+            assert_same(workers.outcome_below(runs), expected)
+            history = pd.read_parquet(next((runs / "history").glob("*.parquet")))
+        finally:
+            command.end()
+    starts = [f"Starts of the command: {command.starts}. Shares of calls that failed: {scene.rpc_percent} %."]
+    outcomes.append(
+        Outcome(
+            title="One run in a folder",
+            struck=disturber.struck,
+            wall_seconds=wall,
+            useful_seconds=float(history["seconds"].sum()),
+            quiet_seconds=quiet_seconds,
+            notes=[*starts, *(f"Not struck here: {kind}." for kind in left_out)],
+        )
+    )
+    print(*outcomes[-1].lines(), sep="\n")
+    assert outcomes[-1].most_lost <= INTERVAL
+    assert len(disturber.struck) >= 0.9 * ON_RUN
+
+
+class SweepReadings:
+    """What a sweep in a store shows in the working folders of this machine, without a question to the store.
+
+    Args:
+        cache: below which the driver and the workers have their folders.
+        steps: of a whole cell.
+    """
+
+    def __init__(self, cache: Path, steps: int) -> None:
+        self._cache, self._steps, self._seen = cache, steps, dict[str, int]()
+
+    def done(self) -> int:
+        """How many cells have a record."""
+        return len(list(self._cache.glob("*/runs/records/*.parquet")))
+
+    def read(self) -> Reading:
+        """Steps of all cells; of one that is done, all of them."""
+        processes = set()
+        for path in self._cache.glob("*/workers/*/state/*/progress.json"):
+            progress = read_json(path)
+            if isinstance(progress, dict) and progress["phase"] in ("training", "evaluating"):
+                processes.add(progress["process"])
+                self._seen[progress["run_id"]] = progress["step"]
+        for path in self._cache.glob("*/runs/records/*.parquet"):
+            self._seen[path.stem] = self._steps
+        return Reading(processes=frozenset(processes), step=sum(self._seen.values()))
+
+
+def test_a_sweep_in_a_store_under_faults(
+    toy_root: Path, micro_run: RunConfig, folder: Path, tmp_path: Path, outcomes: list[Outcome]
+) -> None:
+    count = FAULTS - ON_RUN
+    config = replace(micro_run, train=replace(micro_run.train, epochs=SWEEP_EPOCHS_PER_FAULT * count))
+    steps = STEPS_PER_EPOCH * config.train.epochs
+    jobs = [cell.job for cell in plan_of(config, str(toy_root), str(tmp_path / "quiet")).cells[:CELLS]]
+    began = time.monotonic()
+    for job in jobs:
+        assert job is not None
+        assert workers.finish(workers.start(job), 3600) == [0]
+    quiet_seconds = time.monotonic() - began
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    with s3_server(tmp_path) as port, proxy_of(port, server := ServerFaults()) as through:
+        url, cache = f"s3://{BUCKET}/chaos", folder / "cache"
+        words = [sys.executable, "-m", "tests.integration.micro_sweep", str(toy_root), url]
+        variables = {**environment(folder), **store_variables(through, cache)}
+        command = Command([*words, str(tmp_path / "config.json")], variables, folder)
+        readings = SweepReadings(cache, steps)
+        scene = Scene(command=command, folder=folder, step=lambda: readings.read().step, server=server)
+        disturber = Disturber(
+            scene,
+            readings.read,
+            lambda: readings.done() == CELLS and not command.is_alive(),
+            may_end=SWEEP_ENDS,
+            is_one_run=False,
+        )
+        began = time.monotonic()
+        try:
+            disturber.run(faults(KINDS_OF_A_SWEEP, count, steps=CELLS * steps, seed=SEED))
+        finally:
+            command.end()
+        wall = time.monotonic() - began
+        found = pull_all(url, port, tmp_path / "fresh")
+    useful = 0.0
+    for job in jobs:
+        assert job is not None
+        assert_same(workers.outcome_below(found, job.run_id), workers.outcome(job))
+        useful += float(pd.read_parquet(found / "history" / f"{job.run_id}.parquet")["seconds"].sum())
+    outcomes.append(
+        Outcome(
+            title="One sweep of three cells in an S3 store",
+            struck=disturber.struck,
+            wall_seconds=wall,
+            useful_seconds=useful,
+            quiet_seconds=quiet_seconds,
+            notes=[
+                f"Starts of the command: {command.starts}. Shares of calls that failed: {scene.rpc_percent} %.",
+                f"{server.refused} of {server.requests} requests to the store were refused. The quiet cells ran one "
+                "after the other without Ray; here two run at once, so that the ratio may exceed 1.",
+            ],
+        )
+    )
+    print(*outcomes[-1].lines(), sep="\n")
+    assert len(disturber.struck) >= 0.9 * count
+
+
+def pull_all(url: str, port: int, cache: Path) -> Path:
+    """What a host that has never seen the runs finds in the store."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in store_variables(port, cache).items():
+            patch.setenv(name, value)
+        mirror = Mirror(working_folder(url), open_objects(url))
+        mirror.pull(OF_A_RUN)
+        return mirror.root
