@@ -124,6 +124,7 @@ DOORS = {
 }
 REPORTS_MAY_IMPORT_OF_PIPELINE = {
     "pipeline.cli.common_options",
+    "pipeline.cli.machine_output",
     "pipeline.cli.main",
     "pipeline.config",
     "pipeline.identity",

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import tyro
 
-from pipeline.cli.common_options import Flag
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions, Flag
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """What is checked, and what is written about it."""
 
     set: tyro.conf.Positional[str]

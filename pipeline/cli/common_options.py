@@ -53,6 +53,8 @@ class CommonOptions:
     """Print debug lines too."""
     quiet: Flag = False
     """Print only warnings and results."""
+    json: Flag = False
+    """Print the result as one JSON object, and all other lines on standard error."""
 
 
 def known(registry: Mapping[str, T], name: str, option: str) -> T:

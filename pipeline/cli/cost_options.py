@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """Which cells, under which reading."""
 
     scale: str = "base"

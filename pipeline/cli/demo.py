@@ -11,6 +11,7 @@ import tyro
 
 from pipeline.cli.common_options import CommonOptions, RunsFolder
 from pipeline.cli.export import first_split
+from pipeline.cli.machine_output import add_result
 from pipeline.cli.model_folder import find_model_folder
 from pipeline.files import atomic_writer, require_writable
 from sharedris.errors import InputError
@@ -57,6 +58,7 @@ def run(options: Options) -> int:
     content = write_page(saved, runtime, _summary(options.runs, saved), _examples(options, saved))
     with atomic_writer(options.out) as stream:
         stream.write(content)
+    add_result(file=options.out, bytes=len(content))
     print(f"wrote {options.out}, {len(content) / 2**20:.1f} MiB: open it in a browser; it needs no network")
     return 0
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.protocols import Protocol
     from pipeline.evaluation.public_evaluators.evaluator import PublicEvaluator
 
-_ONLY_OF_A_MODEL = ("precision", "threshold", "protocol", "out", "json")
+_ONLY_OF_A_MODEL = ("precision", "threshold", "protocol", "out")
 
 
 def run(options: Options) -> int:
@@ -190,4 +190,5 @@ def _print(split: str, scores: dict[str, Scores]) -> None:
 def flat(scores: Scores) -> dict[str, Any]:
     """Return counts and metrics of one protocol by name, as `--json` prints them."""
     counts = asdict(scores)
-    return {**counts, **counts.pop("values")}
+    values = counts.pop("values")
+    return {**counts, **values}

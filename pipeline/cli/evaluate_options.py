@@ -7,13 +7,12 @@ from pathlib import Path
 
 import tyro
 
-from pipeline.cli.common_options import CurveFlag, Device, Flag, RunsFolder
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions, CurveFlag, Device, Flag, RunsFolder
 from sharedris.config import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """What is scored, by which rules, and where the rows go."""
 
     words: tyro.conf.Positional[tuple[str, ...]]

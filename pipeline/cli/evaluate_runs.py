@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.cli.evaluate_options import Options
+from pipeline.cli.machine_output import add_result
 from pipeline.cli.train import RUN_FAILED, start_workers, tracked_in
 from pipeline.cluster.capacity import check_workers_fit
 from pipeline.config import ExecutionConfig
 from pipeline.files import require_writable
 from pipeline.job import Job
-from pipeline.monitoring.headline import read_scores, split_scores
+from pipeline.monitoring.headline import read_scores, score_values, split_scores
 from pipeline.object_store.opened import bring_results
 from pipeline.recorded_job import recorded_job
 
@@ -47,6 +48,8 @@ def evaluate_runs(options: Options, run_ids: list[str], splits: list[str]) -> in
     ]
     use_ray = options.ray or execution.workers > 1 or "RAY_ADDRESS" in os.environ
     failed = [job for job in jobs if not evaluate_job(job, use_ray=use_ray, experiment=options.experiment)]
+    done = [job for job in jobs if job not in failed]
+    add_result(runs={job.run_id: _values(job) for job in done}, failed=[job.run_id for job in failed])
     return RUN_FAILED if failed else 0
 
 
@@ -79,6 +82,11 @@ def evaluate_job(job: Job, *, use_ray: bool, experiment: str | None) -> bool:
                 return False
     _print_scores(job, missing, curves)
     return True
+
+
+def _values(job: Job) -> list[dict[str, object]]:
+    rows = read_scores(job.runs_root, job.run_id)
+    return [score_values(row) for _, row in rows[rows["split"].isin(job.asked_splits)].iterrows()]
 
 
 def _print_scores(job: Job, added: Iterable[str], curves: Iterable[str]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.common_options import CommonOptions
+from pipeline.cli.machine_output import print_json
 from sharedris.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """Whose masks are counted, and by which evaluators."""
 
     rows: tyro.conf.Positional[Path | None] = None

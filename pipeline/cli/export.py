@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from pipeline.cli.common_options import CommonOptions, Flag, RunsFolder, require_positive
+from pipeline.cli.machine_output import add_result
 from pipeline.cli.model_folder import find_model_folder
 from pipeline.files import require_writable
 from sharedris.errors import InputError
@@ -78,7 +80,9 @@ def _check(options: Options) -> None:
 def _write_hub(options: Options, saved: SavedModel) -> int:
     from pipeline.model_export.hub_folder import push_folder, write_hub_folder
 
-    for path in write_hub_folder(saved, options.runs, options.out):
+    paths = write_hub_folder(saved, options.runs, options.out)
+    add_result(files=paths)
+    for path in paths:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
     if options.push:
         print(f"pushed {push_folder(options.out, options.push, private=not options.public)}")
@@ -92,7 +96,10 @@ def _write_coco(options: Options, saved: SavedModel) -> int:
     split = options.split or first_split(options.runs, saved.run_id)
     if split is None:
         raise InputError(f"{saved.run_id} has no record below {options.runs}", "Name its runs folder by --runs")
-    for path in write_coco_samples(options.runs, saved.run_id, open_split(options.prepared, split, saved), options.out):
+    dataset = open_split(options.prepared, split, saved)
+    paths = write_coco_samples(options.runs, saved.run_id, dataset, options.out)
+    add_result(files=paths)
+    for path in paths:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
     return 0
 
@@ -121,7 +128,9 @@ def _write_graph(options: Options, saved: SavedModel) -> int:
     print(f"checked on {compared.samples} {'samples of ' + split if split else 'random inputs'}: {compared}")
     print(f"\n{table(forms)}\n")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    for path in (options.out, *([request.int8_path] if options.int8 else [])):
+    paths = [options.out, *([request.int8_path] if options.int8 else [])]
+    add_result(files=paths, compared=dataclasses.asdict(compared))
+    for path in paths:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
     return 0
 

@@ -6,6 +6,7 @@ import shutil
 import uuid
 
 from pipeline.cli.export_data_options import Options
+from pipeline.cli.machine_output import add_result
 from pipeline.data.export.coco import write_coco
 from pipeline.data.export.hf import write_hf
 from pipeline.data.prepared.manifest import load_manifest
@@ -29,6 +30,7 @@ def run(options: Options) -> int:
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    add_result(folder=out, files=[str(name) for name in names], fingerprint=manifest.fingerprint)
     print(f"{manifest.set}, fingerprint {manifest.fingerprint}, written to {out}")
     for name in names:
         print(f"  {name}: {(out / name).stat().st_size:,} bytes")

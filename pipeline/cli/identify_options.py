@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import tyro
 
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """What is compared with what."""
 
     path: tyro.conf.Positional[str | None] = None

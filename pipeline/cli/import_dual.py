@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from pipeline.cli.import_dual_options import Options
+from pipeline.cli.machine_output import add_result
 from pipeline.files import require_writable
 from pipeline.pretrained_ids import DUAL_VOCABULARY, DUAL_WEIGHTS
 from sharedris.baselines.bert import Bert
@@ -42,6 +43,7 @@ def run(options: Options) -> int:
         partial.replace(options.out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    add_result(folder=options.out, parameters=len(weights))
     million = sum(tensor.numel() for tensor in weights.values()) / 1e6
     print(f"wrote {options.out}: {len(weights)} parameters, {million:.1f} M, {tokenizer.vocabulary_size} word pieces")
     return 0

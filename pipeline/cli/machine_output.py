@@ -7,35 +7,34 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.cli.common_options import CommonOptions, Flag
-
 _streams: list[TextIO] = []
-
-
-@dataclass(frozen=True, kw_only=True)
-class JsonOptions(CommonOptions):
-    """Options of a command that has a result for machines."""
-
-    json: Flag = False
-    """Print the result as one JSON object, and all other lines on standard error."""
+_results: dict[str, Any] = {}
 
 
 @contextlib.contextmanager
 def only_json(active: bool) -> Iterator[None]:
-    """Keep standard output for `print_json` while the block lasts; other lines go to standard error."""
+    """Keep standard output for results while the block lasts; other lines go to standard error."""
     if not active:
         yield
         return
     _streams.append(sys.stdout)
+    _results.clear()
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
+            if _results:
+                print_json(_results)
     finally:
         _streams.pop()
+        _results.clear()
+
+
+def add_result(**values: Any) -> None:
+    """Add named values to the object that `--json` prints at the end of the command."""
+    _results.update(values)
 
 
 def print_json(values: Any) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import tyro
 
-from pipeline.cli.common_options import RunsFolder
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions, RunsFolder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """The picture, the sentences, the model, and what is written."""
 
     image: tyro.conf.Positional[Path]

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.cli.common_options import Flag
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions, Flag
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(JsonOptions):
+class PrepareOptions(CommonOptions):
     """The set's name, its images and its tokenizer."""
 
     data: str

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.machine_output import add_result
 from pipeline.cli.rescore_options import Options
 from pipeline.files import require_writable
 from pipeline.lifecycle.locks import driver_lock
@@ -40,14 +41,16 @@ def run(options: Options) -> int:
     check_scoring()
     commit = str(collect()["git_commit"])
     failed = []
+    added: dict[str, list[str]] = {}
     for name in names:
         try:
-            _rescore_one(options, name, commit)
+            added[name] = _rescore_one(options, name, commit)
         except InputError as error:
             if len(names) == 1:
                 raise
             failed.append(name)
             log.error("%s: %s", name, error)
+    add_result(added=added)
     if failed:
         raise InputError(
             f"{len(failed)} of {len(names)} runs could not be rescored, for the reasons above",
@@ -56,7 +59,8 @@ def run(options: Options) -> int:
     return 0
 
 
-def _rescore_one(options: Options, name: str, commit: str) -> None:
+def _rescore_one(options: Options, name: str, commit: str) -> list[str]:
+    """Return the protocols and metrics that were added."""
     from pipeline.rescore import rescore_run
 
     with driver_lock(options.runs / "state" / name):  # `sharedris evaluate` writes the same record
@@ -66,6 +70,7 @@ def _rescore_one(options: Options, name: str, commit: str) -> None:
     words = [*(f"protocol {each}" for each in added.protocols), *(f"metric {each}" for each in added.metrics)]
     print(f"{name}: {'added ' + ', '.join(words) if words else 'nothing is missing'}")
     _log_to_mlflow(options.runs, name)
+    return words
 
 
 def _log_to_mlflow(runs_root: Path, run_id: str) -> None:

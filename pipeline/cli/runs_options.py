@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cli.common_options import Flag, RunsFolder
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions, Flag, RunsFolder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """Which runs are listed, with which scores."""
 
     runs: RunsFolder = Path("runs")

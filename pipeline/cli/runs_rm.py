@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from pipeline.cli.machine_output import add_result
 from pipeline.cli.one_run import require_run
 from pipeline.cli.runs_rm_options import Options
 from pipeline.lifecycle.removal import places_of, remove_run
@@ -24,5 +25,6 @@ def run(options: Options) -> int:
             print("nothing is removed")
             return NOT_REMOVED
     remove_run(options.runs, options.run)
+    add_result(run_id=options.run, removed=places.split(", "))
     print(f"removed {places}")
     return 0

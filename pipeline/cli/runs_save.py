@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from pipeline.cli.common_options import CommonOptions, RunsFolder
+from pipeline.cli.machine_output import add_result
 from pipeline.files import safe_component
 from pipeline.lifecycle.heartbeat import has_live_driver
 from pipeline.lifecycle.save_request import request_checkpoint
@@ -30,6 +31,7 @@ def run(options: Options) -> int:
     running = [path for path in sorted((options.runs / "state").glob(wanted)) if has_live_driver(path)]
     if not running:
         raise InputError(f"no run is running below {options.runs}", "Nothing to save")
+    add_result(asked=[folder.name for folder in running])
     for folder in running:
         request_checkpoint(folder)
         print(f"asked {folder.name} for a checkpoint, which it writes within ten steps")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipeline.cli.machine_output import add_result
 from pipeline.cli.one_run import require_run
 from pipeline.cli.runs_tag_options import Options
 from pipeline.files import safe_component
@@ -20,5 +21,6 @@ def run(options: Options) -> int:
     marks = read_marks(options.runs, options.run)
     tags = set(marks.tags) - given if options.remove else set(marks.tags) | given
     write_marks(options.runs, options.run, replace(marks, tags=tuple(sorted(tags))))
+    add_result(run_id=options.run, tags=sorted(tags))
     print(f"{options.run}: {', '.join(sorted(tags)) or 'no tags'}")
     return 0

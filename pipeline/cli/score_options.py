@@ -8,12 +8,11 @@ from typing import Literal
 
 import tyro
 
-from pipeline.cli.common_options import Flag, RunsFolder
-from pipeline.cli.machine_output import JsonOptions
+from pipeline.cli.common_options import CommonOptions, Flag, RunsFolder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """What is scored, on what, and under which name it is recorded."""
 
     predictions: tyro.conf.Positional[Path]

@@ -52,8 +52,6 @@ class Options(RunOptions):
     """With --plan: peak memory of every precision, and what fits which GPU."""
     gflops: float | None = None
     """With --plan: sustained rate of one worker in GFLOP/s, to estimate hours."""
-    json: Flag = False
-    """Print the run's id, files and scores as JSON at the end."""
 
 
 def starting_options(words: Sequence[str]) -> Options:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cli.import_options import ImportOptions
+from pipeline.cli.machine_output import add_result
 from pipeline.files import require_writable
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.errors import InputError
@@ -49,7 +50,9 @@ def import_resized(
     with torch.device("meta"):
         encoder = build(config)
     encoder.to_empty(device="cpu")
-    print_report(load(encoder, options.checkpoint))
+    report = load(encoder, options.checkpoint)
+    add_result(**{name: len(values) for name, values in dataclasses.asdict(report).items()}, out=options.out)
+    print_report(report)
     if not options.out:
         return False
     write_weights(official(encoder), options.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.cli.machine_output import add_result
 from pipeline.files import staged_folder
 from pipeline.object_store.opened import PICTURES
 from reports.build import write_tables
@@ -26,6 +27,7 @@ def run(options: Options) -> int:
     paired, problems = paired_test(runs, run_ids_of(runs, list(options.names)))
     with staged_folder(options.place) as place:
         write_tables([table, paired], place)
+    add_result(folder=options.place / "tables", tables=["compare", "compare-paired"])
     print(shown(table))
     print(shown(paired))
     print(f"written to {options.place / 'tables'}/compare.md, .tex, .csv, .json, .html, and compare-paired")

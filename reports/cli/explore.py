@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import Progress
 
+from pipeline.cli.machine_output import add_result
 from pipeline.files import atomic_writer
 from pipeline.object_store.opened import PICTURES
 from reports.cli.explore_options import Options
@@ -41,6 +42,7 @@ def run(options: Options) -> int:
     with atomic_writer(out / "samples.html") as stream:
         stream.write(explorer.html.encode())
     size = (out / "samples.html").stat().st_size / 1e6
+    add_result(file=out / "samples.html", samples=explorer.samples, runs=explorer.runs)
     print(
         f"{out / 'samples.html'}: {explorer.samples} samples of {choice.split}, {explorer.runs} run(s), {size:.1f} MB"
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from pipeline.cli.common_options import known
+from pipeline.cli.machine_output import add_result
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import require_writable
 from reports.cli.report_options import ReportOptions
@@ -32,6 +33,7 @@ def shown(table: Table) -> str:
 def ended_with(problems: Iterable[str]) -> int:
     """Print what could not be used; return 1 where there is any, else 0."""
     problems = list(problems)
+    add_result(problems=problems)
     for problem in problems:
         print(printable(f"problem: {problem}"), file=sys.stderr)
     return 1 if problems else 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.common_options import known
+from pipeline.cli.machine_output import add_result
 from pipeline.data.readers.quality_flags import read_flags
 from pipeline.files import staged_folder
 from pipeline.monitoring.mlflow_uri import tracking_uri
@@ -57,6 +58,7 @@ def run(options: Options) -> int:
             )
         else:
             write_tables([table for each in report.built for table in _of_one(report, each, options.style)], place)
+    add_result(folder=out, tables=[table.name for table in report.tables])
     if whole:
         print(f"{out / 'index.html'}: {len(report.tables)} tables of {report.runs.records['run_id'].nunique()} run(s)")
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from pipeline.cli.common_options import CommonOptions, RunsFolder
+from pipeline.cli.machine_output import add_result
 from pipeline.files import require_writable
 from sweeps.registry import find_sweep
 
@@ -28,5 +29,6 @@ def run(options: Options) -> int:
 
     require_writable(options.runs, "--runs (make: RUNS=)")
     measured = write_paper_costs(find_sweep(options.name), options.runs)
+    add_result(measured=measured, folder=options.runs / "costs")
     print(f"{measured} models measured; costs of {options.name} are below {options.runs / 'costs'}")
     return 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.cli.machine_output import JsonOptions, print_json
+from pipeline.cli.common_options import CommonOptions
+from pipeline.cli.machine_output import print_json
 from sweeps.registry import SWEEPS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JsonOptions):
+class Options(CommonOptions):
     """None of its own."""
 
 

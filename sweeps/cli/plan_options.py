@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.cli.common_options import Flag
 from sweeps.cli.sweep_options import SweepOptions, starting_sweep
 
 
@@ -23,8 +22,6 @@ class Options(SweepOptions):
     """Points between trainings (default: measured, or assumed)."""
     paper_gflops: float | None = None
     """GFLOP/s of one of the paper's 8 GPUs, to estimate hours."""
-    json: Flag = False
-    """Print the cells as JSON, and all other lines on standard error."""
 
 
 def starting_options(words: Sequence[str]) -> Options:

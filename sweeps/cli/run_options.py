@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.cli.common_options import Flag
 from sweeps.cli.sweep_options import SweepOptions, starting_sweep
 
 
@@ -19,8 +18,6 @@ class Options(SweepOptions):
     """Label of a cell: remove its record and train it again."""
     register_model: str | None = None
     """At the end, register the best cell's model (oIoU of its first split) in MLflow as NAME@best."""
-    json: Flag = False
-    """Print the cells at the end as JSON, and all other lines on standard error."""
 
 
 def starting_options(words: Sequence[str]) -> Options:

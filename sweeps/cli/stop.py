@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.cli.machine_output import add_result
 from sweeps.cli.planned import planned
 from sweeps.cli.stop_options import Options
 from sweeps.status import stop
@@ -9,5 +10,7 @@ from sweeps.status import stop
 
 def run(options: Options) -> int:
     """Ask the driver to end, and print what was done."""
-    print(stop(planned(options)))
+    answer = stop(planned(options))
+    add_result(answer=answer)
+    print(answer)
     return 0

@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.job import resolve_job
 from pipeline.run import run_in_process
+from tests.pipeline.test_added_splits import PROVENANCE
 from tests.reports import synthetic_runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +43,11 @@ def uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def install(uv: Path, place: Path, extra: str) -> Path:
     """Return the folder of programs of an environment with this project, copied without its `.git`, and one extra."""
     source = place / "source"
-    ignored = shutil.ignore_patterns(".*", "build", "runs", "data", "tests", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=ignored)
+    source.mkdir(parents=True)
+    for folder in ("sharedris", "pipeline", "sweeps", "reports"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     environment = place / "environment"
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, environment], check=True)
     wanted = f"{source}[{extra}]" if extra else str(source)
@@ -71,7 +75,7 @@ def trained(micro_run: RunConfig, toy_root: Path, tmp_path_factory: pytest.TempP
     runs = tmp_path_factory.mktemp("trained") / "runs"
     execution = ExecutionConfig(device="cpu", prepared_root=str(toy_root), runs_root=str(runs))
     torch.manual_seed(0)
-    run_in_process(resolve_job(micro_run, execution, provenance={"git_commit": "test"}))
+    run_in_process(resolve_job(micro_run, execution, provenance=PROVENANCE))
     return runs
 
 

@@ -243,5 +243,6 @@ def test_data_that_was_prepared_otherwise_is_refused(
 
 
 def test_the_record_of_a_run_has_no_history_of_rescoring(runs: Path) -> None:
-    assert RECORD_SCHEMA.names[-4:] == ["system", "predictions_json", "evaluated_json", "checkpoint_selection"]
+    last = ["predictions_json", "evaluated_json", "mfu", "worker_hours", "checkpoint_selection"]
+    assert RECORD_SCHEMA.names[-5:] == last
     assert read(runs, "records")["rescored_json"].isna().all()
