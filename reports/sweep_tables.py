@@ -57,7 +57,7 @@ def own_tables(sweeps: Mapping[str, Sweep]) -> dict[str, SweepTable]:
             name = sweep.name if len(own) == 1 else f"{sweep.name}-{re.sub(r'[^A-Za-z0-9]+', '-', key).strip('-')}"
             spec = TableSpec(
                 numeral=name,
-                short=f"{sweep.name}: {key}",
+                short=sweep.name if key == sweep.name else f"{sweep.name}: {key}",
                 caption=f"{sweep.title[:1].upper()}{sweep.title[1:]}",
                 first_heading="Row",
                 published_split="",

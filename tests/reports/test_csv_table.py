@@ -132,8 +132,8 @@ def test_the_whole_report_writes_a_document_and_plots_for_a_paper(whole_report: 
     assert pdfs == {name for name in plots if not name.endswith("-dark")}
     assert all(b"/Type3" not in path.read_bytes() for path in (whole_report / "figures").glob("*.pdf"))
     # One panel has a column's width, several the text's, so that a paper does not scale them.
-    assert page_width(whole_report / "figures" / "iou-by-size.pdf") == pytest.approx(72 * 3.5)
-    assert page_width(whole_report / "figures" / "scores-VII.pdf") == pytest.approx(72 * 7.16)
+    assert page_width(whole_report / "figures" / "iou-by-size.pdf") == pytest.approx(72 * 3.48)
+    assert page_width(whole_report / "figures" / "scores-VII.pdf") == pytest.approx(72 * 7.13)
 
 
 def page_width(path: Path) -> float:
