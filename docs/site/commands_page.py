@@ -83,14 +83,22 @@ def read_section(body: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 def table(rows: list[tuple[str, str]]) -> str:
     """Return options as a Markdown table."""
-    lines = [f"| `{cell(spelling)}` | {cell(meaning)} |" for spelling, meaning in rows]
+    lines = [f"| {code(spelling)} | {cell(meaning)} |" for spelling, meaning in rows]
     return "\n".join(["| option | meaning |", "|---|---|", *lines]) + "\n"
+
+
+def code(text: str) -> str:
+    """Return a text in code type; Markdown has no sign for a bar in the code of a cell."""
+    return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def cell(text: str) -> str:
     """Return a text that a cell can hold: no column ends in it, and no sign in it is read as markup."""
-    escaped = re.sub(r"([*<>])", r"\\\1", text) if "`" not in text and " " in text else text
-    return escaped.replace("|", "\\|")
+    if "`" in text:  # entities are not read in code
+        return text.replace("|", "\\|")
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("*", "&#42;"), ("|", "&#124;")):
+        text = text.replace(sign, entity)
+    return text
 
 
 def make_page(text: str) -> str:
