@@ -25,6 +25,8 @@ from sharedris.config_values import (
 )
 from sharedris.errors import require_field
 
+GradientExchange = Literal["float32", "bf16"]
+
 CONFIG_VERSION = 2
 """Raised when the meaning of a field changes, so that an old record is never taken for a new run.
 
@@ -83,6 +85,7 @@ class TrainConfig:
     precision: Annotated[Precision, arg(aliases=("--precision",))] = "bf16"  # number format of the forward
     # "tf32" lets GPUs round the operands of float32 products and convolutions to TF32: faster where precision is fp32
     float32_products: Float32Products = "float32"
+    gradient_exchange: GradientExchange = "float32"  # sent between workers; bf16: half of the bytes, each rounded
     synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
     max_samples_per_epoch: int | None = None  # reads only so many of each epoch, for trials
     nonfinite_loss: Literal["stop", "skip"] = "stop"  # a loss that is not finite; "skip" is counted

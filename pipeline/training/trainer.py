@@ -152,7 +152,12 @@ def start(job: Job, worker: Worker) -> TrainState:
     trained = ModelWithLoss(model, job.config.train)
     _apply_execution_options(trained, job)
     state = TrainState(
-        model=wrap_for_training(trained, worker, static_graph=job.per_rank_batch(worker.world_size).accumulation == 1),
+        model=wrap_for_training(
+            trained,
+            worker,
+            static_graph=job.per_rank_batch(worker.world_size).accumulation == 1,
+            exchanged=job.config.train.gradient_exchange,
+        ),
         optimizer=build_optimizer(model, job.config.optim),
         scaler=torch.amp.GradScaler(worker.device.type, enabled=job.config.train.precision == "fp16"),
     )

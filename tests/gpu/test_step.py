@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pipeline.config import OptimConfig
+from pipeline.config import GradientExchange, OptimConfig
 from pipeline.cost.step_timing import StepShape, make_step
 from pipeline.cost.step_trace import DeviceKind, trace_step
 from pipeline.data.dataset.loader import Batch
@@ -109,9 +109,13 @@ def test_a_compiled_step_is_the_eager_step(device: torch.device, two_layers: Com
 
 # Of the 1 x 1 convolution's gradient, whose layout differs in name only.
 @pytest.mark.filterwarnings("ignore:Grad strides do not match bucket view strides")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("precision", "exchanged"), [("fp32", "float32"), ("bf16", "float32"), ("bf16", "bf16")])
 def test_ddp_of_one_rank_takes_the_same_step(
-    device: torch.device, two_layers: ComparedModelConfig, precision: Precision, tmp_path: Path
+    device: torch.device,
+    two_layers: ComparedModelConfig,
+    precision: Precision,
+    exchanged: GradientExchange,
+    tmp_path: Path,
 ) -> None:
     """Over NCCL (gloo on the CPU): its buckets, hooks and `no_sync`, without another GPU."""
     alone = trained_model(two_layers, precision, device)
@@ -122,11 +126,11 @@ def test_ddp_of_one_rank_takes_the_same_step(
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
     try:
-        wrapped = distribute(together, Worker(device=device), static_graph=False)
+        wrapped = distribute(together, Worker(device=device), static_graph=False, exchanged=exchanged)
         got = step_on(wrapped, two_layers, device, precision, 1, may_wait=True).values
     finally:
         dist.destroy_process_group()
-    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=2e-3 if exchanged == "bf16" else 1e-3, atol=1e-5)
     own = dict(alone.named_parameters())
     for name, parameter in together.named_parameters():
         torch.testing.assert_close(parameter, own[name], rtol=1e-3, atol=3e-4, msg=lambda text, n=name: f"{n}: {text}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,17 +21,25 @@ CLOSE = 1e-5
 PROVENANCE = {"git_commit": "test", "git_dirty": False, "versions_json": "{}"}
 
 
-def job_of(run: RunConfig, execution: ExecutionConfig, folder: Path, world_size: int, draws: str = "sample") -> Job:
+def job_of(
+    run: RunConfig,
+    execution: ExecutionConfig,
+    folder: Path,
+    world_size: int,
+    draws: str = "sample",
+    **options: Any,
+) -> Job:
     encoder = replace(run.model.encoder, drop_path=0.5)
     train = replace(run.train, global_batch_size=12, epochs=25, draws=draws)
     run = replace(
         run, model=replace(run.model, encoder=encoder), train=train, optim=replace(run.optim, learning_rate=1e-4)
     )
-    execution = replace(execution, workers=world_size, min_workers=1, runs_root=str(folder))
+    execution = replace(execution, workers=world_size, min_workers=1, runs_root=str(folder), **options)
     return resolve_job(run, execution, cells=("test/draws",), provenance=PROVENANCE)
 
 
 def losses(job: Job, world_size: int) -> list[float]:
+    """Train to the end; the mean loss of each epoch."""
     assert workers.finish(workers.start(job, world_size)) == [0] * world_size
     history = pd.read_parquet(history_path(job.runs_root, job.run_id))
     assert int(history["step"].iloc[-1]) == 25 * STEPS_PER_EPOCH
@@ -45,3 +56,36 @@ def test_fifty_steps_are_the_same_for_1_2_3_and_4_workers(
         assert together == pytest.approx(alone, rel=CLOSE), f"{world_size} workers"
     by_rank = [losses(job_of(micro_run, execution, tmp_path / f"r{n}", n, "rank"), n) for n in (1, 2)]
     assert by_rank[0] != pytest.approx(by_rank[1], rel=CLOSE), "the test does not see other draws"
+
+
+def kill_after(step: int, job: Job, world_size: int) -> None:
+    """Train until a checkpoint of this step or a later one is there, and kill all workers."""
+    started = workers.start(job, world_size)
+    deadline = time.monotonic() + 120
+    while newest_step(job) < step:
+        assert started[0].is_alive(), "the run ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert workers.kill(started), "the run ended before it was killed"
+
+
+def newest_step(job: Job) -> int:
+    """Step of the newest checkpoint that has its manifest; 0 without one."""
+    names = [re.fullmatch(r"checkpoint-\d+-(\d+)", path.stem) for path in job.state_folder.glob("checkpoint-*.json")]
+    return max((int(name[1]) for name in names if name is not None), default=0)
+
+
+@pytest.mark.slow
+def test_a_run_whose_workers_change_is_the_same(
+    micro_run: RunConfig, execution: ExecutionConfig, tmp_path: Path
+) -> None:
+    """2 workers, then 3 after a kill, then 1 after another; checkpoints are within epochs too."""
+    quiet = losses(job_of(micro_run, execution, tmp_path / "quiet", 1), 1)
+    folder, saving = tmp_path / "resized", {"checkpoint_every_steps": 5}
+    kill_after(5, job_of(micro_run, execution, folder, 2, **saving), 2)
+    kill_after(25, job_of(micro_run, execution, folder, 3, **saving), 3)
+    last = job_of(micro_run, execution, folder, 1, **saving)
+    resized = losses(last, 1)
+    history = pd.read_parquet(history_path(last.runs_root, last.run_id))
+    assert set(history["world_size"]) == {1, 2, 3}, "all three sizes took part"
+    assert resized == pytest.approx(quiet, rel=CLOSE)
