@@ -83,8 +83,13 @@ def read_section(body: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 def table(rows: list[tuple[str, str]]) -> str:
     """Return options as a Markdown table."""
-    lines = [f"| `{cell(spelling)}` | {cell(meaning)} |" for spelling, meaning in rows]
+    lines = [f"| {code(spelling)} | {cell(meaning)} |" for spelling, meaning in rows]
     return "\n".join(["| option | meaning |", "|---|---|", *lines]) + "\n"
+
+
+def code(text: str) -> str:
+    """Return a text in code type; Markdown has no sign for a bar in the code of a cell."""
+    return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def cell(text: str) -> str:
