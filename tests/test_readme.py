@@ -165,6 +165,27 @@ def test_a_made_up_option_in_running_text_is_found(span: str) -> None:
     assert made_up_options(span) == {"--made-up"}
 
 
+LONE = re.compile(r"`(--[a-z][\w.-]*)[^`]*`")
+FOREIGN = {"--entrypoint-num-cpus", "--entrypoint-resources", "--find-links"}
+"""Options of other programs that pages name: Ray's and pip's."""
+
+
+@functools.cache
+def all_options() -> set[str]:
+    """Every option, from the page that tests/test_site.py compares with the help."""
+    return set(re.findall(r"--[a-z][\w.-]*", (ROOT / "docs" / "commands.md").read_text()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_without_a_command_exist(page: Path) -> None:
+    """`--epochs 3` in running text is an option of some command.
+
+    The changelog may name what was renamed, and the printed benches name options of their scripts.
+    """
+    if page.name != "CHANGELOG.md" and page.parent.name != "results":
+        assert set(LONE.findall(page.read_text())) - all_options() - FOREIGN == set()
+
+
 def anchors_of(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)

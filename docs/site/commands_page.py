@@ -94,8 +94,11 @@ def code(text: str) -> str:
 
 def cell(text: str) -> str:
     """Return a text that a cell can hold: no column ends in it, and no sign in it is read as markup."""
-    escaped = re.sub(r"([*<>])", r"\\\1", text) if "`" not in text and " " in text else text
-    return escaped.replace("|", "\\|")
+    if "`" in text:  # entities are not read in code
+        return text.replace("|", "\\|")
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("*", "&#42;"), ("|", "&#124;")):
+        text = text.replace(sign, entity)
+    return text
 
 
 def make_page(text: str) -> str:
