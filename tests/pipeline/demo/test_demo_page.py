@@ -29,6 +29,8 @@ from tests.browser import chromium
 from tests.conftest import TOY
 
 SAMPLES = 50
+NEAR = 1e-5
+"""Of the threshold: two runtimes round a probability differently."""
 
 
 def test_without_a_network_one_line_states_the_remedy(
@@ -104,18 +106,25 @@ def mask_of(browser: Any, content: bytes, sentence: str) -> dict[str, Any]:
 def test_the_page_gives_the_masks_of_the_predictor(browser: Any, saved: SavedModel, toy_root: Path) -> None:
     dataset = open_split(str(toy_root), f"{TOY}/val", saved)
     predictor = Predictor.from_run(saved.tokenizer_path.parent)
-    covered, milliseconds = 0, []
+    covered, different, pixels, milliseconds = 0, 0, 0, []
     for place in range(SAMPLES):
         info = dataset.info(place % len(dataset))
         sentence = info.expression if place < len(dataset) else f"{info.expression} number {place}"
         content = dataset.images.content(info.file_name)
         found = mask_of(browser, content, sentence)
-        expected = predictor.predict(Image.open(io.BytesIO(content)), sentence).mask_HW
+        prediction = predictor.predict(Image.open(io.BytesIO(content)), sentence)
+        expected = prediction.mask_HW
         assert (found["height"], found["width"]) == expected.shape
-        assert np.array_equal(np.array(list(found["mask"])) == "1", expected.flatten()), sentence
+        # Random weights give nearly equal probabilities around the threshold, which is their median: rounding decides.
+        near = np.abs(prediction.probability_HW - predictor.threshold).flatten() < NEAR
+        differs = (np.array(list(found["mask"])) == "1") != expected.flatten()
+        assert not (differs & ~near).any(), sentence
+        different += int(differs.sum())
+        pixels += differs.size
         covered += 0 < expected.sum() < expected.size
         milliseconds.append(found["ms"])
     assert covered >= SAMPLES // 2, "masks that are empty or full prove little"
+    assert different <= pixels // 1_000, "a pixel at the threshold here and there"
     assert np.median(milliseconds) < 300
 
 
@@ -152,7 +161,7 @@ def test_the_page_works_by_keyboard_with_several_sentences_and_maps(browser: Any
     wait(browser, "return document.querySelectorAll('#sentences li').length === 1")  # of the first example
     sentence.send_keys(Keys.ENTER)
     wait(browser, "return state.kept.length === 1")
-    sentence.send_keys("the blue square qqq")
+    sentence.send_keys("the blue square жжж")
     wait(browser, "return document.querySelectorAll('#sentences li').length === 2")
     assert "not known to the model" in browser.find_element(By.ID, "sentences").text
     checkbox = browser.find_element(By.ID, "attention")
