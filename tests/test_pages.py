@@ -108,6 +108,12 @@ def test_a_module_that_is_run_exists(page: Path) -> None:
         assert any(place.is_file() for place in places), f"{page.name} runs {name}, which does not exist"
 
 
+def test_the_page_of_installation_has_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = (ROOT / "docs" / "install.md").read_text()
+    assert {*re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)} == {*extras}
+
+
 def test_a_made_up_module_is_found() -> None:
     named = modules_and_scripts("python -m sweeps.made_up and python -m pip and python benchmarks/made_up.py")
     assert named == ["sweeps/made_up", "benchmarks/made_up.py"]
