@@ -33,6 +33,12 @@ def test_the_page_of_commands_has_every_option() -> None:
     assert len(options) > 200
 
 
+def test_the_navigation_has_every_page() -> None:
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    assert {page for page in pages if f" {page}\n" not in navigation} == set(), "name it below nav: in mkdocs.yml"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "sharedris").glob("*.py")), ids=lambda path: path.stem)
 def test_the_reference_has_every_module_of_the_model(path: Path) -> None:
     shown = path.stem == "__init__" or f"::: sharedris.{path.stem}\n" in REFERENCE

@@ -25,6 +25,14 @@ OUTSIDE = {
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
 
 
+def on_config(config: Any) -> Any:
+    """List the printed benches in the appendix, the last part of the navigation."""
+    (appendix,) = config.nav[-1].values()
+    benches = [uri for uri in OUTSIDE.values() if uri.startswith("measured/")]
+    appendix += [{f"Bench: {Path(uri).stem}": uri} for uri in sorted(benches)]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages outside docs/."""
     for place, uri in OUTSIDE.items():
