@@ -57,7 +57,7 @@ def packages_of(path: Path) -> Iterator[None]:
         extra = COMMANDS[path].extra
         if not extra or (error.name or "").partition(".")[0] in {"sharedris", "pipeline", "sweeps", "reports"}:
             raise
-        remedy = f"Install it: pip install 'shared-ris[{extra}]'"
+        remedy = f"In the clone: pip install '.[{extra}]'"
         raise InputError(f"sharedris {' '.join(path)} needs the package {error.name}", remedy) from None
 
 

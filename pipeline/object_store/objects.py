@@ -272,7 +272,7 @@ def _obstore() -> Any:
         import obstore.store  # a module of its own
     except ImportError:
         raise StoreError(
-            "runs in an object store need the package obstore", "Install it: pip install 'shared-ris[store]'"
+            "runs in an object store need the package obstore", "In the clone: pip install '.[store]'"
         ) from None
     return obstore
 

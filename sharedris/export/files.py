@@ -36,7 +36,7 @@ def need(library: str) -> Any:
         return importlib.import_module(library)
     except ImportError as error:
         raise InputError(
-            f"{library.split('.', maxsplit=1)[0]} cannot be imported ({error})", "pip install 'shared-ris[export]'"
+            f"{library.split('.', maxsplit=1)[0]} cannot be imported ({error})", "In the clone: pip install '.[export]'"
         ) from None
 
 

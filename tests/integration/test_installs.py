@@ -92,7 +92,7 @@ def test_the_model_alone(uv: Path, trained: Path, tmp_path: Path) -> None:
         [programs / "sharedris", "runs"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert missing.returncode == 2
-    assert "pip install 'shared-ris[train]'" in missing.stderr
+    assert "pip install '.[train]'" in missing.stderr
     assert len(missing.stderr.splitlines()) == 1
 
 
