@@ -13,7 +13,7 @@ from tests.chaos.schedule import Fault
 
 RECOVERS_SECONDS = 600.0
 HANGS_SECONDS = 120.0
-"""After which a start with RPC faults is ended and given again: Ray loses track of workers whose end it did not hear."""
+"""After which a start with RPC faults is ended and given again: Ray forgets workers whose end it did not hear."""
 _POLL_SECONDS = 0.1
 _RESUMED = re.compile(r"resumed after epoch \d+, step (\d+)")
 
