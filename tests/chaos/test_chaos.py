@@ -46,7 +46,7 @@ FAULTS, SEED = int(os.environ.get("CHAOS_FAULTS", "200")), int(os.environ.get("C
 ON_RUN = FAULTS * 7 // 10
 STEPS_PER_EPOCH, EPOCHS_PER_FAULT, INTERVAL = 4, 2, 3
 """Steps: 24 samples in batches of 6, and a checkpoint every third step and at the end of each epoch."""
-CELLS, SWEEP_EPOCHS_PER_FAULT = 3, 4
+CELLS, SWEEP_EPOCHS_PER_FAULT = 3, 20
 _DISK_MIB = 96
 RUN_ENDS, SWEEP_ENDS = (-9, 2, 3, 143), (-9, 2, 3, 143)
 """Exit codes: killed, disk full or store away, Ray or workers lost, SIGTERM."""
