@@ -160,6 +160,7 @@ def test_a_run_is_seen_in_prometheus_and_in_the_dashboard(jobs: Jobs, toy_root: 
 
 
 def test_an_entry_point_on_another_node_than_the_head(jobs: Jobs, toy_root: Path, tmp_path: Path) -> None:
+    assert jobs.submit("true", options=("--submission-id=head",)).returncode == 0  # the head's agent is there
     jobs.head.add_node("127.0.0.2", '--num-cpus=1 --object-store-memory=100000000 --resources={"elsewhere":1}')
     settings = ["--runs", str(tmp_path), "--prepared", str(toy_root), "--epochs", "1", "--device", "cpu"]
     words = [str(BIN / "sharedris"), "sweep", "run", "framework", *settings, *SMALL.split()]
@@ -167,7 +168,6 @@ def test_an_entry_point_on_another_node_than_the_head(jobs: Jobs, toy_root: Path
     ends = [end_of_job(jobs, words, name) for name in ("elsewhere", "again")]
     assert "succeeded" in ends[-1], ends
     assert len(list((tmp_path / "records").glob("*.parquet"))) == 2
-    assert jobs.submit("true", options=("--submission-id=head",)).returncode == 0
     assert ray_job(jobs, "elsewhere")["driver_node_id"] != ray_job(jobs, "head")["driver_node_id"]
 
 
