@@ -27,7 +27,7 @@ class Command:
         own = {"RAY_TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
         self.environment = {**environment, **own}
         self.extra: dict[str, str] = {}  # of the next start only
-        self.starts, self.started = 0, 0.0
+        self.starts, self.started, self.has_rpc_faults = 0, 0.0, False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,7 +60,7 @@ class Command:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.extra = {}
+        self.has_rpc_faults, self.extra = bool(self.extra), {}
 
     def children(self, name: str) -> list[psutil.Process]:
         """Return the driver's processes of this name: `raylet`, or the start of a title as `ray::RayTrainWorker`."""

@@ -12,6 +12,8 @@ from tests.chaos.measured import Struck
 from tests.chaos.schedule import Fault
 
 RECOVERS_SECONDS = 600.0
+HANGS_SECONDS = 120.0
+"""After which a start with RPC faults is ended and given again: Ray forgets workers whose end it did not hear."""
 _POLL_SECONDS = 0.1
 _RESUMED = re.compile(r"resumed after epoch \d+, step (\d+)")
 
@@ -59,6 +61,7 @@ class Disturber:
         self._scene, self._read, self._is_done = scene, read, is_done
         self._may_end, self._is_one_run = tuple(may_end), is_one_run
         self.struck: list[Struck] = []
+        self.hangs = 0
 
     def run(self, schedule: Sequence[Fault]) -> None:
         """Strike with every fault in turn, then let the command end.
@@ -106,6 +109,10 @@ class Disturber:
         while not is_there():
             since = max(began, command.started)
             assert time.monotonic() < since + RECOVERS_SECONDS, f"training does not go on:\n{command.output[-5000:]}"
+            if command.has_rpc_faults and time.monotonic() > since + HANGS_SECONDS:
+                self.hangs += 1
+                command.process.kill()
+                command.process.wait()
             if not command.is_alive():
                 if self._is_done():
                     break

@@ -65,7 +65,8 @@ class Outcome:
             f"{len(self.struck)} faults. Weights, history, samples and records have the bits of the quiet run.",
             f"Effective-training-time ratio {self.useful_share:.2f} ({self.useful_seconds:.0f} s of training in "
             f"{self.wall_seconds:.0f} s); of the quiet run {quiet:.2f} ({self.quiet_seconds:.0f} s).",
-            f"The most steps that one fault has cost: {self.most_lost}.",
+            f"The most steps that one fault has cost: {self.most_lost}, counted from the last step that was seen "
+            "(progress is written at the start of each epoch, of 4 steps).",
             *self.notes,
             "",
             "| fault | struck | p50 until the next step, s | longest, s | steps lost, mean | most |",

@@ -30,7 +30,7 @@ from pipeline.object_store.objects import open_objects
 from pipeline.records import list_runs
 from sharedris.config import to_dict
 from tests.chaos.command import Command
-from tests.chaos.disturb import Disturber, Reading, resumed_steps
+from tests.chaos.disturb import HANGS_SECONDS, Disturber, Reading, resumed_steps
 from tests.chaos.faults import Scene, small_disk
 from tests.chaos.measured import Outcome
 from tests.chaos.schedule import KINDS_OF_A_RUN, KINDS_OF_A_SWEEP, faults
@@ -46,7 +46,7 @@ FAULTS, SEED = int(os.environ.get("CHAOS_FAULTS", "200")), int(os.environ.get("C
 ON_RUN = FAULTS * 7 // 10
 STEPS_PER_EPOCH, EPOCHS_PER_FAULT, INTERVAL = 4, 2, 3
 """Steps: 24 samples in batches of 6, and a checkpoint every third step and at the end of each epoch."""
-CELLS, SWEEP_EPOCHS_PER_FAULT = 3, 4
+CELLS, SWEEP_EPOCHS_PER_FAULT = 3, 20
 _DISK_MIB = 96
 RUN_ENDS, SWEEP_ENDS = (-9, 2, 3, 143), (-9, 2, 3, 143)
 """Exit codes: killed, disk full or store away, Ray or workers lost, SIGTERM."""
@@ -117,6 +117,15 @@ def quiet_run(toy_root: Path, folder: Path, epochs: int) -> tuple[dict[str, Any]
     return workers.outcome_below(folder / "runs"), time.monotonic() - began
 
 
+def starts_line(command: Command, scene: Scene, disturber: Disturber) -> str:
+    """How often the command was given, and how often Ray did not get over calls that failed."""
+    return (
+        f"Starts of the command: {command.starts}. Shares of Ray's calls that failed after RPC faults: "
+        f"{scene.rpc_percent} %; {disturber.hangs} of these starts went no further for {HANGS_SECONDS:.0f} s and were "
+        "ended and given again."
+    )
+
+
 def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
     for part in ("history", "weights", "samples", "record"):
         assert got[part] == expected[part], part
@@ -144,7 +153,7 @@ def test_a_run_under_faults(toy_root: Path, folder: Path, tmp_path: Path, outcom
             history = pd.read_parquet(next((runs / "history").glob("*.parquet")))
         finally:
             command.end()
-    starts = [f"Starts of the command: {command.starts}. Shares of calls that failed: {scene.rpc_percent} %."]
+    starts = [starts_line(command, scene, disturber)]
     outcomes.append(
         Outcome(
             title="One run in a folder",
@@ -235,7 +244,7 @@ def test_a_sweep_in_a_store_under_faults(
             useful_seconds=useful,
             quiet_seconds=quiet_seconds,
             notes=[
-                f"Starts of the command: {command.starts}. Shares of calls that failed: {scene.rpc_percent} %.",
+                starts_line(command, scene, disturber),
                 f"{server.refused} of {server.requests} requests to the store were refused. The quiet cells ran one "
                 "after the other without Ray; here two run at once, so that the ratio may exceed 1.",
             ],
