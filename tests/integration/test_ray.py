@@ -104,6 +104,7 @@ def test_a_killed_worker_is_replaced_and_the_bits_are_those_of_no_ray_at_all(
     assert not list((job.runs_root / "ray").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_run_that_would_fail_again_is_not_retried(
     cluster: None, longer_run: RunConfig, toy_root: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli.main import main
-from pipeline.cli.parsing import parse
+from pipeline.cli.parsing import command_module, parse
 from pipeline.data.prepared.prepare import prepare_source
 from pipeline.data.readers.refer import read_refer
 from sharedris.errors import InputError
@@ -191,9 +191,9 @@ def test_failing_leaves_what_was_prepared_before(refer_root: ReferRoot, tmp_path
 def test_bad_arguments(words: tuple[str, ...], expected: str, refer_root: ReferRoot, tmp_path: Path) -> None:
     words = tuple(word.replace("ROOT", str(refer_root.root)) for word in words)
     out = () if "--out" in words else ("--out", str(tmp_path / "prepared"))
-    module, options = parse(("data", "prepare", words[0]), [*words[1:], *out])
+    options = parse(("data", "prepare", words[0]), [*words[1:], *out])
     with pytest.raises(InputError, match=expected):
-        module.run(options)
+        command_module(("data", "prepare", words[0])).run(options)
     assert not (tmp_path / "prepared").exists()
 
 

@@ -29,7 +29,7 @@ def test_every_command_takes_both() -> None:
     ("line", "level"), [("", logging.INFO), ("--quiet", logging.WARNING), ("--verbose", logging.DEBUG)]
 )
 def test_the_option_sets_the_level(line: str, level: int) -> None:
-    _, options = parse(("sweep", "list"), line.split())
+    options = parse(("sweep", "list"), line.split())
     assert level_of(options) == level
 
 

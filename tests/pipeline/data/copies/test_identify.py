@@ -217,7 +217,14 @@ def _damage(identity: Identity) -> Counter[str]:
 
 @pytest.mark.parametrize(
     ("form", "source"),
-    [*((form, "synthetic") for form in FORMS), *((form, "real") for form in ("lmms", "tsv"))],
+    [
+        *(
+            pytest.param(form, "synthetic", marks=[pytest.mark.slow] if form in ("lmms", "jxu124") else [])
+            for form in FORMS
+        ),
+        pytest.param("lmms", "real", marks=pytest.mark.slow),
+        ("tsv", "real"),
+    ],
 )
 def test_planted_damage_is_found_and_nothing_else(
     form: str, source: str, request: pytest.FixtureRequest, tmp_path: Path
