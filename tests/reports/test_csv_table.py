@@ -124,6 +124,7 @@ def test_a_cell_has_as_many_parts_as_its_column() -> None:
         Table(name="T", title="T", caption="", columns=columns, rows=(Row(cells=(Cell(parts=(1.0, 2.0)),)),))
 
 
+@pytest.mark.slow  # a whole report with plots as PDF
 def test_the_whole_report_writes_a_document_and_plots_for_a_paper(whole_report: Path) -> None:
     assert r"\label{tab:viii-differences}" in (whole_report / "tables" / "document.tex").read_text(encoding="utf-8")
     plots = {path.stem for path in (whole_report / "figures").glob("*.svg")} - {"masks"}

@@ -133,7 +133,11 @@ def test_letters_that_the_encoding_lacks_are_escaped(tmp_path: Path) -> None:
     assert r"gr\xf6\xdfe" in ended.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)], ids=["SIGHUP", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGHUP, 129), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ids=["SIGHUP", "SIGTERM"],
+)
 def test_a_hang_up_ends_a_training_like_sigterm(number: int, code: int, toy_root: Path, tmp_path: Path) -> None:
     words = [*arguments(toy_root, tmp_path), "--epochs", "500", "--experiment", "e"]
     command = [sys.executable, "-m", "pipeline.cli.main", *words]

@@ -105,6 +105,6 @@ def test_the_missing_library_is_named_with_the_extra(monkeypatch: pytest.MonkeyP
 
     objects._obstore.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(StoreError, match=r"need the package obstore\. .*shared-ris\[store\]"):
+    with pytest.raises(StoreError, match=r"need the package obstore\. .*pip install '.\[store\]"):
         objects.open_objects(URL)
     objects._obstore.cache_clear()
