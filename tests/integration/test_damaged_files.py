@@ -166,6 +166,7 @@ def test_a_table_is_made_without_the_damaged_file(
     assert shown.stat().st_size
 
 
+@pytest.mark.slow
 def test_the_page_is_made_without_the_damaged_files(
     reported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

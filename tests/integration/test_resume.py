@@ -227,7 +227,11 @@ def undisturbed_command(toy_root: Path, tmp_path_factory: pytest.TempPathFactory
     return workers.outcome_below(folder / "runs")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
 def test_a_signal_leaves_a_run_that_goes_on(
     number: int, code: int, undisturbed_command: dict[str, Any], toy_root: Path, tmp_path: Path
 ) -> None:

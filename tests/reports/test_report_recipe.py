@@ -137,6 +137,7 @@ def test_a_config_that_cannot_be_read_is_its_own_recipe(config: str, tmp_path: P
     assert set(chosen.runs.records["run_id"]) == {run_id}
 
 
+@pytest.mark.slow
 def test_the_command_and_the_page_name_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, REAL, FPN_VARIANTS, {"epochs": 4, "max_samples_per_epoch": None})
     write(tmp_path, SMOKE, {FULL: 0.0}, BUDGETS["short"])

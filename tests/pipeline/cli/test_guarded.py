@@ -110,6 +110,7 @@ def quoted(words: list[str]) -> str:
     return " ".join(f"'{word}'" for word in words)
 
 
+@pytest.mark.slow
 def test_the_training_goes_on_when_its_reader_is_gone(toy_root: Path, tmp_path: Path) -> None:
     ended = shell(f"sharedris {quoted(arguments(toy_root, tmp_path))} | true; echo ${{PIPESTATUS[0]}}")
     assert ended.stdout.split() == ["141"], ended.stderr
