@@ -195,6 +195,7 @@ def test_a_corrupt_image_is_named_and_fatal(
     assert "Traceback" not in str(stopped.value)
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_may_be_replaced_and_is_counted(
     micro_run: RunConfig, execution: ExecutionConfig, own_toy: tuple[Path, Path]
 ) -> None:

@@ -39,6 +39,7 @@ def test_one_table_is_printed_and_written(runs_root: Path, tmp_path: Path, capsy
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_the_whole_report_is_made_despite_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "runs"
     synthetic_runs.write_runs(root)

@@ -82,7 +82,7 @@ def test_the_recipe_that_is_named_is_shown_and_nothing_else(tmp_path: Path) -> N
     assert len(runs_of(report.tables)) > len(FPN_VARIANTS)
 
 
-@pytest.mark.parametrize("scales", [("tiny", "base"), ("base", "tiny")])
+@pytest.mark.parametrize("scales", [("tiny", "base"), pytest.param(("base", "tiny"), marks=pytest.mark.slow)])
 def test_two_full_recipes_are_not_mixed_whichever_came_first(scales: tuple[str, str], tmp_path: Path) -> None:
     """Half of the cells at one scale, half at the other: today's page would show the one here and the other there."""
     epochs = {"tiny": 4, "base": 35}

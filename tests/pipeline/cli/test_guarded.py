@@ -136,9 +136,10 @@ def test_letters_that_the_encoding_lacks_are_escaped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGHUP, 129), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [(signal.SIGHUP, 129), (signal.SIGTERM, 143)],
     ids=["SIGHUP", "SIGTERM"],
 )
+@pytest.mark.slow
 def test_a_hang_up_ends_a_training_like_sigterm(number: int, code: int, toy_root: Path, tmp_path: Path) -> None:
     words = [*arguments(toy_root, tmp_path), "--epochs", "500", "--experiment", "e"]
     command = [sys.executable, "-m", "pipeline.cli.main", *words]

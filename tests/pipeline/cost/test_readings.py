@@ -37,6 +37,7 @@ def test_all_cells_round_after_the_fact(cell: CostCell) -> None:
     assert False not in measure_cell_under(READINGS["after_the_fact"], cell).rounds_to_it
 
 
+@pytest.mark.slow
 def test_the_cross_attention_decoder_with_two_half_width_mlps() -> None:
     """The default's hidden width keeps its parameters: 8.66 M and 48.28 G are without the other choices."""
     (cell,) = [cell for cell in OWN if name_of(cell) == "VIII (b) Cross-attention"]
