@@ -127,7 +127,7 @@ ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 
 .PHONY: test
 test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)
-	@$(V)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	@$(V)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the slow tests: kills and resumes, numbers of workers, every compared row

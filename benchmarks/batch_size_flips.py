@@ -16,20 +16,14 @@ from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.masks import decode_mask
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.evaluate import evaluate_split
+from pipeline.evaluation.split_samples import split_of_model
 from sharedris.checkpoint import load_model
 
 
 def rows_of(model: Path, split: str, prepared: str, samples: int, batch_size: int) -> pd.DataFrame:
     """Return the per-sample rows of the first samples of a split in fp32 on the CPU."""
     loaded = load_model(model)
-    encoder = loaded.config.encoder
-    dataset = ReferDataset(
-        prepared,
-        split,
-        image_size=encoder.image_size,
-        text_tokens=encoder.text_tokens,
-        tokenizer_path=loaded.tokenizer_path,
-    )
+    dataset = split_of_model(prepared, split, loaded)
     evaluation = EvaluationConfig(threshold=loaded.threshold, batch_size=batch_size)
     return evaluate_split(
         loaded.model,

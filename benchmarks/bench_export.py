@@ -23,8 +23,8 @@ import torch  # noqa: E402
 
 from pipeline.cli.export import first_split  # noqa: E402
 from pipeline.cli.model_folder import find_model_folder  # noqa: E402
+from pipeline.evaluation.split_samples import split_of_model  # noqa: E402
 from pipeline.model_export.export import FORMATS, ExportRequest, Form, export_model, table  # noqa: E402
-from pipeline.model_export.samples import open_split  # noqa: E402
 from sharedris.checkpoint import load_model  # noqa: E402
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     saved = load_model(find_model_folder(args.run, args.runs))
     split = args.split or first_split(args.runs, saved.run_id)
-    dataset = open_split(args.prepared, split, saved)
+    dataset = split_of_model(args.prepared, split, saved)
     forms: list[Form] = []
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -81,14 +81,15 @@ def _examples(options: Options, saved: SavedModel) -> list[Example]:
     from PIL import Image
 
     from pipeline.demo.page import Example
-    from pipeline.model_export.samples import open_split, prepared_split
+    from pipeline.evaluation.split_samples import split_of_model
+    from pipeline.model_export.samples import prepared_split
     from sharedris.pixels import decode_image
 
     first = first_split(options.runs, saved.run_id)
     split = options.examples or prepared_split(options.prepared, first if first and first.startswith("toy") else None)
     if not split:
         return []
-    dataset = open_split(options.prepared, split, saved)
+    dataset = split_of_model(options.prepared, split, saved)
     found: dict[str, Example] = {}
     for place in range(0, len(dataset), max(1, len(dataset) // _EXAMPLES)):
         info = dataset.info(place)

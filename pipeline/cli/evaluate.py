@@ -73,12 +73,12 @@ def _print_split(options: Options, model: Path, split: str) -> None:
     import torch
 
     from pipeline.config import EvaluationConfig
-    from pipeline.data.dataset.refer_dataset import ReferDataset
     from pipeline.distributed.process_group import Worker
     from pipeline.evaluation.evaluate import evaluate_split
     from pipeline.evaluation.metrics import score
     from pipeline.evaluation.named_rules import extra_rules, named_evaluators
     from pipeline.evaluation.protocols import PROTOCOLS
+    from pipeline.evaluation.split_samples import split_of_model
     from pipeline.monitoring.progress_bar import sample_bar
     from pipeline.precision import numerics
     from sharedris.checkpoint import load_model
@@ -88,15 +88,7 @@ def _print_split(options: Options, model: Path, split: str) -> None:
     worker = Worker(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
     loaded = load_model(model, worker.device)
     encoder = loaded.config.encoder
-    dataset = ReferDataset(
-        options.prepared,
-        split,
-        image_size=encoder.image_size,
-        text_tokens=encoder.text_tokens,
-        tokenizer_path=loaded.tokenizer_path,  # the model's own, since the set may have been prepared with another one
-    )
-    if len(dataset) == 0:
-        raise InputError(f"{split} has no samples", "Prepare a split that has some")
+    dataset = split_of_model(options.prepared, split, loaded)
     cut = f"{dataset.cut_sentences():,} of {len(dataset):,} sentences cut to T {encoder.text_tokens}"
     print(f"{split}: {dataset.unknown_pieces()}; {cut}")
     precision = cast(Precision, options.precision or loaded.precision)

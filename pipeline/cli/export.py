@@ -90,13 +90,13 @@ def _write_hub(options: Options, saved: SavedModel) -> int:
 
 
 def _write_coco(options: Options, saved: SavedModel) -> int:
+    from pipeline.evaluation.split_samples import split_of_model
     from pipeline.model_export.coco_samples import write_coco_samples
-    from pipeline.model_export.samples import open_split
 
     split = options.split or first_split(options.runs, saved.run_id)
     if split is None:
         raise InputError(f"{saved.run_id} has no record below {options.runs}", "Name its runs folder by --runs")
-    dataset = open_split(options.prepared, split, saved)
+    dataset = split_of_model(options.prepared, split, saved)
     paths = write_coco_samples(options.runs, saved.run_id, dataset, options.out)
     add_result(files=paths)
     for path in paths:
@@ -108,11 +108,12 @@ def _write_graph(options: Options, saved: SavedModel) -> int:
     """Print what was compared and measured, too."""
     import torch
 
+    from pipeline.evaluation.split_samples import split_of_model
     from pipeline.model_export.export import ExportRequest, export_model, table
-    from pipeline.model_export.samples import open_split, prepared_split
+    from pipeline.model_export.samples import prepared_split
 
     split = options.split or prepared_split(options.prepared, first_split(options.runs, saved.run_id))
-    dataset = open_split(options.prepared, split, saved) if split else None
+    dataset = split_of_model(options.prepared, split, saved) if split else None
     request = ExportRequest(
         path=options.out,
         kind=options.format,

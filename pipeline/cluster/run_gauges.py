@@ -6,7 +6,6 @@ Rank zero reports the run's progress file, and every rank its own memory. Withou
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from types import MappingProxyType
 
@@ -15,6 +14,7 @@ from ray.util.metrics import Gauge
 
 from pipeline.job import Job
 from pipeline.monitoring.progress import Progress, read_progress
+from pipeline.repeating import repeated
 from pipeline.run_record import peak_memory_mib
 
 GAUGES = MappingProxyType(
@@ -36,26 +36,19 @@ REPORT_SECONDS = 2.0
 @contextlib.contextmanager
 def reported(job: Job, *, rank: int, device: torch.device) -> Iterator[None]:
     """Report a worker's gauges every few seconds, in a thread, while the block lasts."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_follow, args=(job, rank, device, ended), daemon=True, name="gauges")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _follow(job: Job, rank: int, device: torch.device, ended: threading.Event) -> None:
     gauges = {name: Gauge(name, text, tag_keys=("run", "rank")) for name, text in GAUGES.items()}
-    while True:
-        is_last = ended.wait(REPORT_SECONDS)
+
+    def report() -> None:
         values = {"sharedris_peak_memory_mib": peak_memory_mib(device)}
         progress = read_progress(job.state_folder) if rank == 0 else None
         for name, value in {**values, **(_of_the_run(progress) if progress else {})}.items():
             gauges[name].set(value, tags={"run": job.run_id, "rank": str(rank)})
-        if is_last:
-            return
+
+    try:
+        with repeated(report, REPORT_SECONDS, name="gauges"):
+            yield
+    finally:
+        report()
 
 
 def _of_the_run(progress: Progress) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What devices can do at most: matrix products and memory, from their makers' data sheets, or measured on a CPU."""
+"""What devices can do at most in matrix products, from their makers' data sheets, or measured on a CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Device:
         half_tflops: of products in bf16 or fp16, added in float32.
         tf32_tflops: of float32 products with TF32; those of float32 where the device has no TF32.
         single_tflops: of float32 products.
-        memory_gbytes: per second.
         has_bf16: False where bf16 is emulated.
         source: document with the numbers.
     """
@@ -31,7 +30,6 @@ class Device:
     half_tflops: float
     tf32_tflops: float
     single_tflops: float
-    memory_gbytes: float
     source: str
     has_bf16: bool = True
 
@@ -41,25 +39,25 @@ class Device:
         return 1e12 * (single if precision == "fp32" else self.half_tflops)
 
 
-_COLUMNS = ("name", "half_tflops", "tf32_tflops", "single_tflops", "memory_gbytes", "source")
-_ROWS: tuple[tuple[str, float, float, float, float, str], ...] = (
-    ("V100-SXM2", 125.0, 15.7, 15.7, 900.0, "NVIDIA V100 data sheet"),
-    ("V100-PCIE", 112.0, 14.0, 14.0, 900.0, "NVIDIA V100 data sheet"),
-    ("T4", 65.0, 8.1, 8.1, 320.0, "NVIDIA T4 data sheet"),
-    ("A100-SXM4-80GB", 312.0, 156.0, 19.5, 2039.0, "NVIDIA A100 data sheet"),
-    ("A100 80GB PCIe", 312.0, 156.0, 19.5, 1935.0, "NVIDIA A100 data sheet"),
-    ("A100", 312.0, 156.0, 19.5, 1555.0, "NVIDIA A100 data sheet (40 GB)"),
-    ("H100 PCIe", 756.0, 378.0, 51.0, 2000.0, "NVIDIA H100 data sheet"),
-    ("H100 NVL", 835.0, 417.0, 60.0, 3900.0, "NVIDIA H100 data sheet"),
-    ("H100", 989.0, 494.0, 67.0, 3350.0, "NVIDIA H100 data sheet (SXM)"),
-    ("H200", 989.0, 494.0, 67.0, 4800.0, "NVIDIA H200 data sheet (SXM)"),
-    ("L40S", 362.0, 183.0, 91.6, 864.0, "NVIDIA L40S data sheet"),
-    ("L4", 121.0, 60.0, 30.3, 300.0, "NVIDIA L4 data sheet"),
-    ("A10G", 70.0, 35.0, 31.5, 600.0, "AWS G5 documentation"),
-    ("A10", 125.0, 62.5, 31.2, 600.0, "NVIDIA A10 data sheet"),
-    ("RTX 3090", 71.0, 35.6, 35.6, 936.0, "NVIDIA Ampere GA102 whitepaper"),
-    ("RTX 4090", 165.2, 82.6, 82.6, 1008.0, "NVIDIA Ada whitepaper"),
-    ("RTX 5090", 209.5, 104.8, 104.8, 1792.0, "NVIDIA RTX Blackwell whitepaper"),
+_COLUMNS = ("name", "half_tflops", "tf32_tflops", "single_tflops", "source")
+_ROWS: tuple[tuple[str, float, float, float, str], ...] = (
+    ("V100-SXM2", 125.0, 15.7, 15.7, "NVIDIA V100 data sheet"),
+    ("V100-PCIE", 112.0, 14.0, 14.0, "NVIDIA V100 data sheet"),
+    ("T4", 65.0, 8.1, 8.1, "NVIDIA T4 data sheet"),
+    ("A100-SXM4-80GB", 312.0, 156.0, 19.5, "NVIDIA A100 data sheet"),
+    ("A100 80GB PCIe", 312.0, 156.0, 19.5, "NVIDIA A100 data sheet"),
+    ("A100", 312.0, 156.0, 19.5, "NVIDIA A100 data sheet (40 GB)"),
+    ("H100 PCIe", 756.0, 378.0, 51.0, "NVIDIA H100 data sheet"),
+    ("H100 NVL", 835.0, 417.0, 60.0, "NVIDIA H100 data sheet"),
+    ("H100", 989.0, 494.0, 67.0, "NVIDIA H100 data sheet (SXM)"),
+    ("H200", 989.0, 494.0, 67.0, "NVIDIA H200 data sheet (SXM)"),
+    ("L40S", 362.0, 183.0, 91.6, "NVIDIA L40S data sheet"),
+    ("L4", 121.0, 60.0, 30.3, "NVIDIA L4 data sheet"),
+    ("A10G", 70.0, 35.0, 31.5, "AWS G5 documentation"),
+    ("A10", 125.0, 62.5, 31.2, "NVIDIA A10 data sheet"),
+    ("RTX 3090", 71.0, 35.6, 35.6, "NVIDIA Ampere GA102 whitepaper"),
+    ("RTX 4090", 165.2, 82.6, 82.6, "NVIDIA Ada whitepaper"),
+    ("RTX 5090", 209.5, 104.8, 104.8, "NVIDIA RTX Blackwell whitepaper"),
 )
 _WITHOUT_BF16 = ("V100-SXM2", "V100-PCIE", "T4")
 DEVICES = tuple(
@@ -86,7 +84,7 @@ def peak_flops(device: torch.device, precision: Precision, *, tf32: bool = False
     On a CPU it is measured in float32 with the worker's threads, for every precision: then two runs there compare.
     """
     if device.type == "cpu":
-        return cpu_products().large
+        return cpu_product_flops()
     known = find_device(torch.cuda.get_device_name(device))
     return None if known is None else known.flops(precision, tf32=tf32)
 
@@ -102,22 +100,12 @@ def emulation_warning(device_name: str, precision: Precision) -> str | None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CpuProducts:
-    """Operations per second that products reach on a CPU with the threads that torch has here.
-
-    Attributes:
-        large: by oneDNN, to which large layers go (sharedris/cpu_kernels.py).
-        small: by torch's own library, to which attention and small layers go.
-    """
-
-    large: float
-    small: float
-
-
 @functools.lru_cache(maxsize=1)
-def cpu_products(size: int = 512, repeats: int = 6) -> CpuProducts:
-    """Return the rates of float32 products in this process, measured once; no random number is drawn."""
+def cpu_product_flops(size: int = 512, repeats: int = 6) -> float:
+    """Return the best rate of float32 products in this process, measured once; no random number is drawn.
+
+    oneDNN, to which large layers go (sharedris/cpu_kernels.py), or torch's own library, where that is faster.
+    """
     left, right, out = (torch.ones(size, size) for _ in range(3))
 
     def by_onednn() -> None:
@@ -126,18 +114,10 @@ def cpu_products(size: int = 512, repeats: int = 6) -> CpuProducts:
     def by_torch() -> None:
         torch.mm(left, right, out=out)
 
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call] # torch has no types for it
     with torch.inference_mode():
-        small = 2 * size**3 / _fastest(by_torch, repeats)
-        available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call] # torch has no types for it
-        large = 2 * size**3 / _fastest(by_onednn, repeats) if available else small
-    return CpuProducts(large=max(large, small), small=small)
-
-
-@functools.lru_cache(maxsize=1)
-def cpu_memory_bytes(elements: int = 2**24, repeats: int = 4) -> float:
-    """Return the bytes per second, read and written, of a copy that no cache holds; measured once."""
-    array, copy = torch.ones(elements), torch.ones(elements)
-    return 2 * array.nbytes / _fastest(lambda: copy.copy_(array), repeats)
+        fastest = min(_fastest(work, repeats) for work in ([by_onednn, by_torch] if available else [by_torch]))
+    return 2 * size**3 / fastest
 
 
 def _fastest(work: Callable[[], object], repeats: int) -> float:

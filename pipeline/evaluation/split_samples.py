@@ -9,6 +9,8 @@ import numpy as np
 
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.job import Job
+from sharedris.checkpoint import SavedModel
+from sharedris.errors import InputError
 
 
 def open_split(job: Job, split: str, tokenizer_path: Path | None) -> ReferDataset:
@@ -36,3 +38,22 @@ class FixedSample:
 
     def __getitem__(self, index: int) -> Any:
         return self._dataset[self._indices[index]]
+
+
+def split_of_model(prepared: str, split: str, saved: SavedModel) -> ReferDataset:
+    """Return a split as a saved model reads it.
+
+    Raises:
+        InputError: when it is not prepared, or has no samples.
+    """
+    encoder = saved.config.encoder
+    dataset = ReferDataset(
+        prepared,
+        split,
+        image_size=encoder.image_size,
+        text_tokens=encoder.text_tokens,
+        tokenizer_path=saved.tokenizer_path,  # the model's own, since the set may have been prepared with another one
+    )
+    if len(dataset) == 0:
+        raise InputError(f"{split} has no samples", "Name a split that has some")
+    return dataset

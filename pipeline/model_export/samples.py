@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from sharedris.checkpoint import SavedModel
-from sharedris.errors import InputError
 from sharedris.export.graph import example_inputs
 
 SAMPLES_AT_ONCE = 4
@@ -27,25 +26,6 @@ class CheckBatch:
 
     inputs: tuple[Tensor, Tensor, Tensor]  # pixels_BCSS uint8, token_ids_BT int64, padding_BT bool
     sizes: tuple[tuple[int, int], ...]  # height and width of each image
-
-
-def open_split(prepared: str, split: str, saved: SavedModel) -> ReferDataset:
-    """Return a split as the model reads it.
-
-    Raises:
-        InputError: when it is not prepared, or has no samples.
-    """
-    encoder = saved.config.encoder
-    dataset = ReferDataset(
-        prepared,
-        split,
-        image_size=encoder.image_size,
-        text_tokens=encoder.text_tokens,
-        tokenizer_path=saved.tokenizer_path,  # the model's own, since the set may have been prepared with another one
-    )
-    if len(dataset) == 0:
-        raise InputError(f"{split} has no samples", "Name a split that has some")
-    return dataset
 
 
 def batches_of_split(dataset: ReferDataset, samples: int) -> Iterator[CheckBatch]:

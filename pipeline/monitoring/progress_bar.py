@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from pipeline.job import Job
 from pipeline.monitoring.console_log import lines_through
 from pipeline.monitoring.progress import Progress as Reading
 from pipeline.monitoring.progress import read_progress
+from pipeline.repeating import repeated
 
 _POLL_SECONDS = 0.5
 
@@ -25,24 +25,19 @@ def run_bar(job: Job, console: Console | None = None) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    ended = threading.Event()
     with _bar(console) as bar:
         task = bar.add_task("starting", total=None, unit="")
 
-        def follow() -> None:
-            while not ended.wait(_POLL_SECONDS):
-                reading = read_progress(job.state_folder)
-                if reading is not None:
-                    _show(bar, task, reading)
+        def show() -> None:
+            reading = read_progress(job.state_folder)
+            if reading is not None:
+                _show(bar, task, reading)
 
-        follower = threading.Thread(target=follow, daemon=True, name="progress bar")
-        follower.start()
-        try:
-            with lines_through(lambda line: bar.console.print(line, markup=False, highlight=False)):
-                yield
-        finally:
-            ended.set()
-            follower.join()
+        with (
+            repeated(show, _POLL_SECONDS, name="progress bar"),
+            lines_through(lambda line: bar.console.print(line, markup=False, highlight=False)),
+        ):
+            yield
 
 
 @contextlib.contextmanager

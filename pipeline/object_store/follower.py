@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.object_store.mirror import Mirror, mirror_of
 from pipeline.object_store.objects import StoreError
 from pipeline.object_store.save_request import pass_on_requests
+from pipeline.repeating import repeated
 
 log = logging.getLogger(__name__)
 FOLLOW_SECONDS = 3.0
@@ -27,22 +27,17 @@ def followed(root: Path, run_ids: Sequence[str]) -> Iterator[None]:
     if mirror is None:
         yield
         return
-    ended = threading.Event()
-    thread = threading.Thread(target=_follow, args=(mirror, run_ids, ended), daemon=True, name="follow runs")
-    thread.start()
     try:
-        yield
+        with repeated(lambda: _exchange(mirror, run_ids), FOLLOW_SECONDS, name="follow runs"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         bring(mirror, run_ids)
 
 
-def _follow(mirror: Mirror, run_ids: Sequence[str], ended: threading.Event) -> None:
-    while not ended.wait(FOLLOW_SECONDS):
-        bring(mirror, run_ids)
-        with contextlib.suppress(StoreError):  # `bring` has logged that the store is away
-            pass_on_requests(mirror, run_ids)
+def _exchange(mirror: Mirror, run_ids: Sequence[str]) -> None:
+    bring(mirror, run_ids)
+    with contextlib.suppress(StoreError):  # `bring` has logged that the store is away
+        pass_on_requests(mirror, run_ids)
 
 
 def bring(mirror: Mirror, run_ids: Sequence[str]) -> None:

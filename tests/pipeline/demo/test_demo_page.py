@@ -17,7 +17,8 @@ from PIL import Image
 from pipeline.cli.main import main
 from pipeline.data.prepared.manifest import load_manifest
 from pipeline.demo import runtime
-from pipeline.model_export.samples import batches_of_split, open_split
+from pipeline.evaluation.split_samples import split_of_model
+from pipeline.model_export.samples import batches_of_split
 from sharedris.baselines.config import ComparedModelConfig
 from sharedris.build import build_model
 from sharedris.checkpoint import SavedModel, load_model, save_model
@@ -55,7 +56,7 @@ def saved(toy_root: Path, micro_model: ComparedModelConfig, tmp_path_factory: py
     model = build_model(micro_model).eval()
     save_model(folder, model, micro_model, tokenizer, 0.5, "micro")
     saved = load_model(folder)
-    batch = next(batches_of_split(open_split(str(toy_root), f"{TOY}/val", saved), 4))
+    batch = next(batches_of_split(split_of_model(str(toy_root), f"{TOY}/val", saved), 4))
     with torch.inference_mode():
         image_BCHW = batch.inputs[0] / 127.5 - 1
         threshold = float(saved.model(image_BCHW, *batch.inputs[1:]).sigmoid().median())
@@ -104,7 +105,7 @@ def mask_of(browser: Any, content: bytes, sentence: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_page_gives_the_masks_of_the_predictor(browser: Any, saved: SavedModel, toy_root: Path) -> None:
-    dataset = open_split(str(toy_root), f"{TOY}/val", saved)
+    dataset = split_of_model(str(toy_root), f"{TOY}/val", saved)
     predictor = Predictor.from_run(saved.tokenizer_path.parent)
     covered, different, pixels, milliseconds = 0, 0, 0, []
     for place in range(SAMPLES):

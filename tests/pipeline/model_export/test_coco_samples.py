@@ -15,7 +15,7 @@ from pipeline.config import EvaluationConfig
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.evaluate import evaluate_split
 from pipeline.evaluation.sample_columns import sample_schema
-from pipeline.model_export.samples import open_split
+from pipeline.evaluation.split_samples import split_of_model
 from pipeline.records import samples_path, write_table
 from sharedris.checkpoint import SavedModel
 from tests.conftest import TOY
@@ -26,7 +26,7 @@ def test_coco_evaluates_the_samples_to_our_precision(
     saved: SavedModel, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split, runs, out = f"{TOY}/val", tmp_path / "runs", tmp_path / "coco"
-    dataset = open_split(str(toy_root), split, saved)
+    dataset = split_of_model(str(toy_root), split, saved)
     words = ["export", str(saved.tokenizer_path.parent), "--format", "coco", "--out", str(out), "--runs", str(runs)]
     words += ["--prepared", str(toy_root), "--split", split]
     assert main(words) == 2

@@ -8,9 +8,10 @@ import pytest
 from torch import Tensor, nn
 
 from pipeline.cli.main import main
+from pipeline.evaluation.split_samples import split_of_model
 from pipeline.model_export.comparison import compare
 from pipeline.model_export.export import ExportRequest, export_model
-from pipeline.model_export.samples import batches_of_split, open_split, random_batches
+from pipeline.model_export.samples import batches_of_split, random_batches
 from sharedris.checkpoint import SavedModel
 from sharedris.errors import InputError
 from sharedris.export.graph import PixelsToMask
@@ -31,7 +32,7 @@ class Shifted(nn.Module):
 
 def test_a_comparison_counts_what_differs(saved: SavedModel, toy_root: Path) -> None:
     model = PixelsToMask(saved.model)
-    dataset = open_split(str(toy_root), f"{TOY}/val", saved)
+    dataset = split_of_model(str(toy_root), f"{TOY}/val", saved)
     same = compare(model, model, batches_of_split(dataset, 6), saved.threshold)
     assert same.passes
     assert (same.samples, same.equal_masks, same.different_pixels, same.logit_difference) == (6, 6, 0, 0.0)
