@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,27 @@ def test_exports(uv: Path, trained: Path, toy_root: Path, tmp_path: Path) -> Non
     words = ["--format", "onnx", "--out", "model.onnx", "--samples", "4", "--runs", str(trained)]
     printed = run(programs, "sharedris", "export", model.name, *words, "--prepared", str(toy_root), cwd=tmp_path)
     assert "wrote model.onnx" in printed
+
+
+JOBS = {
+    "dev": ("python", "-m", "pytest", "-q", "test_one.py"),
+    "store": ("python", "-c", "from obstore.store import MemoryStore; print(MemoryStore())"),
+    "cluster": ("ray", "--version"),
+    "docs": ("mkdocs", "build", "-q", "--strict"),
+}
+
+
+@pytest.mark.parametrize("extra", JOBS)
+def test_the_tools(extra: str, uv: Path, tmp_path: Path) -> None:
+    programs = install(uv, tmp_path, extra)
+    (tmp_path / "test_one.py").write_text("def test_one():\n    import mypy, pandas, ray\n")
+    (tmp_path / "mkdocs.yml").write_text("site_name: one\ntheme: material\nplugins: [search, mkdocstrings]\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# One\n")
+    run(programs, *JOBS[extra], cwd=tmp_path)
+    assert ("pandas" in installed(programs, tmp_path)) == (extra == "dev"), "only dev brings what others need"
+
+
+def test_every_extra_is_tried() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras) == {*JOBS, "train", "report", "export"}
