@@ -241,3 +241,11 @@ def _faster(row: ExpectedRow, label: str, losses: list[float]) -> list[str]:
     if reached is None or reached > 0.9 * epochs:
         return []
     return [f"      {label} converges faster: the loss of epoch {epochs}, {goal:.4f}, is reached in epoch {reached}"]
+
+
+if __name__ == "__main__":  # the spelling of before the one command
+    import sys
+
+    from pipeline.cli.main import main
+
+    sys.exit(main(["report", "reference", *sys.argv[1:]]))

@@ -51,7 +51,7 @@ def run(options: Options) -> int:
     config = checked_run(options)
     execution = _execution(options, config)
     if options.print_config:
-        print(run_file_text(config, execution), end="")
+        print(run_file_text(config, replace(execution, runs_root=options.where.runs_root)), end="")
         return 0
     if options.plan:
         return _show_plan(config, execution, options.gflops, memory=options.memory)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,13 @@ from pipeline.records import HISTORY_SCHEMA, history_path, list_runs, read_table
 from reports.cli import reference_make_options
 from reports.load import load_runs
 from reports.reference import FEWEST_SEEDS, FILE, check_runs, measure_expected, read_expected
+
+
+def test_the_module_is_a_door_to_the_command() -> None:
+    words = [sys.executable, "-m", "reports.reference", "check", "--made-up"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sharedris report reference check: ")
 
 
 def test_the_command_asks_for_as_many_seeds_as_the_room() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -45,6 +46,17 @@ def test_an_option_changes_a_field_of_a_file(tmp_path: Path, capsys: pytest.Capt
     assert options.where.workers == 2
     expected: RunConfig = dataclasses.replace(default_run(), seed=7)
     assert to_dict(options.run.model) == to_dict(expected.model)
+
+
+def test_the_file_names_the_store_and_not_the_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHAREDRIS_CACHE", str(tmp_path))
+    monkeypatch.setattr("pipeline.object_store.opened.opened_runs", lambda *_: contextlib.nullcontext())
+    assert main(["train", "--runs", "s3://lab/runs", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert "runs_root: s3://lab/runs" in printed
+    assert str(tmp_path) not in printed
 
 
 BOMB = "run: &a [x, x]\nwhere: [*a, *a]\n"
