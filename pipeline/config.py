@@ -87,6 +87,9 @@ class TrainConfig:
     float32_products: Float32Products = "float32"
     gradient_exchange: GradientExchange = "float32"  # sent between workers; bf16: half of the bytes, each rounded
     synchronize_batch_norm: bool = True  # statistics over the global batch, whatever the number of workers
+    # Statistics of batch norms over groups of so many samples (14: a GPU of the paper), in place of a forward on all
+    # workers: neither the number of workers nor the micro-batch changes them. Divides the global batch.
+    batch_norm_samples: int | None = None
     max_samples_per_epoch: int | None = None  # reads only so many of each epoch, for trials
     nonfinite_loss: Literal["stop", "skip"] = "stop"  # a loss that is not finite; "skip" is counted
     damaged_samples: Literal["stop", "replace"] = "stop"  # a training sample that cannot be read; "replace" is counted
@@ -101,6 +104,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_positive("train", epochs=self.epochs, global_batch_size=self.global_batch_size)
+        if self.batch_norm_samples is not None:
+            require_positive("train", batch_norm_samples=self.batch_norm_samples)
+            divides = self.global_batch_size % self.batch_norm_samples == 0
+            require_field(divides, "train.batch_norm_samples", f"must divide the global batch {self.global_batch_size}")
         if self.max_samples_per_epoch is not None:
             require_positive("train", max_samples_per_epoch=self.max_samples_per_epoch)
         rule, _, rest = self.checkpoint_selection.partition(":")
@@ -110,6 +117,11 @@ class TrainConfig:
             require_field(rule == "best" and len(parts) == 3 and all(parts), "train.checkpoint_selection", text)
             for part in parts:
                 require_component(part, "train.checkpoint_selection")
+
+    @property
+    def parts(self) -> int:
+        """How many parts a global batch has of which none is shared: a number of workers divides it."""
+        return self.global_batch_size // (self.batch_norm_samples or 1)
 
     @property
     def selected_by(self) -> tuple[str, str] | None:
@@ -172,8 +184,9 @@ _LARGEST = 2**31
 class ExecutionConfig:
     """Where and on what a run happens; none of it changes the result beyond floating-point order.
 
-    But for one thing: the head's batch statistics are those of a forward (`micro_batch_size` times the workers), since
-    accumulated samples of a step are in different forward passes. History and record state the number of samples.
+    But for one thing: without `train.batch_norm_samples` the head's batch statistics are those of a forward
+    (`micro_batch_size` times the workers), since accumulated samples of a step are in different forward passes. History
+    and record state the number of samples.
     """
 
     workers: int = 1  # DDP workers of a run, each on one CPU or GPU

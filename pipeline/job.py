@@ -131,7 +131,9 @@ def per_rank_batch_of(config: RunConfig, execution: ExecutionConfig, world_size:
     samples = batch // world_size
     whole = batch // execution.workers
     largest = execution.micro_batch_size or min(whole, default_micro_batch(config.model.scale) or whole)
-    micro = next(size for size in range(max(1, min(largest, samples)), 0, -1) if samples % size == 0)
+    least = config.train.batch_norm_samples or 1  # a forward holds whole groups
+    sizes = range(max(least, min(largest, samples)), least - 1, -1)
+    micro = next(size for size in sizes if samples % size == 0 and size % least == 0)
     return PerRankBatch(samples=samples, micro_batch_size=micro, accumulation=samples // micro)
 
 
@@ -259,19 +261,27 @@ def _check_vocabulary(job: Job, manifests: Mapping[str, Manifest]) -> None:
 
 
 def _check_batch(config: RunConfig, execution: ExecutionConfig, manifests: Mapping[str, Manifest]) -> None:
-    batch, workers = config.train.global_batch_size, execution.workers
-    if batch % workers:
+    batch, workers, parts = config.train.global_batch_size, execution.workers, config.train.parts
+    group = config.train.batch_norm_samples
+    grouped = f" in groups of {group} samples (train.batch_norm_samples)" if group else ""
+    if parts % workers:
         raise InputError(
-            f"global batch {batch} cannot be shared by {workers} workers", f"Choose a multiple of {workers}"
+            f"global batch {batch}{grouped} cannot be shared by {workers} workers",
+            f"Choose a multiple of {workers * (group or 1)}",
         )
     fewer = range(execution.min_workers or workers, workers)
-    if fewer and not any(batch % count == 0 for count in fewer):
+    if fewer and not any(parts % count == 0 for count in fewer):
         raise InputError(
-            f"no number of workers from {fewer[0]} to {fewer[-1]} shares a global batch of {batch}",
-            f"Set --min-workers to {max(count for count in range(1, workers) if batch % count == 0)} or less",
+            f"no number of workers from {fewer[0]} to {fewer[-1]} shares a global batch of {batch}{grouped}",
+            f"Set --min-workers to {max(count for count in range(1, workers) if parts % count == 0)} or less",
         )
     share = batch // workers
     micro = execution.micro_batch_size or share
+    if group and micro % group:
+        raise InputError(
+            f"micro batch {micro} does not hold whole groups of {group} samples (train.batch_norm_samples)",
+            f"Choose a multiple of {group}",
+        )
     if micro < share and share % micro:
         raise InputError(
             f"micro batch {micro} does not divide the {share} samples of a worker's step",

@@ -17,7 +17,7 @@ from pipeline.cost.flops import ComponentCost, measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
 from pipeline.cost.utilization import model_flops_utilization
 from pipeline.data.dataset.unreadable import unreadable_samples
-from pipeline.distributed import sync_batch_norm
+from pipeline.distributed.batch_statistics import in_words
 from pipeline.distributed.process_group import Worker
 from pipeline.evaluation.metrics import BASE_METRICS, METRICS, Scores, added_metrics
 from pipeline.evaluation.protocols import PROTOCOLS
@@ -161,11 +161,8 @@ def _worker_hours(state: TrainState) -> float | None:
 def _batch_norm_in_words(job: Job, state: TrainState) -> str:
     """Return the samples behind the batch statistics, for each number of workers and forward size of the run."""
     sizes = sorted({(int(row["world_size"]), int(row["micro_batch_size"])) for row in state.history}, reverse=True)
-    synchronized = job.config.train.synchronize_batch_norm
-    return "; ".join(
-        sync_batch_norm.describe(synchronized=synchronized, world_size=world_size, micro_batch_size=size)
-        for world_size, size in sizes
-    )
+    words = (in_words(job.config.train, world_size=workers, micro_batch_size=size) for workers, size in sizes)
+    return "; ".join(dict.fromkeys(words))
 
 
 def peak_memory_mib(device: torch.device) -> float:

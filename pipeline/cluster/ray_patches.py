@@ -52,13 +52,13 @@ class RunTrainer(TorchTrainer):
     """TorchTrainer that leaves Ctrl-C to Python, starts no detached process and shares the global batch evenly.
 
     Args:
-        global_batch_size: samples per optimizer step over all workers.
+        batch_parts: that the workers of a step share, each as many.
         options: those of `TorchTrainer`.
     """
 
-    def __init__(self, *args: Any, global_batch_size: int, **options: Any) -> None:
+    def __init__(self, *args: Any, batch_parts: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._global_batch_size = global_batch_size
+        self._batch_parts = batch_parts
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """Install no handler: Ray's own calls `sys.exit(0)`, so that an interrupted run looks like a finished one."""
@@ -76,20 +76,20 @@ class RunTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
         if self.scaling_config.elasticity_enabled:
-            parts["scaling_policy"] = EvenWorkerCounts(self.scaling_config, self._global_batch_size)
+            parts["scaling_policy"] = EvenWorkerCounts(self.scaling_config, self._batch_parts)
         return super()._initialize_and_run_controller(**parts)
 
 
 class EvenWorkerCounts(ElasticScalingPolicy):
-    """Starts the largest number of workers that fits the cluster and divides the global batch."""
+    """Starts the largest number of workers that fits the cluster and divides the parts of a global batch."""
 
-    def __init__(self, scaling_config: ScalingConfig, global_batch_size: int) -> None:
+    def __init__(self, scaling_config: ScalingConfig, batch_parts: int) -> None:
         super().__init__(scaling_config)
-        self._global_batch_size = global_batch_size
+        self._batch_parts = batch_parts
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         room = super()._count_possible_workers(reserved_resources)
-        return next((count for count in range(room, 0, -1) if self._global_batch_size % count == 0), 0)
+        return next((count for count in range(room, 0, -1) if self._batch_parts % count == 0), 0)
 
 
 @dataclass

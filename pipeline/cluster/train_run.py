@@ -119,7 +119,7 @@ def _trainer(job: Job, marker: Path, *, name: str, storage: Path) -> RunTrainer:
     elastic = execution.min_workers is not None and execution.min_workers < execution.workers
     return RunTrainer(
         worker_loop,
-        global_batch_size=job.config.train.global_batch_size,
+        batch_parts=job.config.train.parts,
         train_loop_config={"job": job, "marker": marker, "token": handed_out(job)},
         torch_config=NodeInterfaceTorchConfig(step_seconds=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(

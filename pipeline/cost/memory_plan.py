@@ -109,7 +109,8 @@ def largest_micro_batch(
     few, many = _TRACED
     slope = (peak(many) - peak(few)) / (many - few)
     fixed = peak(few) - slope * few
-    sizes = [size for size in range(min(samples, _LARGEST_SEARCHED), 0, -1) if samples % size == 0]
+    group = config.train.batch_norm_samples or 1
+    sizes = [size for size in range(min(samples, _LARGEST_SEARCHED), 0, -1) if samples % size == size % group == 0]
     return next((size for size in sizes if fixed + slope * size <= free_bytes and peak(size) <= free_bytes), 0)
 
 

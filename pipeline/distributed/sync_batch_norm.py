@@ -1,7 +1,7 @@
 """Batch statistics over the global batch, so that a run does not depend on the number of workers.
 
 torch's SyncBatchNorm supports only GPUs; this module reduces the same sums on the CPU. With gradient accumulation the
-statistics are those of one forward pass on all workers, which the record states (`describe`).
+statistics are those of one forward pass on all workers, which the record states (`batch_statistics.in_words`).
 """
 
 from __future__ import annotations
@@ -125,12 +125,3 @@ def _converted(norm: nn.BatchNorm2d) -> GlobalBatchNorm2d:
     converted = GlobalBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
     converted.load_state_dict(norm.state_dict())
     return converted
-
-
-def describe(*, synchronized: bool, world_size: int, micro_batch_size: int) -> str:
-    """Return the number of samples behind the head's batch statistics in words, for the record."""
-    if world_size == 1:
-        return f"over {micro_batch_size} samples of 1 worker"
-    if synchronized:
-        return f"over {micro_batch_size * world_size} samples of {world_size} workers, synchronised"
-    return f"over {micro_batch_size} samples of each of {world_size} workers, not synchronised"

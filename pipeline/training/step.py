@@ -20,6 +20,7 @@ from torch import nn
 from pipeline.config import OptimConfig
 from pipeline.data.dataset.loader import Batch
 from pipeline.data.dataset.refer_dataset import SampleInfo
+from pipeline.distributed.grouped_batch_norm import move_running_statistics
 from pipeline.distributed.process_group import Worker
 from pipeline.training.model_with_loss import sample_keys_of
 from sharedris.loss import LossTerms
@@ -85,6 +86,7 @@ def train_step(
     scale = scaler.scale(torch.ones((), device=worker.device)) if scaler.is_enabled() else terms.new_zeros(())
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+    move_running_statistics(model, worker)
     # The norm is of the reduced gradient, the same on all workers, so all of them decide alike.
     finite = torch.isfinite(norm)
     for buffer, kept in statistics:  # a skipped step leaves nothing behind, least of all NaN in a running mean

@@ -25,9 +25,10 @@ from pipeline.data.dataset.one_per_ref import OneSentencePerRef
 from pipeline.data.dataset.prefetch import prefetch
 from pipeline.data.dataset.train_loader import TrainLoader, loader_processes
 from pipeline.data.dataset.unreadable import ReplaceUnreadable
-from pipeline.distributed import sync_batch_norm
+from pipeline.distributed.batch_statistics import step_groups, with_batch_statistics
 from pipeline.distributed.ddp import wrap_for_training
 from pipeline.distributed.process_group import Worker, seed_everything
+from pipeline.distributed.sync_batch_norm import leave_out_of_graphs
 from pipeline.job import Job
 from pipeline.lifecycle.save_request import take_request
 from pipeline.monitoring.progress import Progress, ProgressFile
@@ -147,8 +148,7 @@ def start(job: Job, worker: Worker) -> TrainState:
         load_initial_weights(model, job)
     model.to(worker.device)
     use_kernels(model)
-    if job.config.train.synchronize_batch_norm:
-        model = sync_batch_norm.synchronize(model, worker)
+    model = with_batch_statistics(model, job.config.train, worker)
     trained = ModelWithLoss(model, job.config.train)
     _apply_execution_options(trained, job)
     state = TrainState(
@@ -190,8 +190,7 @@ def _apply_execution_options(trained: ModelWithLoss, job: Job) -> None:
     if job.execution.activation_checkpointing:
         _checkpoint_activations(trained.model, job)
     if job.execution.compile:
-        whole = not sync_batch_norm.leave_out_of_graphs(trained)
-        trained.compile(fullgraph=whole)
+        trained.compile(fullgraph=not leave_out_of_graphs(trained))
 
 
 def _checkpoint_activations(model: nn.Module, job: Job) -> None:
@@ -275,6 +274,7 @@ def _open_loader(job: Job, worker: Worker, dataset: Any) -> TrainLoader:
         seed=job.config.seed,
         workers=loader_processes(job.execution.loader_workers, worker.device),
         for_gpu=worker.device.type == "cuda",
+        groups=step_groups(job.config.train),
     )
 
 

@@ -27,10 +27,11 @@ def job_of(
     folder: Path,
     world_size: int,
     draws: str = "sample",
+    batch_norm_samples: int | None = None,
     **options: Any,
 ) -> Job:
     encoder = replace(run.model.encoder, drop_path=0.5)
-    train = replace(run.train, global_batch_size=12, epochs=25, draws=draws)
+    train = replace(run.train, global_batch_size=12, epochs=25, draws=draws, batch_norm_samples=batch_norm_samples)
     run = replace(
         run, model=replace(run.model, encoder=encoder), train=train, optim=replace(run.optim, learning_rate=1e-4)
     )
@@ -56,6 +57,23 @@ def test_fifty_steps_are_the_same_for_1_2_3_and_4_workers(
         assert together == pytest.approx(alone, rel=CLOSE), f"{world_size} workers"
     by_rank = [losses(job_of(micro_run, execution, tmp_path / f"r{n}", n, "rank"), n) for n in (1, 2)]
     assert by_rank[0] != pytest.approx(by_rank[1], rel=CLOSE), "the test does not see other draws"
+
+
+@pytest.mark.slow
+def test_fifty_steps_are_the_same_for_other_micro_batches(
+    micro_run: RunConfig, execution: ExecutionConfig, tmp_path: Path
+) -> None:
+    """With statistics over groups of one sample, 1 to 4 workers in forwards of 12 down to 1."""
+
+    def of(world_size: int, forward: int, group: int | None = 1) -> list[float]:
+        folder, options = tmp_path / f"{world_size}-{forward}-{group}", {"micro_batch_size": forward}
+        job = job_of(micro_run, execution, folder, world_size, batch_norm_samples=group, **options)
+        return losses(job, world_size)
+
+    alone = of(1, 12)
+    for world_size, forward in ((1, 4), (2, 1), (2, 6), (3, 2), (4, 3)):
+        assert of(world_size, forward) == pytest.approx(alone, rel=CLOSE), f"{world_size} workers, {forward} a forward"
+    assert of(1, 4, None) != pytest.approx(of(1, 12, None), rel=CLOSE), "the test does not see other statistics"
 
 
 def kill_after(step: int, job: Job, world_size: int) -> None:

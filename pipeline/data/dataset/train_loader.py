@@ -16,6 +16,7 @@ from pipeline.data.dataset.combined import CombinedDataset
 from pipeline.data.dataset.loader import Batch, collate
 from pipeline.data.dataset.one_per_ref import OneSentencePerRef
 from pipeline.data.dataset.refer_dataset import ReferDataset, Sample
+from pipeline.data.dataset.step_order import StepGroups, in_groups
 from pipeline.data.dataset.unreadable import ReplaceUnreadable
 from sharedris.errors import InputError
 
@@ -55,6 +56,7 @@ class TrainLoader:
         seed: of the order.
         workers: processes that load; they live as long as this object.
         for_gpu: keep images as uint8, in page-locked memory.
+        groups: of a global batch, of which each is read by one rank in a row; None leaves the order as it is.
 
     Raises:
         InputError: when there are fewer samples than one step takes.
@@ -70,6 +72,7 @@ class TrainLoader:
         seed: int = 0,
         workers: int = 0,
         for_gpu: bool = False,
+        groups: StepGroups | None = None,
     ) -> None:
         if len(dataset) < batch_size * world_size:
             raise InputError(
@@ -78,7 +81,8 @@ class TrainLoader:
             )
         self.batch_size = batch_size
         self._order = _EpochOrder(
-            DistributedSampler(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True)
+            DistributedSampler(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True),
+            groups,
         )
         self._loader: DataLoader[Any] = DataLoader(
             _SamplesOfEpoch(dataset),
@@ -101,8 +105,8 @@ class TrainLoader:
 class _EpochOrder(Sampler[tuple[int, int]]):
     """(epoch, index) of the samples of the chosen epoch, without its first ones."""
 
-    def __init__(self, sampler: DistributedSampler[Any]) -> None:
-        self.sampler, self.epoch, self.skip = sampler, 0, 0
+    def __init__(self, sampler: DistributedSampler[Any], groups: StepGroups | None) -> None:
+        self.sampler, self.groups, self.epoch, self.skip = sampler, groups, 0, 0
 
     def start(self, epoch: int, *, skip: int) -> None:
         """Choose an epoch and how many of its samples are left out."""
@@ -114,7 +118,9 @@ class _EpochOrder(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch
-        return ((epoch, index) for index in itertools.islice(iter(self.sampler), self.skip, None))
+        ranks = {"rank": self.sampler.rank, "world_size": self.sampler.num_replicas}
+        order = iter(self.sampler) if self.groups is None else in_groups(list(self.sampler), self.groups, **ranks)
+        return ((epoch, index) for index in itertools.islice(order, self.skip, None))
 
 
 class _SamplesOfEpoch(Dataset[Sample]):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.distributed.process_group import Worker
-from pipeline.distributed.sync_batch_norm import describe, synchronize
+from pipeline.distributed.sync_batch_norm import synchronize
 from tests.integration import workers
 
 BATCH = torch.Generator().manual_seed(0)
@@ -51,13 +51,3 @@ def test_without_synchronisation_the_statistics_would_differ(tmp_path: Path) -> 
     for rank, share in enumerate(shares):
         assert not torch.allclose(share["output"], whole["output"][rank::2], atol=1e-2)
         assert not torch.allclose(share["0.running_mean"], whole["0.running_mean"], atol=1e-3)
-
-
-def test_the_record_says_how_statistics_were_taken() -> None:
-    assert (
-        describe(synchronized=True, world_size=8, micro_batch_size=14) == "over 112 samples of 8 workers, synchronised"
-    )
-    assert describe(synchronized=False, world_size=2, micro_batch_size=7) == (
-        "over 7 samples of each of 2 workers, not synchronised"
-    )
-    assert describe(synchronized=True, world_size=1, micro_batch_size=4) == "over 4 samples of 1 worker"

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.config import OptimConfig, TrainConfig
 from pipeline.data.dataset.combined import training_dataset
 from pipeline.data.dataset.loader import Batch, collate
+from pipeline.distributed.batch_statistics import with_batch_statistics
 from pipeline.distributed.process_group import Worker
 from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer
@@ -86,6 +87,24 @@ def test_accumulated_gradients_equal_the_whole_batch(
     ]
     assert min(close) > 0.9
     assert sum(close) / len(close) > 0.995
+
+
+@pytest.mark.parametrize("micro_batch", [2, 4])
+def test_with_grouped_statistics_micro_batches_are_the_step(
+    model: nn.Module, micro_model: ComparedModelConfig, samples: list[Any], micro_batch: int
+) -> None:
+    train = TrainConfig(global_batch_size=WHOLE, batch_norm_samples=2)
+    parts = with_batch_statistics(copy_of(model, micro_model), train, Worker())
+    model = with_batch_statistics(model, train, Worker())
+    whole = step(model, [collate(samples[:4])])
+    batches = [collate(samples[start : start + micro_batch]) for start in range(0, 4, micro_batch)]
+    accumulated = step(parts, batches)
+    assert accumulated.gradient_norm == pytest.approx(whole.gradient_norm, rel=1e-5)
+    assert torch.allclose(accumulated.terms, whole.terms, rtol=1e-5)
+    moved = dict(parts.named_buffers())
+    for name, buffer in model.named_buffers():
+        assert torch.allclose(buffer, moved[name], rtol=1e-5), name
+        assert not name.endswith("running_var") or not torch.equal(buffer, torch.ones_like(buffer)), name
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
