@@ -184,9 +184,9 @@ _LARGEST = 2**31
 class ExecutionConfig:
     """Where and on what a run happens; none of it changes the result beyond floating-point order.
 
-    But for one thing: without `train.batch_norm_samples` the head's batch statistics are those of a forward
-    (`micro_batch_size` times the workers), since accumulated samples of a step are in different forward passes. History
-    and record state the number of samples.
+    But for one thing: without `train.batch_norm_samples` the head's batch statistics are those of one forward on all
+    workers, since accumulated samples of a step are in different forward passes. History and record state the number of
+    samples.
     """
 
     workers: int = 1  # DDP workers of a run, each on one CPU or GPU

@@ -34,11 +34,14 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
     """How many groups these are."""
 
     def __init__(self, norm: nn.BatchNorm2d, samples: int) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum)
-        self.load_state_dict(norm.state_dict())
+        device = norm.weight.device
+        super().__init__(norm.num_features, norm.eps, norm.momentum, device=device)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
         self.samples = samples
-        self.register_buffer("pending_2C", torch.zeros(2, norm.num_features), persistent=False)
-        self.register_buffer("groups", torch.zeros(()), persistent=False)
+        self.register_buffer("pending_2C", torch.zeros(2, norm.num_features, device=device), persistent=False)
+        self.register_buffer("groups", torch.zeros((), device=device), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize by the statistics of each group (training) or the running ones (evaluation)."""

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.config import OptimConfig, TrainConfig
 from pipeline.cost.traced_autocast import trace_autocast
 from pipeline.data.dataset.loader import Batch
+from pipeline.distributed.grouped_batch_norm import group
 from pipeline.distributed.process_group import Worker
 from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer
@@ -134,6 +135,14 @@ def test_a_step_never_asks_the_device_for_values(changes: dict[str, Any]) -> Non
     result, _ = step_on_meta(changes)
     assert result.values.device == META
     assert result.values.shape == (5,)
+
+
+def test_nor_does_one_with_grouped_batch_statistics() -> None:
+    def prepare(model: nn.Module) -> None:
+        group(model, 2)
+
+    result, _ = step_on_meta({}, prepare=prepare)
+    assert result.values.device == META
 
 
 def test_a_gpus_attention_over_padded_text_is_the_flash_kernel_and_asks_for_nothing() -> None:

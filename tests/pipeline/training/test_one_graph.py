@@ -11,6 +11,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from pipeline.config import TrainConfig
+from pipeline.distributed.grouped_batch_norm import GroupedBatchNorm2d, group, move_running_statistics
+from pipeline.distributed.process_group import Worker
 from pipeline.training.model_with_loss import ModelWithLoss
 from sharedris.build import build_model
 from sharedris.cpu_kernels import use_cpu_kernels
@@ -82,6 +84,26 @@ def test_one_graph_serves_every_batch(name: str) -> None:
         compiled(*batch(samples, config.encoder.image_size, padded=padded)).total.backward()
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
+
+
+def test_one_graph_with_grouped_batch_statistics() -> None:
+    """Every forward of a run has whole groups and equally many, so its number of samples may be part of the graph."""
+    model = group(build_model(MODEL).train(), 2)
+    compiled = torch.compile(
+        ModelWithLoss(model, TrainConfig(precision="bf16", draws="sample")), fullgraph=True, backend="eager"
+    )
+    for padded in (True, False):
+        inputs = batch(6, MODEL.encoder.image_size, padded=padded)
+        for tensor in inputs:
+            torch._dynamo.mark_static(tensor, 0)
+            del tensor._dynamo_dynamic_indices  # type: ignore[attr-defined]
+        compiled(*inputs).total.backward()
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+    move_running_statistics(model, Worker())
+    norms = [module for module in model.modules() if isinstance(module, GroupedBatchNorm2d)]
+    assert norms
+    assert all(int(norm.num_batches_tracked or 0) == 1 for norm in norms)
 
 
 def test_one_graph_with_a_gpus_attention_over_padded_text() -> None:
