@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.main import main
-from pipeline.config import ExecutionConfig, RunConfig
+from pipeline.config import ExecutionConfig, RunConfig, TrainConfig
 from pipeline.cost.estimate import count_samples, describe_plan
 from pipeline.job import per_rank_batch_of, resolve_job
 from sharedris.errors import InputError
@@ -119,3 +119,20 @@ def test_elastic_workers_that_cannot_share_the_batch_are_refused(
     with pytest.raises(InputError, match=r"from 4 to 5 shares a global batch of 6. Set --min-workers to 3 or less"):
         resolve_job(micro_run, replace(execution, workers=6, min_workers=4))
     resolve_job(micro_run, replace(execution, workers=6, min_workers=3))
+
+
+def test_groups_of_batch_statistics_stay_whole(micro_run: RunConfig, execution: ExecutionConfig) -> None:
+    grouped = replace(micro_run, train=replace(micro_run.train, batch_norm_samples=2))
+    resolve_job(grouped, replace(execution, workers=3, min_workers=1))
+    with pytest.raises(InputError, match=r"6 in groups of 2 samples .* by 2 workers. Choose a multiple of 4"):
+        resolve_job(grouped, replace(execution, workers=2))
+    with pytest.raises(InputError, match=r"micro batch 3 does not hold whole groups of 2 .* Choose a multiple of 2"):
+        resolve_job(grouped, replace(execution, workers=1, micro_batch_size=3))
+    with pytest.raises(InputError, match=r"from 2 to 2 shares .* in groups of 2 .* Set --min-workers to 1 or less"):
+        resolve_job(grouped, replace(execution, workers=3, min_workers=2))
+
+
+@pytest.mark.parametrize(("group", "workers", "expected"), [(14, 4, 14), (4, 2, 8), (28, 2, 28), (7, 16, 7)])
+def test_a_forward_holds_whole_groups(group: int, workers: int, expected: int) -> None:
+    config = replace(RunConfig(), train=TrainConfig(batch_norm_samples=group))
+    assert per_rank_batch_of(config, ExecutionConfig(workers=workers), workers).micro_batch_size == expected
