@@ -12,7 +12,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,22 @@ DeviceKind = Literal["cuda", "cpu"]
 aten = torch.ops.aten
 
 
+class Operand(NamedTuple):
+    """A tensor that a kernel was called with, without its values."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class Call(NamedTuple):
+    """What a kernel was called with: an `Operand` for each tensor, a tuple for each list or dict."""
+
+    operator: Any
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
     """One launched kernel.
@@ -42,12 +58,14 @@ class Kernel:
         flops: of products, two per multiply-accumulate; 0 for all others.
         bytes_moved: of what is read and written once.
         dtype: of the result.
+        call: with which it can be repeated; None for one that was not traced.
     """
 
     name: str
     flops: int
     bytes_moved: int
     dtype: torch.dtype
+    call: Call | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +145,17 @@ def trace_forward(config: ComparedModelConfig, *, keeps_casts: bool = False) -> 
     """
     with torch.device("meta"):
         model = build_model(config).eval()
+    return trace_module(model, (*_inputs(config, 1)[:2], None), keeps_casts=keeps_casts)
+
+
+def trace_module(model: nn.Module, inputs: tuple[Any, ...], *, keeps_casts: bool = False) -> tuple[Kernel, ...]:
+    """Return the kernels of a GPU's forward pass in bf16 or fp16, of any model on the meta device."""
     _prepare(model, checkpointing=False, explicit=False)
     trace_autocast(model, "cuda", AUTOCAST_DTYPE["bf16"], keeps_casts=keeps_casts)
     for _ in range(1 + keeps_casts):
         live = _Live()
         with torch.no_grad(), live:
-            model(*_inputs(config, 1)[:2], None)
+            model(*inputs)
     return tuple(live.kernels)
 
 
@@ -192,8 +215,8 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes = self.peak = 0
         self.kernels: list[Kernel] = []
         self._alive: set[int] = set()
-        self._known: dict[Any, _Known] = {}
-        self._views: set[Any] = set()
+        self._known: dict[Call, _Known] = {}
+        self._views: set[Call] = set()
 
     def add_all(self, tensors: Iterable[Tensor]) -> None:
         """Note storages as alive until they are released."""
@@ -213,7 +236,7 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator, or repeat what it did for the same shapes, and note it."""
         kwargs = kwargs or {}
-        key = (func, _shapes(args), _shapes(kwargs))
+        key = Call(func, _shapes(args), _shapes(kwargs))
         known = self._known.get(key)
         if key in self._views:
             return func(*args, **kwargs)
@@ -231,9 +254,9 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.add_all(outputs)
         return out
 
-    def _learn(self, key: Any, args: Any, kwargs: Any, out: Any, outputs: list[Tensor]) -> None:
+    def _learn(self, key: Call, args: Any, kwargs: Any, out: Any, outputs: list[Tensor]) -> None:
         """Note the kernel of an operator, and remember its outputs where they are new storages or its first operand."""
-        func = key[0]
+        func = key.operator
         operands = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         storages = {tensor.untyped_storage()._cdata for tensor in operands}
         aliases = [tensor.untyped_storage()._cdata in storages for tensor in outputs]
@@ -241,7 +264,7 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if all(aliases):
                 self._views.add(key)
             return
-        kernel = _kernel(func, args, kwargs, out, operands, outputs)
+        kernel = _kernel(key, args, kwargs, out, [*operands, *outputs], outputs[0].dtype)
         self.kernels.append(kernel)
         in_place = func._schema.is_mutable and out is args[0]
         if in_place or (not func._schema.is_mutable and not any(aliases) and isinstance(out, (Tensor, tuple))):
@@ -253,13 +276,16 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 )
 
 
+_COPIES_OPERANDS = {aten.native_layer_norm}
+"""They read and write a first operand once more that is not laid out in rows, within the one operator."""
+
 _WITHOUT_KERNEL = {aten.empty, aten.empty_like, aten.empty_strided, aten.detach}
 
 
 def _shapes(value: Any) -> Any:
     """Return a hashable description of operands: shapes instead of tensors."""
     if isinstance(value, Tensor):
-        return value.shape, value.stride(), value.dtype
+        return Operand(value.shape, value.stride(), value.dtype)
     if isinstance(value, (tuple, list)):
         return tuple([_shapes(each) for each in value])
     if isinstance(value, dict):
@@ -271,16 +297,15 @@ def _empty(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> Te
     return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
 
 
-def _kernel(func: Any, args: Any, kwargs: Any, out: Any, operands: list[Tensor], outputs: list[Tensor]) -> Kernel:
-    count = _FLOPS.get(func._overloadpacket)
+def _kernel(call: Call, args: Any, kwargs: Any, out: Any, tensors: list[Tensor], dtype: torch.dtype) -> Kernel:
+    packet = call.operator._overloadpacket
+    count = _FLOPS.get(packet)
     flops = 0 if count is None else int(count(*args, **kwargs, out_val=out))
-    moved = {(tensor.untyped_storage()._cdata, tensor.storage_offset()): tensor for tensor in [*operands, *outputs]}
-    return Kernel(
-        name=func._overloadpacket.__name__,
-        flops=flops,
-        bytes_moved=sum(_bytes_of(tensor) for tensor in moved.values()),
-        dtype=outputs[0].dtype,
-    )
+    moved = {(tensor.untyped_storage()._cdata, tensor.storage_offset()): tensor for tensor in tensors}
+    bytes_moved = sum(_bytes_of(tensor) for tensor in moved.values())
+    if packet in _COPIES_OPERANDS and not args[0].is_contiguous():
+        bytes_moved += 2 * _bytes_of(args[0])
+    return Kernel(name=packet.__name__, flops=flops, bytes_moved=bytes_moved, dtype=dtype, call=call)
 
 
 def _bytes_of(tensor: Tensor) -> int:
