@@ -1,4 +1,4 @@
-"""What devices can do at most in matrix products, from their makers' data sheets, or measured on a CPU."""
+"""What devices can do at most in matrix products and in moving bytes, from their makers' data sheets, or measured on a CPU."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Device:
         half_tflops: of products in bf16 or fp16, added in float32.
         tf32_tflops: of float32 products with TF32; those of float32 where the device has no TF32.
         single_tflops: of float32 products.
+        bandwidth_gbs: of its memory, in GB/s (1e9).
         has_bf16: False where bf16 is emulated.
         source: document with the numbers.
     """
@@ -30,6 +31,7 @@ class Device:
     half_tflops: float
     tf32_tflops: float
     single_tflops: float
+    bandwidth_gbs: float
     source: str
     has_bf16: bool = True
 
@@ -39,25 +41,25 @@ class Device:
         return 1e12 * (single if precision == "fp32" else self.half_tflops)
 
 
-_COLUMNS = ("name", "half_tflops", "tf32_tflops", "single_tflops", "source")
-_ROWS: tuple[tuple[str, float, float, float, str], ...] = (
-    ("V100-SXM2", 125.0, 15.7, 15.7, "NVIDIA V100 data sheet"),
-    ("V100-PCIE", 112.0, 14.0, 14.0, "NVIDIA V100 data sheet"),
-    ("T4", 65.0, 8.1, 8.1, "NVIDIA T4 data sheet"),
-    ("A100-SXM4-80GB", 312.0, 156.0, 19.5, "NVIDIA A100 data sheet"),
-    ("A100 80GB PCIe", 312.0, 156.0, 19.5, "NVIDIA A100 data sheet"),
-    ("A100", 312.0, 156.0, 19.5, "NVIDIA A100 data sheet (40 GB)"),
-    ("H100 PCIe", 756.0, 378.0, 51.0, "NVIDIA H100 data sheet"),
-    ("H100 NVL", 835.0, 417.0, 60.0, "NVIDIA H100 data sheet"),
-    ("H100", 989.0, 494.0, 67.0, "NVIDIA H100 data sheet (SXM)"),
-    ("H200", 989.0, 494.0, 67.0, "NVIDIA H200 data sheet (SXM)"),
-    ("L40S", 362.0, 183.0, 91.6, "NVIDIA L40S data sheet"),
-    ("L4", 121.0, 60.0, 30.3, "NVIDIA L4 data sheet"),
-    ("A10G", 70.0, 35.0, 31.5, "AWS G5 documentation"),
-    ("A10", 125.0, 62.5, 31.2, "NVIDIA A10 data sheet"),
-    ("RTX 3090", 71.0, 35.6, 35.6, "NVIDIA Ampere GA102 whitepaper"),
-    ("RTX 4090", 165.2, 82.6, 82.6, "NVIDIA Ada whitepaper"),
-    ("RTX 5090", 209.5, 104.8, 104.8, "NVIDIA RTX Blackwell whitepaper"),
+_COLUMNS = ("name", "half_tflops", "tf32_tflops", "single_tflops", "bandwidth_gbs", "source")
+_ROWS: tuple[tuple[str, float, float, float, float, str], ...] = (
+    ("V100-SXM2", 125.0, 15.7, 15.7, 900.0, "NVIDIA V100 data sheet"),
+    ("V100-PCIE", 112.0, 14.0, 14.0, 900.0, "NVIDIA V100 data sheet"),
+    ("T4", 65.0, 8.1, 8.1, 320.0, "NVIDIA T4 data sheet"),
+    ("A100-SXM4-80GB", 312.0, 156.0, 19.5, 2039.0, "NVIDIA A100 data sheet"),
+    ("A100 80GB PCIe", 312.0, 156.0, 19.5, 1935.0, "NVIDIA A100 data sheet"),
+    ("A100", 312.0, 156.0, 19.5, 1555.0, "NVIDIA A100 data sheet (40 GB)"),
+    ("H100 PCIe", 756.0, 378.0, 51.0, 2000.0, "NVIDIA H100 data sheet"),
+    ("H100 NVL", 835.0, 417.0, 60.0, 3900.0, "NVIDIA H100 data sheet"),
+    ("H100", 989.0, 494.0, 67.0, 3350.0, "NVIDIA H100 data sheet (SXM)"),
+    ("H200", 989.0, 494.0, 67.0, 4800.0, "NVIDIA H200 data sheet (SXM)"),
+    ("L40S", 362.0, 183.0, 91.6, 864.0, "NVIDIA L40S data sheet"),
+    ("L4", 121.0, 60.0, 30.3, 300.0, "NVIDIA L4 data sheet"),
+    ("A10G", 70.0, 35.0, 31.5, 600.0, "AWS G5 documentation"),
+    ("A10", 125.0, 62.5, 31.2, 600.0, "NVIDIA A10 data sheet"),
+    ("RTX 3090", 71.0, 35.6, 35.6, 936.0, "NVIDIA Ampere GA102 whitepaper"),
+    ("RTX 4090", 165.2, 82.6, 82.6, 1008.0, "NVIDIA Ada whitepaper"),
+    ("RTX 5090", 209.5, 104.8, 104.8, 1792.0, "NVIDIA RTX Blackwell whitepaper"),
 )
 _WITHOUT_BF16 = ("V100-SXM2", "V100-PCIE", "T4")
 DEVICES = tuple(
@@ -76,6 +78,15 @@ def find_device(name: str) -> Device | None:
         return None
     patterns = ((device, rf"\b{re.escape(device.name)}\b{_OTHER_MODELS}") for device in DEVICES)
     return next((device for device, pattern in patterns if re.search(pattern, name, re.IGNORECASE)), None)
+
+
+_RAYS_NAMES = {"V100": "V100-SXM2", "A100-80G": "A100-SXM4-80GB"}
+"""Accelerator types of Ray that are not words of a device's name -> the device."""
+
+
+def named_device(name: str) -> Device | None:
+    """Return the device of a name as Ray's accelerator types or torch have it; None for one that is not in the table."""
+    return find_device(_RAYS_NAMES.get(name, name))
 
 
 def peak_flops(device: torch.device, precision: Precision, *, tf32: bool = False) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.flops import measure_planned_cost
 from pipeline.cost.memory_plan import describe_peak
+from pipeline.cost.planned_time import plan_step
 from pipeline.cost.utilization import FLOPS_PER_MAC, TRAINING_FACTOR
 from pipeline.data.catalog import find_set, published_expressions, published_refs
 from pipeline.data.prepared.manifest import load_manifest
@@ -82,12 +83,13 @@ def describe_plan(
 
     Args:
         state: the run's name and whether it is done, in words.
-        worker_gflops: sustained rate of one worker in GFLOP/s (two per multiply-accumulate); None for no hours.
+        worker_gflops: sustained rate of one worker in GFLOP/s (two per multiply-accumulate); None for the roofline's.
     """
     counts = count_samples(config, execution.prepared_root)
     plan = plan_steps(config.train, counts.training)
     costs = measure_planned_cost(config.model)
     forward = sum(cost.gmacs for cost in costs)
+    of_step = forward * TRAINING_FACTOR * config.train.global_batch_size
     training = forward * TRAINING_FACTOR * plan.samples_per_epoch * plan.epochs
     share = per_rank_batch_of(config, execution, execution.workers)
     lines = {
@@ -105,7 +107,7 @@ def describe_plan(
         "peak memory": describe_peak(config, execution),
         "training work": f"{training:.3g} GMACs (forward x {TRAINING_FACTOR})",
         "evaluation work": f"{forward * counts.evaluated:.3g} GMACs",
-        "estimated time": _time_in_words(training + forward * counts.evaluated, execution, worker_gflops),
+        **_times(of_step, training + forward * counts.evaluated, config, execution, worker_gflops),
     }
     return "\n".join(f"{name:<16} {text}" for name, text in lines.items())
 
@@ -130,11 +132,31 @@ def _optimizer_in_words(config: RunConfig) -> str:
     )
 
 
-def _time_in_words(gmacs: float, execution: ExecutionConfig, worker_gflops: float | None) -> str:
-    if not worker_gflops:
-        return "give --gflops, the sustained rate of one worker (GPU)"
-    seconds = gmacs * FLOPS_PER_MAC / worker_gflops
-    return (
-        f"{format_seconds(seconds / execution.workers)} = {seconds / 3600:.1f} worker-hours "
-        f"at {worker_gflops:g} GFLOP/s a worker"
-    )
+def _times(
+    of_step: float, gmacs: float, config: RunConfig, execution: ExecutionConfig, given: float | None
+) -> dict[str, str]:
+    """Return the lines on time, by a given rate or by the roofline of the device that the run would use.
+
+    Args:
+        of_step: GMACs of an optimizer step.
+        gmacs: of the whole run. Evaluation takes the rate of training.
+        config: of the run.
+        execution: its workers and device.
+        given: GFLOP/s of one worker.
+    """
+    if given:
+        step, gflops, mfu, source = of_step * FLOPS_PER_MAC / given / execution.workers, given, None, "given"
+    else:
+        try:
+            planned = plan_step(config, execution)
+        except InputError as error:
+            return {"step time": f"not known: {error.message}", "estimated time": error.remedy}
+        step, source = planned.seconds, planned.rests_on
+        gflops = of_step * FLOPS_PER_MAC / step / execution.workers
+        mfu = gflops * 1e9 / planned.peak_flops
+    seconds = gmacs * FLOPS_PER_MAC / gflops
+    hours = f"{format_seconds(seconds / execution.workers)} = {seconds / 3600:.1f} worker-hours"
+    lines = {"step time": f"{step:.3g} s of {config.train.global_batch_size} samples ({source})"}
+    if mfu is not None:
+        lines["MFU"] = f"{mfu:.0%} of {planned.peak_flops / 1e12:.3g} TFLOP/s"
+    return lines | {"estimated time": f"{hours} at {gflops:.4g} GFLOP/s a worker, without loading of data"}

@@ -70,9 +70,13 @@ class Kernel:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrace:
-    """Bytes that one worker holds in a training step, and the kernels of one micro-batch's forward and backward."""
+    """Bytes that one worker holds in a training step, and the kernels of one micro-batch's forward and backward.
+
+    `parameters` counts the trainable tensors.
+    """
 
     weights: int
+    parameters: int
     gradients: int
     optimizer: int
     activations: int
@@ -129,6 +133,7 @@ def trace_step(
     activations = max(live.peak - weights - gradients, live.bytes - weights - gradients)
     return StepTrace(
         weights=weights,
+        parameters=len(parameters),
         gradients=gradients,
         optimizer=optimizer,
         activations=activations,

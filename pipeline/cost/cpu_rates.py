@@ -1,0 +1,224 @@
+"""The rates of this CPU, measured by the kernels of a trace: at their own shapes and in their own precision.
+
+A CPU has no share of a peak that serves all operators: exp and erf take longer than memory does, small and large products
+run by different libraries, and bfloat16 may be emulated. So each operator has its own ceiling. The largest kernels are
+run one by one until the time for it is over; the others of the same operator take the share that those reached.
+
+The overhead of a kernel is what a step of a very small model takes beyond its kernels: Python, autograd and dispatch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.cost.devices import cpu_product_flops
+from pipeline.cost.step_timing import StepShape, make_step
+from pipeline.cost.step_trace import Call, Kernel, Operand, trace_step
+from sharedris.baselines.config import ComparedModelConfig
+from sharedris.config import Precision
+from sharedris.cpu_kernels import large_on_cpu, product
+from sharedris.scales import tiny
+
+aten = torch.ops.aten
+Clock = Callable[[], float]
+MEASURED_SECONDS = 6.0
+"""Time for measurements, about."""
+_COPIED_BYTES = 2**26
+_PROBED = 2**22
+"""Elements of the parameter on which the optimizer's kernels are measured."""
+_MEASURED_SHARE = 0.99
+"""Of the time at full rate: the kernels that hold it are run, if there is time."""
+_ONCE_SECONDS, _ENOUGH_SECONDS, _REPEATS = 0.3, 0.01, 5
+_OVERHEAD_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuRates:
+    """The rates of this process.
+
+    Attributes:
+        product_flops: of large float32 products, per second.
+        bandwidth: of a copy that no cache holds, in bytes per second.
+        overhead_seconds: of a kernel in a training step.
+        measured: seconds of the kernels that were run.
+        shares: of the two rates that an operator's kernels reached, by name and type.
+    """
+
+    product_flops: float
+    bandwidth: float
+    overhead_seconds: float
+    measured: dict[Kernel, float]
+    shares: dict[tuple[str, torch.dtype], float]
+
+    def seconds(self, kernel: Kernel) -> float:
+        """Return the time of a kernel, with its overhead."""
+        known = self.measured.get(kernel)
+        if known is None:
+            share = self.shares.get((kernel.name, kernel.dtype), 1.0)
+            known = _at_full_rate(kernel, self.product_flops, self.bandwidth) / share
+        return known + self.overhead_seconds
+
+
+def measure_cpu_rates(
+    kernels: Iterable[Kernel],
+    precision: Precision,
+    *,
+    seconds: float = MEASURED_SECONDS,
+    clock: Clock = time.perf_counter,
+) -> CpuRates:
+    """Return the rates for the kernels of a trace, measured with this process's threads. No random number is drawn.
+
+    Args:
+        kernels: of the trace.
+        precision: of the run.
+        seconds: after which no further kernel is measured.
+        clock: `time.process_time` on a busy machine, with one thread.
+    """
+    flops, bandwidth = cpu_product_flops(), _copy_bandwidth(clock)
+    largest = _largest(kernels, lambda kernel: _at_full_rate(kernel, flops, bandwidth))
+    measured = _measure([*_optimizer_probes(), *largest], seconds, clock)
+    return CpuRates(
+        product_flops=flops,
+        bandwidth=bandwidth,
+        overhead_seconds=_overhead(precision, clock),
+        measured=measured,
+        shares=_shares(measured, flops, bandwidth),
+    )
+
+
+def _largest(kernels: Iterable[Kernel], seconds_of: Callable[[Kernel], float]) -> list[Kernel]:
+    """Return the distinct kernels that hold nearly all of the time, the largest first."""
+    counts = Counter(kernel for kernel in kernels if kernel.call is not None)
+    times = {kernel: count * seconds_of(kernel) for kernel, count in counts.items()}
+    left, largest = sum(times.values()), []
+    smallest = (1 - _MEASURED_SHARE) * left
+    for kernel in sorted(times, key=lambda each: times[each], reverse=True):
+        if left <= smallest:
+            break
+        largest.append(kernel)
+        left -= times[kernel]
+    return largest
+
+
+def _at_full_rate(kernel: Kernel, flops: float, bandwidth: float) -> float:
+    return max(kernel.flops / flops, kernel.bytes_moved / bandwidth)
+
+
+def _shares(
+    measured: dict[Kernel, float], flops: float, bandwidth: float
+) -> dict[tuple[str, torch.dtype], float]:
+    wanted: dict[tuple[str, torch.dtype], float] = defaultdict(float)
+    taken: dict[tuple[str, torch.dtype], float] = defaultdict(float)
+    for kernel, seconds in measured.items():
+        wanted[kernel.name, kernel.dtype] += _at_full_rate(kernel, flops, bandwidth)
+        taken[kernel.name, kernel.dtype] += seconds
+    return {key: wanted[key] / taken[key] for key in wanted if wanted[key] and taken[key]}
+
+
+def _measure(kernels: Iterable[Kernel], limit: float, clock: Clock) -> dict[Kernel, float]:
+    started, measured = time.monotonic(), {}
+    with torch.no_grad():
+        for kernel in kernels:
+            if time.monotonic() - started > limit:
+                break
+            if kernel.call is not None:
+                measured[kernel] = _time(_repeated(kernel.call), clock)
+    return measured
+
+
+def _time(work: Callable[[], object], clock: Clock) -> float:
+    """Return the median time of a call after the first; of the first, where that takes long."""
+    started = clock()
+    work()
+    first = clock() - started
+    if first > _ONCE_SECONDS:
+        return first
+    seconds: list[float] = []
+    while len(seconds) < _REPEATS and sum(seconds) < _ENOUGH_SECONDS:
+        started = clock()
+        work()
+        seconds.append(clock() - started)
+    return sorted(seconds)[len(seconds) // 2]
+
+
+def _repeated(call: Call) -> Callable[[], object]:
+    """Return the call of a kernel on tensors of its own; large float32 products as a model's layers make them."""
+    args = _filled(call.args)
+    kwargs = {name: _filled(value) for name, value in call.kwargs}
+    packet = call.operator._overloadpacket
+    if packet in (aten.mm, aten.addmm):
+        *bias, left, right = args
+        if left.dtype == right.dtype == torch.float32 and large_on_cpu(left, left.numel() * right.shape[1]):
+            return lambda: product(left, right.t(), *bias)
+    return lambda: call.operator(*args, **kwargs)
+
+
+def _filled(value: Any) -> Any:
+    """Return an operand with memory on the CPU; halves in floats, since a kernel's time does not depend on values."""
+    if isinstance(value, Operand):
+        reach = 1 + sum((size - 1) * stride for size, stride in zip(value.shape, value.stride, strict=True))
+        number = 0.5 if value.dtype.is_floating_point else 0
+        return torch.full((max(reach, 1),), number, dtype=value.dtype).as_strided(value.shape, value.stride)
+    if isinstance(value, tuple):
+        return [_filled(each) for each in value]
+    return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+def _optimizer_probes() -> list[Kernel]:
+    """Return kernels of clipping and AdamW on one parameter."""
+    part = Operand(torch.Size([_PROBED]), (1,), torch.float32)
+    number = Operand(torch.Size([]), (), torch.float32)
+    rest = {"lr": 1e-4, "beta1": 0.9, "beta2": 0.98, "weight_decay": 0.01, "eps": 1e-8, "amsgrad": False}
+    adamw = Call(
+        aten._fused_adamw_.default,
+        ((part,), (part,), (part,), (part,), (), (number,)),
+        (*rest.items(), ("maximize", False)),
+    )
+    size = 4 * _PROBED
+    calls = {
+        "_fused_adamw_": (7 * size, adamw),
+        "linalg_vector_norm": (size, Call(aten.linalg_vector_norm.default, (part,), ())),
+        "mul_": (2 * size, Call(aten.mul_.Tensor, (part, number), ())),
+    }
+    return [
+        Kernel(name=name, flops=0, bytes_moved=moved, dtype=torch.float32, call=call)
+        for name, (moved, call) in calls.items()
+    ]
+
+
+def _copy_bandwidth(clock: Clock) -> float:
+    source = torch.zeros(_COPIED_BYTES // 4) + 1
+    target = torch.empty_like(source)
+    return 2 * _COPIED_BYTES / _time(lambda: target.copy_(source), clock)
+
+
+def _overhead(precision: Precision, clock: Clock) -> float:
+    """Return what a kernel of a training step takes beyond its own time, from a step that has little else."""
+    model = _small_model()
+    kernels = trace_step(model, micro_batch_size=2, precision=precision, device="cpu").kernels
+    alone = _measure(dict.fromkeys(kernels), math.inf, clock)
+    step = make_step(StepShape(model=model, micro_batch_size=2, precision=precision), torch.device("cpu"), optimizes=False)
+    step()
+    taken = []
+    for _ in range(_OVERHEAD_STEPS):
+        started = clock()
+        step()
+        taken.append(clock() - started)
+    spent = sum(alone.get(kernel, 0.0) for kernel in kernels)
+    return max(0.0, (sorted(taken)[len(taken) // 2] - spent) / len(kernels))
+
+
+@functools.lru_cache(maxsize=1)
+def _small_model() -> ComparedModelConfig:
+    model = tiny()
+    encoder = replace(model.encoder, layers=2, image_size=2 * model.encoder.patch_size)
+    return replace(model, encoder=encoder, fpn=replace(model.fpn, stages=(1, 2)))
