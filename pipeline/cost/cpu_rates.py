@@ -1,8 +1,8 @@
 """The rates of this CPU, measured by the kernels of a trace: at their own shapes and in their own precision.
 
-A CPU has no share of a peak that serves all operators: exp and erf take longer than memory does, small and large products
-run by different libraries, and bfloat16 may be emulated. So each operator has its own ceiling. The largest kernels are
-run one by one until the time for it is over; the others of the same operator take the share that those reached.
+A CPU has no share of a peak that serves all operators: exp and erf take longer than memory does, small and large
+products run by different libraries, and bfloat16 may be emulated. So each operator has its own ceiling. The largest
+kernels are run one by one while there is time; the others of the same operator take the share that those reached.
 
 The overhead of a kernel is what a step of a very small model takes beyond its kernels: Python, autograd and dispatch.
 """
@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pipeline.cost.devices import cpu_product_flops
 from pipeline.cost.step_timing import StepShape, make_step
@@ -51,6 +50,7 @@ class CpuRates:
         overhead_seconds: of a kernel in a training step.
         measured: seconds of the kernels that were run.
         shares: of the two rates that an operator's kernels reached, by name and type.
+        product_share: that all products reached: for products of which none was run.
     """
 
     product_flops: float
@@ -58,12 +58,13 @@ class CpuRates:
     overhead_seconds: float
     measured: dict[Kernel, float]
     shares: dict[tuple[str, torch.dtype], float]
+    product_share: float = 1.0
 
     def seconds(self, kernel: Kernel) -> float:
         """Return the time of a kernel, with its overhead."""
         known = self.measured.get(kernel)
         if known is None:
-            share = self.shares.get((kernel.name, kernel.dtype), 1.0)
+            share = self.shares.get((kernel.name, kernel.dtype), self.product_share if kernel.flops else 1.0)
             known = _at_full_rate(kernel, self.product_flops, self.bandwidth) / share
         return known + self.overhead_seconds
 
@@ -72,7 +73,7 @@ def measure_cpu_rates(
     kernels: Iterable[Kernel],
     precision: Precision,
     *,
-    seconds: float = MEASURED_SECONDS,
+    seconds: float | None = MEASURED_SECONDS,
     clock: Clock = time.perf_counter,
 ) -> CpuRates:
     """Return the rates for the kernels of a trace, measured with this process's threads. No random number is drawn.
@@ -80,18 +81,23 @@ def measure_cpu_rates(
     Args:
         kernels: of the trace.
         precision: of the run.
-        seconds: after which no further kernel is measured.
+        seconds: for all measurements, about: kernels that do not fit are left out; None runs each one twice or more.
         clock: `time.process_time` on a busy machine, with one thread.
     """
     flops, bandwidth = cpu_product_flops(), _copy_bandwidth(clock)
-    largest = _largest(kernels, lambda kernel: _at_full_rate(kernel, flops, bandwidth))
-    measured = _measure([*_optimizer_probes(), *largest], seconds, clock)
+    rate = functools.partial(_at_full_rate, flops=flops, bandwidth=bandwidth)
+    largest = _largest(kernels, rate)
+    with torch.random.fork_rng(devices=[]):  # kernels of dropout, and a model's first weights
+        measured = _measure([*_optimizer_probes(), *largest], clock, limit=seconds, expected=rate)
+        overhead = _overhead(precision, clock)
+    shares, product_share = _shares(measured, rate)
     return CpuRates(
         product_flops=flops,
         bandwidth=bandwidth,
-        overhead_seconds=_overhead(precision, clock),
+        overhead_seconds=overhead,
         measured=measured,
-        shares=_shares(measured, flops, bandwidth),
+        shares=shares,
+        product_share=product_share,
     )
 
 
@@ -114,33 +120,41 @@ def _at_full_rate(kernel: Kernel, flops: float, bandwidth: float) -> float:
 
 
 def _shares(
-    measured: dict[Kernel, float], flops: float, bandwidth: float
-) -> dict[tuple[str, torch.dtype], float]:
-    wanted: dict[tuple[str, torch.dtype], float] = defaultdict(float)
-    taken: dict[tuple[str, torch.dtype], float] = defaultdict(float)
+    measured: dict[Kernel, float], rate: Callable[[Kernel], float]
+) -> tuple[dict[tuple[str, torch.dtype], float], float]:
+    """Return the share of the full rate by operator, and that of all products."""
+    times: dict[tuple[str, torch.dtype], list[tuple[float, float]]] = defaultdict(list)
     for kernel, seconds in measured.items():
-        wanted[kernel.name, kernel.dtype] += _at_full_rate(kernel, flops, bandwidth)
-        taken[kernel.name, kernel.dtype] += seconds
-    return {key: wanted[key] / taken[key] for key in wanted if wanted[key] and taken[key]}
+        times[kernel.name, kernel.dtype].append((rate(kernel), seconds))
+    products = [(rate(kernel), seconds) for kernel, seconds in measured.items() if kernel.flops]
+    return {key: _share(pairs) for key, pairs in times.items()}, _share(products)
 
 
-def _measure(kernels: Iterable[Kernel], limit: float, clock: Clock) -> dict[Kernel, float]:
-    started, measured = time.monotonic(), {}
+def _share(pairs: list[tuple[float, float]]) -> float:
+    """Return the sum of wanted seconds over that of taken ones; 1 where there are none."""
+    wanted, taken = (sum(seconds) for seconds in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+    return wanted / taken if wanted and taken else 1.0
+
+
+def _measure(
+    kernels: Iterable[Kernel], clock: Clock, *, limit: float | None, expected: Callable[[Kernel], float]
+) -> dict[Kernel, float]:
+    """Return the seconds of kernels; those are left out that would not end within the limit."""
+    started, measured = clock(), {}
     with torch.no_grad():
         for kernel in kernels:
-            if time.monotonic() - started > limit:
-                break
-            if kernel.call is not None:
-                measured[kernel] = _time(_repeated(kernel.call), clock)
+            left = math.inf if limit is None else limit - (clock() - started)
+            if kernel.call is not None and expected(kernel) < left:
+                measured[kernel] = _time(_repeated(kernel.call), clock, again=limit is None)
     return measured
 
 
-def _time(work: Callable[[], object], clock: Clock) -> float:
-    """Return the median time of a call after the first; of the first, where that takes long."""
+def _time(work: Callable[[], object], clock: Clock, *, again: bool = False) -> float:
+    """Return the median time of a call after the first; of the first where that takes long, unless `again`."""
     started = clock()
     work()
     first = clock() - started
-    if first > _ONCE_SECONDS:
+    if first > _ONCE_SECONDS and not again:
         return first
     seconds: list[float] = []
     while len(seconds) < _REPEATS and sum(seconds) < _ENOUGH_SECONDS:
@@ -205,8 +219,10 @@ def _overhead(precision: Precision, clock: Clock) -> float:
     """Return what a kernel of a training step takes beyond its own time, from a step that has little else."""
     model = _small_model()
     kernels = trace_step(model, micro_batch_size=2, precision=precision, device="cpu").kernels
-    alone = _measure(dict.fromkeys(kernels), math.inf, clock)
-    step = make_step(StepShape(model=model, micro_batch_size=2, precision=precision), torch.device("cpu"), optimizes=False)
+    alone = _measure(dict.fromkeys(kernels), clock, limit=None, expected=lambda kernel: 0.0)
+    step = make_step(
+        StepShape(model=model, micro_batch_size=2, precision=precision), torch.device("cpu"), optimizes=False
+    )
     step()
     taken = []
     for _ in range(_OVERHEAD_STEPS):

@@ -1,4 +1,4 @@
-"""What devices can do at most in matrix products and in moving bytes, from their makers' data sheets, or measured on a CPU."""
+"""What devices can do at most in products and in moving bytes: from their makers' data sheets, or measured on a CPU."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _RAYS_NAMES = {"V100": "V100-SXM2", "A100-80G": "A100-SXM4-80GB"}
 
 
 def named_device(name: str) -> Device | None:
-    """Return the device of a name as Ray's accelerator types or torch have it; None for one that is not in the table."""
+    """Return the device of a name as Ray's accelerator types or torch have it; None for one not in the table."""
     return find_device(_RAYS_NAMES.get(name, name))
 
 

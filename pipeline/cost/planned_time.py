@@ -19,11 +19,14 @@ from pipeline.cost.devices import Device, find_device, named_device
 from pipeline.cost.memory_plan import device_kind
 from pipeline.cost.roofline import PRODUCT_SHARE, Rates, gpu_rates, step_seconds
 from pipeline.cost.step_trace import DeviceKind, StepTrace, trace_step
+from pipeline.cost.utilization import FLOPS_PER_MAC, TRAINING_FACTOR, model_gmacs
 from pipeline.job import per_rank_batch_of
 from sharedris.config import Precision
 from sharedris.errors import InputError
 
 logger = logging.getLogger(__name__)
+_TRACED_GFLOPS = 1000.0
+"""Of the step whose kernels are run on a CPU: one sample of the base model, every one of the tiny model."""
 _QUIET_SECONDS = 5.0
 """Without a line of progress."""
 
@@ -63,11 +66,12 @@ def plan_step(config: RunConfig, execution: ExecutionConfig) -> PlannedStep:
 
 def _plan_step(config: RunConfig, execution: ExecutionConfig, device: Device | None) -> PlannedStep:
     share = per_rank_batch_of(config, execution, execution.workers)
+    samples = share.micro_batch_size if device else _samples_on_cpu(config, share.micro_batch_size)
     precision, tf32 = config.train.precision, config.train.float32_products == "tf32"
     kind: DeviceKind = "cpu" if device is None else "cuda"
     trace = trace_step(
         config.model,
-        micro_batch_size=share.micro_batch_size,
+        micro_batch_size=samples,
         precision="bf16" if device is not None and precision == "fp16" else precision,  # a GPU's time is the same
         checkpointing=execution.activation_checkpointing,
         device=device_kind(execution) if precision == "fp32" else kind,  # without autocast one trace serves both
@@ -75,8 +79,16 @@ def _plan_step(config: RunConfig, execution: ExecutionConfig, device: Device | N
         loss=config.train.loss,
     )
     rates, peak, words = _rates(device, trace, precision, tf32=tf32, threads=_threads(execution))
-    seconds = step_seconds(trace, rates, precision=precision, device=kind, forwards=share.accumulation)
+    forwards = share.accumulation * share.micro_batch_size / samples
+    seconds = step_seconds(trace, rates, precision=precision, device=kind, forwards=forwards)
     return PlannedStep(seconds=seconds, peak_flops=peak, rests_on=words)
+
+
+def _samples_on_cpu(config: RunConfig, micro_batch_size: int) -> int:
+    """Return the samples of a forward whose kernels a CPU can run within seconds; the time is linear in them."""
+    gmacs = model_gmacs(config.model)
+    fitting = _TRACED_GFLOPS / (gmacs * FLOPS_PER_MAC * TRAINING_FACTOR) if gmacs else 1
+    return max(1, min(micro_batch_size, int(fitting)))
 
 
 def planned_device(execution: ExecutionConfig) -> Device | None:

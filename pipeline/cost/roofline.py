@@ -2,9 +2,9 @@
 
     seconds = sum over kernels of max(flops / (e_p P), bytes / (e_m M)) + o
 
-P is the peak of products and M the memory bandwidth of the data sheet, e_p and e_m the shares of them that kernels reach,
-and o is the overhead of a kernel (S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52(4), 2009; the shares are
-its lower ceilings). Views are no kernels. A kernel reads and writes each tensor once, and two kernels never overlap.
+P is the peak of products and M the memory bandwidth of the data sheet, e_p and e_m the shares of them that kernels
+reach, and o is the overhead of a kernel (S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52(4), 2009; the shares
+are its lower ceilings). Views are no kernels. A kernel reads and writes each tensor once, and two kernels never overlap.
 
 The shares of GPUs are fitted on public tables of inference (`benchmarks/bench_roofline.py`). No GPU has confirmed a
 training step. Those of a CPU are measured where the command runs (`cpu_rates`). Exchange between workers, data and
@@ -25,9 +25,9 @@ from pipeline.cost.step_trace import DeviceKind, Kernel, StepTrace
 from sharedris.config import Precision
 
 MEMORY_SHARE = 0.9
-"""Of a GPU's bandwidth, by large elementwise kernels. An assumption: it is not fitted."""
-PRODUCT_SHARE = {"RTX 3090": 1.03, "RTX 4090": 1.11, "RTX 5090": 0.85}
-"""Of a GPU's peak, fitted. These cards may run faster than at the clock of their data sheet: so a share may exceed 1."""
+"""Of a GPU's bandwidth. An assumption: the rows that fit the other share leave it open between 0.8 and 1."""
+PRODUCT_SHARE = {"RTX 3090": 1.01, "RTX 4090": 1.07, "RTX 5090": 0.84}
+"""Of a GPU's peak, fitted. These cards may run faster than the clock of their data sheet: so a share may exceed 1."""
 OTHER_PRODUCT_SHARE = min(PRODUCT_SHARE.values())
 """Of GPUs without a table: the lowest that was fitted. It is not checked on any of them."""
 GPU_OVERHEAD_SECONDS = 5e-6
@@ -69,7 +69,9 @@ def seconds_of(kernels: Iterable[Kernel], rates: Rates) -> float:
     return sum(count * rates.seconds(kernel) for kernel, count in Counter(kernels).items())
 
 
-def step_seconds(trace: StepTrace, rates: Rates, *, precision: Precision, device: DeviceKind, forwards: int = 1) -> float:
+def step_seconds(
+    trace: StepTrace, rates: Rates, *, precision: Precision, device: DeviceKind, forwards: int = 1
+) -> float:
     """Return the time of an optimizer step: of forwards and their backwards, of clipping and of AdamW."""
     return forwards * seconds_of(trace.kernels, rates) + seconds_of(optimizer_kernels(trace, precision, device), rates)
 
