@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import RunConfig
+from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.cost.estimate import count_samples
 from pipeline.cost.flops import measure_planned_cost
+from pipeline.cost.planned_time import plan_step
 from pipeline.cost.step_timing import StepShape, make_step
 from pipeline.cost.utilization import FLOPS_PER_MAC, TRAINING_FACTOR
-from pipeline.recipes import default_run
+from pipeline.recipes import PAPERS_SAMPLES, default_run
 from pipeline.training.schedule import plan_steps
 from sweeps.costs import cost_of
 from sweeps.plan import SweepPlan
@@ -98,6 +99,22 @@ def measure_gflops(config: RunConfig) -> float:
         torch.set_num_threads(threads)
     forward = sum(cost.gmacs for cost in measure_planned_cost(config.model))
     return forward * TRAINING_FACTOR * FLOPS_PER_MAC * batch / seconds
+
+
+def roofline_gflops(gpu: str) -> tuple[float, str]:
+    """Return the rate of one of the paper's GPUs in the paper's recipe by the roofline, and what it rests on.
+
+    One rate serves every cell: that of the default base model.
+
+    Raises:
+        InputError: for a GPU that is not in the table of devices.
+    """
+    config = default_run(scale="base", train_sets=("refcoco+_unc",), seed=0)
+    where = ExecutionConfig(workers=PAPER_GPUS, micro_batch_size=PAPERS_SAMPLES, accelerator_type=gpu)
+    step = plan_step(config, where)
+    forward = sum(cost.gmacs for cost in measure_planned_cost(config.model))
+    work = forward * TRAINING_FACTOR * FLOPS_PER_MAC * config.train.global_batch_size
+    return work / step.seconds / PAPER_GPUS, step.rests_on
 
 
 def paper_cost(plan: SweepPlan, prepared_root: str) -> tuple[int, CellCost]:

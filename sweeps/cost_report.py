@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.monitoring.durations import format_seconds
-from sweeps.cost_estimate import PAPER_GPUS, CellCost, cell_cost_of, measure_gflops, paper_cost, total
+from sweeps.cost_estimate import PAPER_GPUS, CellCost, cell_cost_of, measure_gflops, paper_cost, roofline_gflops, total
 from sweeps.plan import SweepPlan
 
 
@@ -14,13 +14,19 @@ def cost_report(
     gflops: float | None = None,
     price: float | None = None,
     paper_gflops: float | None = None,
+    paper_gpu: str | None = None,
 ) -> str:
     """Return the costs in lines; without a given rate some seconds of training steps measure this machine's.
 
     Args:
         gflops: sustained rate of one worker in GFLOP/s.
         price: money per worker-hour.
-        paper_gflops: sustained rate of one of the paper's 8 GPUs; without it no hours are given for the paper's scale.
+        paper_gflops: sustained rate of one of the paper's 8 GPUs.
+        paper_gpu: kind of these GPUs, whose roofline gives the rate where none is given; without both there are no
+            hours for the paper's scale.
+
+    Raises:
+        InputError: for a GPU that is not in the table of devices.
     """
     missing = [planned.cell.config for planned in plan.in_state("missing") if planned.cell.config is not None]
     cells, at_paper = paper_cost(plan, prepared_root)
@@ -38,13 +44,16 @@ def cost_report(
         f"paper's scale: {cells} cells, {at_paper.steps:,} optimizer steps, {at_paper.gmacs:.3g} GMACs, "
         f"{at_paper.disk_mib / 1024:.1f} GiB"
     )
+    source = "given"
+    if not paper_gflops and paper_gpu:
+        paper_gflops, source = roofline_gflops(paper_gpu)
     if paper_gflops:
         lines.append(
             f"  time   {_hours(at_paper, paper_gflops, PAPER_GPUS)} on {PAPER_GPUS} GPUs at {paper_gflops:.4g} GFLOP/s "
-            f"each (given)" + _money(at_paper, paper_gflops, price)
+            f"each ({source})" + _money(at_paper, paper_gflops, price)
         )
     else:
-        lines.append(f"  time   set --paper-gflops, the sustained rate of one of {PAPER_GPUS} GPUs")
+        lines.append(f"  time   name the kind of the {PAPER_GPUS} GPUs with --accelerator-type, or set --paper-gflops")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ class Options(RunOptions):
     memory: Flag = False
     """With --plan: peak memory of every precision, and what fits which GPU."""
     gflops: float | None = None
-    """With --plan: sustained rate of one worker in GFLOP/s, to estimate hours."""
+    """With --plan: sustained rate of one worker in GFLOP/s, in place of a roofline's."""
 
 
 def starting_options(words: Sequence[str]) -> Options:

@@ -1,8 +1,8 @@
 """The rates of this CPU, measured by the kernels of a trace: at their own shapes and in their own precision.
 
 A CPU has no share of a peak that serves all operators: exp and erf take longer than memory does, small and large
-products run by different libraries, and bfloat16 may be emulated. So each operator has its own ceiling. The largest
-kernels are run one by one while there is time; the others of the same operator take the share that those reached.
+products run by different libraries, and bfloat16 may be emulated. So each operator has its own ceiling. The kernels
+that hold the time are run one by one, within some seconds; others of an operator take the share that those reached.
 
 The overhead of a kernel is what a step of a very small model takes beyond its kernels: Python, autograd and dispatch.
 """
@@ -10,7 +10,6 @@ The overhead of a kernel is what a step of a very small model takes beyond its k
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -23,7 +22,6 @@ from pipeline.cost.devices import cpu_product_flops
 from pipeline.cost.step_timing import StepShape, make_step
 from pipeline.cost.step_trace import Call, Kernel, Operand, trace_step
 from sharedris.baselines.config import ComparedModelConfig
-from sharedris.config import Precision
 from sharedris.cpu_kernels import large_on_cpu, product
 from sharedris.scales import tiny
 
@@ -71,7 +69,6 @@ class CpuRates:
 
 def measure_cpu_rates(
     kernels: Iterable[Kernel],
-    precision: Precision,
     *,
     seconds: float | None = MEASURED_SECONDS,
     clock: Clock = time.perf_counter,
@@ -80,7 +77,6 @@ def measure_cpu_rates(
 
     Args:
         kernels: of the trace.
-        precision: of the run.
         seconds: for all measurements, about: kernels that do not fit are left out; None runs each one twice or more.
         clock: `time.process_time` on a busy machine, with one thread.
     """
@@ -88,8 +84,8 @@ def measure_cpu_rates(
     rate = functools.partial(_at_full_rate, flops=flops, bandwidth=bandwidth)
     largest = _largest(kernels, rate)
     with torch.random.fork_rng(devices=[]):  # kernels of dropout, and a model's first weights
-        measured = _measure([*_optimizer_probes(), *largest], clock, limit=seconds, expected=rate)
-        overhead = _overhead(precision, clock)
+        measured = _measure([*_optimizer_probes(), *largest], clock, limit=seconds, rate=rate)
+        overhead = _overhead(clock)
     shares, product_share = _shares(measured, rate)
     return CpuRates(
         product_flops=flops,
@@ -137,16 +133,24 @@ def _share(pairs: list[tuple[float, float]]) -> float:
 
 
 def _measure(
-    kernels: Iterable[Kernel], clock: Clock, *, limit: float | None, expected: Callable[[Kernel], float]
+    kernels: Iterable[Kernel], clock: Clock, *, limit: float | None, rate: Callable[[Kernel], float]
 ) -> dict[Kernel, float]:
-    """Return the seconds of kernels; those are left out that would not end within the limit."""
+    """Return the seconds of kernels. With a limit the small ones are first, and those are left out that do not fit."""
     started, measured = clock(), {}
     with torch.no_grad():
-        for kernel in kernels:
-            left = math.inf if limit is None else limit - (clock() - started)
-            if kernel.call is not None and expected(kernel) < left:
-                measured[kernel] = _time(_repeated(kernel.call), clock, again=limit is None)
+        for kernel in kernels if limit is None else sorted(kernels, key=rate):
+            if kernel.call is None:
+                continue
+            if limit is not None and _expected(kernel, measured, rate) > limit - (clock() - started):
+                continue
+            measured[kernel] = _time(_repeated(kernel.call), clock, again=limit is None)
     return measured
+
+
+def _expected(kernel: Kernel, measured: dict[Kernel, float], rate: Callable[[Kernel], float]) -> float:
+    """Return the seconds that a kernel will take, as far as the measured ones tell."""
+    shares, product_share = _shares(measured, rate)
+    return rate(kernel) / shares.get((kernel.name, kernel.dtype), product_share if kernel.flops else 1.0)
 
 
 def _time(work: Callable[[], object], clock: Clock, *, again: bool = False) -> float:
@@ -215,14 +219,12 @@ def _copy_bandwidth(clock: Clock) -> float:
     return 2 * _COPIED_BYTES / _time(lambda: target.copy_(source), clock)
 
 
-def _overhead(precision: Precision, clock: Clock) -> float:
-    """Return what a kernel of a training step takes beyond its own time, from a step that has little else."""
+def _overhead(clock: Clock) -> float:
+    """Return what a kernel of a training step takes beyond its own time, from a step that has little else, in fp32."""
     model = _small_model()
-    kernels = trace_step(model, micro_batch_size=2, precision=precision, device="cpu").kernels
-    alone = _measure(dict.fromkeys(kernels), clock, limit=None, expected=lambda kernel: 0.0)
-    step = make_step(
-        StepShape(model=model, micro_batch_size=2, precision=precision), torch.device("cpu"), optimizes=False
-    )
+    kernels = trace_step(model, micro_batch_size=2, precision="fp32", device="cpu").kernels
+    alone = _measure(dict.fromkeys(kernels), clock, limit=None, rate=lambda kernel: 0.0)
+    step = make_step(StepShape(model=model, micro_batch_size=2, precision="fp32"), torch.device("cpu"), optimizes=False)
     step()
     taken = []
     for _ in range(_OVERHEAD_STEPS):

@@ -124,8 +124,10 @@ def _rates(
     device: Device | None, trace: StepTrace, precision: Precision, *, tf32: bool, threads: int
 ) -> tuple[Rates, float, str]:
     if device is None:
-        rates = _cpu_rates(trace, precision, threads)
-        words = f"roofline of this CPU with {threads} thread{'s' * (threads > 1)}, whose rates were measured just now"
+        rates = _cpu_rates(trace, threads)
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        busy = f", at a load of {load:.0f} on {cores} cores: too slow" if load > cores + 1 else ""
+        words = f"roofline of this CPU, {threads} thread{'s' * (threads > 1)}, rates measured just now{busy}"
         return rates, rates.product_flops, words
     fitted = "fitted on inference" if device.name in PRODUCT_SHARE else "as fitted on other GPUs"
     words = f"roofline of {device.name}, not measured: rates {fitted}, no GPU has confirmed a training step"
@@ -133,10 +135,10 @@ def _rates(
 
 
 @functools.lru_cache(maxsize=16)
-def _cpu_rates(trace: StepTrace, precision: Precision, threads: int) -> CpuRates:
+def _cpu_rates(trace: StepTrace, threads: int) -> CpuRates:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return measure_cpu_rates(trace.kernels, precision)
+        return measure_cpu_rates(trace.kernels)
     finally:
         torch.set_num_threads(before)

@@ -4,7 +4,7 @@
 
 P is the peak of products and M the memory bandwidth of the data sheet, e_p and e_m the shares of them that kernels
 reach, and o is the overhead of a kernel (S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52(4), 2009; the shares
-are its lower ceilings). Views are no kernels. A kernel reads and writes each tensor once, and two kernels never overlap.
+are its lower ceilings). Views are no kernels. A kernel reads and writes each tensor once, and no two overlap.
 
 The shares of GPUs are fitted on public tables of inference (`benchmarks/bench_roofline.py`). No GPU has confirmed a
 training step. Those of a CPU are measured where the command runs (`cpu_rates`). Exchange between workers, data and
@@ -70,7 +70,7 @@ def seconds_of(kernels: Iterable[Kernel], rates: Rates) -> float:
 
 
 def step_seconds(
-    trace: StepTrace, rates: Rates, *, precision: Precision, device: DeviceKind, forwards: int = 1
+    trace: StepTrace, rates: Rates, *, precision: Precision, device: DeviceKind, forwards: float = 1
 ) -> float:
     """Return the time of an optimizer step: of forwards and their backwards, of clipping and of AdamW."""
     return forwards * seconds_of(trace.kernels, rates) + seconds_of(optimizer_kernels(trace, precision, device), rates)

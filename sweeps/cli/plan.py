@@ -23,7 +23,16 @@ def run(options: Options) -> int:
     plan, prepared = planned(options), options.where.prepared_root
     print(describe(plan))
     print(power_report(plan, prepared, points=options.difference, training_points=options.training_deviation))
-    print(cost_report(plan, prepared, gflops=options.gflops, price=options.price, paper_gflops=options.paper_gflops))
+    print(
+        cost_report(
+            plan,
+            prepared,
+            gflops=options.gflops,
+            price=options.price,
+            paper_gflops=options.paper_gflops,
+            paper_gpu=options.where.accelerator_type,
+        )
+    )
     if options.json:
         print_json(states(plan))
     return 0

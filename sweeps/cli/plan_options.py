@@ -21,7 +21,7 @@ class Options(SweepOptions):
     training_deviation: float | None = None
     """Points between trainings (default: measured, or assumed)."""
     paper_gflops: float | None = None
-    """GFLOP/s of one of the paper's 8 GPUs, to estimate hours."""
+    """GFLOP/s of one of the paper's 8 GPUs (default: a roofline's of --accelerator-type)."""
 
 
 def starting_options(words: Sequence[str]) -> Options:

@@ -37,7 +37,7 @@ def test_the_papers_recipe_is_planned_without_data(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("first", [True, False], ids=["preset first", "preset last"])
 def test_other_options_change_the_preset(capsys: pytest.CaptureFixture, tmp_path: Path, first: bool) -> None:
-    changed = ["--workers", "1", "--scale", "tiny", "--data", "refcocog_umd", "--epochs", "2"]
+    changed = ["--workers", "1", "--scale", "tiny", "--data", "refcocog_umd", "--epochs", "2", "--gflops", "100"]
     arguments = ["--preset", "paper", *changed] if first else [*changed, "--preset", "paper"]
     assert main(["train", *arguments, "--plan", "--prepared", str(tmp_path)]) == 0
     plan = lines(capsys.readouterr().out)
@@ -51,16 +51,19 @@ def test_other_options_change_the_preset(capsys: pytest.CaptureFixture, tmp_path
 def test_fewer_gpus_than_the_papers_take_14_more_often(
     capsys: pytest.CaptureFixture, tmp_path: Path, workers: int, accumulated: int
 ) -> None:
-    assert main(["train", "--preset", "paper", "--workers", str(workers), "--plan", "--prepared", str(tmp_path)]) == 0
+    arguments = ["--workers", str(workers), "--gflops", "60000", "--prepared", str(tmp_path)]
+    assert main(["train", "--preset", "paper", "--plan", *arguments]) == 0
     plan = lines(capsys.readouterr().out)
     assert plan["global batch"] == f"112 = {workers} workers x 14 samples x {accumulated} accumulated"
 
 
 def test_a_prepared_set_is_counted_by_its_manifest(micro_run: RunConfig, execution: ExecutionConfig) -> None:
-    plan = lines(describe_plan(micro_run, execution, state="x"))
+    plan = lines(describe_plan(micro_run, execution, state="x", worker_gflops=10.0))
     assert plan["epochs"].startswith("2 x 4 steps = 8 optimizer steps")
     assert "(as prepared)" in plan["samples"]
-    assert plan["estimated time"].startswith("give --gflops")
+    assert plan["step time"].endswith("s of 6 samples (given)")
+    assert plan["estimated time"].endswith("at 10 GFLOP/s a worker, without loading of data")
+    assert "MFU" not in plan
 
 
 def test_a_set_without_published_size_is_refused(micro_run: RunConfig, tmp_path: Path) -> None:
@@ -106,6 +109,7 @@ def test_the_presets_14_samples_never_stand_in_the_way(
     capsys: pytest.CaptureFixture, toy_root: Path, tmp_path: Path
 ) -> None:
     arguments = ["train", "--preset", "paper", "--scale", "tiny", "--data", "toyplus_unc", "--workers", "1", "--plan"]
+    arguments += ["--gflops", "100"]
     assert main([*arguments, "--prepared", str(toy_root), "--runs", str(tmp_path)]) == 0
     plan = lines(capsys.readouterr().out)
     assert plan["run"].endswith("(not done)"), "16 samples are shared as twice 8"

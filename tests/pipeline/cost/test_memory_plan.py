@@ -92,6 +92,8 @@ def test_the_plan_prints_what_fits(capsys: pytest.CaptureFixture, toy_root: Path
     printed = capsys.readouterr().out
     assert "--micro-batch-size auto: 16 samples a forward" in printed
     assert "a worker on a CPU" in printed
+    assert " of 16 samples (roofline of this CPU, " in printed
+    assert "MFU  " in printed
     assert [line.split("|")[1:3] for line in printed.splitlines() if line.startswith(("| bf16", "| fp32"))] == [
         [name, answer] for name in (" bf16, fp16 ", " fp32 ") for answer in (" no ", " yes ")
     ]

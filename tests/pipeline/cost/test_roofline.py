@@ -1,4 +1,4 @@
-"""A step's seconds by the roofline: operations and bytes by hand, public speeds of three GPUs, and what a plan prints."""
+"""A step's seconds by the roofline: work and bytes by hand, public speeds of three GPUs, and what a plan prints."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from pipeline.cost.roofline import (
 )
 from pipeline.cost.step_trace import Kernel, StepTrace, trace_forward, trace_module, trace_step
 from sharedris.errors import InputError
+from sharedris.scales import tiny
 from tests.pipeline.cost.timm_tables import Row, fitted_share, read_rows, trace_vit
 
 HALF, FULL = 2, 4
@@ -73,9 +74,11 @@ def test_a_norm_copies_tokens_that_do_not_lie_in_rows() -> None:
     assert transposed[-1].bytes_moved - in_rows[-1].bytes_moved == 2 * FULL * tokens.numel()
 
 
-def test_the_multiplications_are_those_that_fvcore_counts(micro_run: RunConfig) -> None:
-    traced = sum(kernel.flops for kernel in trace_forward(micro_run.model)) / 2e9
-    assert traced == pytest.approx(sum(cost.gmacs for cost in measure_cost(micro_run.model)), rel=0.01)
+def test_the_multiplications_are_those_that_fvcore_counts() -> None:
+    traced = sum(kernel.flops for kernel in trace_forward(tiny())) / 2e9
+    counted = sum(cost.gmacs for cost in measure_cost(tiny()))
+    assert traced < counted, "fvcore counts norms and resizing too"
+    assert traced == pytest.approx(counted, rel=0.03)
 
 
 def test_the_plain_transformer_has_the_published_multiplications() -> None:
@@ -119,7 +122,7 @@ def test_accumulated_forwards_end_in_one_update(micro_run: RunConfig) -> None:
 
 def test_a_cpus_rates_are_measured_at_the_shapes_of_the_trace(micro_run: RunConfig) -> None:
     trace, before = traced(micro_run), torch.get_rng_state()
-    rates = measure_cpu_rates(trace.kernels, "fp32", seconds=2.0)
+    rates = measure_cpu_rates(trace.kernels, seconds=2.0)
     assert torch.equal(torch.get_rng_state(), before), "a plan draws nothing"
     products = max(trace.kernels, key=lambda kernel: kernel.flops)
     assert rates.measured[products] > 0
