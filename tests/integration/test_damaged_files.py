@@ -48,7 +48,7 @@ def test_train_replaces_a_damaged_record_and_says_so_in_one_line(
     before = read_table(record_path(tmp_path, run_id), RECORD_SCHEMA)
     spoil(record_path(tmp_path, run_id), damage)
     capsys.readouterr()
-    assert main([*command, "--plan"]) == 0
+    assert main([*command, "--plan", "--gflops", "1"]) == 0
     assert f"{run_id} (not done)" in capsys.readouterr().out
     record_path(tmp_path, run_id).touch()  # another time: the line is printed once for each state of a file
     assert main(command) == 0
