@@ -175,9 +175,9 @@ lint: $(READY) ## Check style and types (what the pre-commit hook runs)
 	@$(V)/ruff format --check .
 	@$(V)/mypy
 
-BENCHES := $(addprefix bench-,model train data sweep report explorer score compared)
+BENCHES := $(addprefix bench-,roofline model train data sweep report explorer score compared)
 .PHONY: bench $(BENCHES)
-bench: $(BENCHES) ## Run every benchmark (bench-model, bench-train, bench-data, bench-sweep, bench-report, bench-explorer, bench-score, bench-compared)
+bench: $(BENCHES) ## Run every benchmark (bench-roofline, bench-model, bench-train, bench-data, bench-sweep, bench-report, bench-explorer, bench-score, bench-compared)
 $(BENCHES): bench-%: $(READY)
 	@$(V)/python benchmarks/bench_$*.py
 bench-model: bench-compared # the compared modules beside ours
