@@ -99,7 +99,7 @@ def gpu_lines() -> Iterator[str]:
     yield (
         f"\nThe memory's share, {MEMORY_SHARE}, is an assumption: the fitted rows leave it open between 0.8 and 1. "
         "That a norm copies tokens that do not lie in rows, as those of SigLIP do, was added after a look at all rows: "
-        "without it SigLIP's were up to 14 % off. The peaks and bandwidths are of the data sheets "
+        "without it SigLIP's were further off. The peaks and bandwidths are of the data sheets "
         "(`pipeline/cost/devices.py`). "
         "**No GPU has confirmed a training step.**\n"
     )

@@ -92,6 +92,20 @@ def test_the_costs_add_up(plan: SweepPlan, toy_root: Path, micro_run: RunConfig)
     assert cost.worker_seconds(gflops=10.0) == pytest.approx(cost.gmacs * 2 / 10.0)
 
 
+def test_a_named_gpu_gives_the_rate_of_the_papers_scale(
+    plan: SweepPlan, toy_root: Path, micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeps import cost_estimate
+
+    wide = replace(micro_run, train=replace(micro_run.train, global_batch_size=112))
+    monkeypatch.setattr(cost_estimate, "default_run", lambda **asked: wide)
+    text = cost_report(plan, str(toy_root), gflops=10.0, paper_gpu="A100")
+    assert "GFLOP/s each (roofline of A100, not measured: rates as fitted on other GPUs, no GPU has confirmed" in text
+    assert "name the kind of the 8 GPUs with --accelerator-type" in cost_report(plan, str(toy_root), gflops=10.0)
+    with pytest.raises(InputError, match="MI300X is not in the table of devices"):
+        cost_report(plan, str(toy_root), gflops=10.0, paper_gpu="MI300X")
+
+
 def test_a_plan_measures_this_machines_rate(micro_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from sweeps import cost_estimate
 
