@@ -136,7 +136,8 @@ def _measure(
     kernels: Iterable[Kernel], clock: Clock, *, limit: float | None, rate: Callable[[Kernel], float]
 ) -> dict[Kernel, float]:
     """Return the seconds of kernels. With a limit the small ones are first, and those are left out that do not fit."""
-    started, measured = clock(), {}
+    started = clock()
+    measured: dict[Kernel, float] = {}
     with torch.no_grad():
         for kernel in kernels if limit is None else sorted(kernels, key=rate):
             if kernel.call is None:
