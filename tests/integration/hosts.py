@@ -1,7 +1,8 @@
 """Two hosts on one machine: network namespaces on a bridge, each with an address and a folder of its own.
 
 A host's processes share the machine's files, as nodes share a mounted folder, but for `private`, where each host has
-a file system of its own.
+a file system of its own. With a job server the second host also has its own process ids and its own /tmp/ray: a driver
+looks for its node among the processes that it sees, and takes the head where it sees both.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PORT = 6379
+DASHBOARD_PORT = 8265
 _BRIDGE = "risbr"
-_READY_SECONDS = 120.0
+_RAY_FOLDER = "/tmp/ray"
+_READY_SECONDS = 300.0
 _COUNT_NODES = """
 import ray
 ray.init(log_to_driver=False, logging_level=40)
@@ -50,10 +53,19 @@ class Host:
         """Connect or cut the link; a cut is silent: the interface stays up and frames vanish."""
         shell(f"ip link set {self.plug} {f'master {_BRIDGE}' if connected else 'nomaster'}")
 
-    def run(self, command: str, environment: dict[str, str], output: Path) -> subprocess.Popen[bytes]:
-        """Start a command on this host."""
-        private = f"mount -t tmpfs tmpfs {self.private}"
-        inside = ["unshare", "--mount", "--propagation", "private", "bash", "-c", f"{private} && exec {command}"]
+    def run(
+        self, command: str, environment: dict[str, str], output: Path, *, apart: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start a command on this host; `apart`, it sees no process and no file of Ray that it has not started."""
+        inside = ["unshare", "--mount", "--propagation", "private"]
+        mounts = [str(self.private)]
+        if apart:
+            Path(_RAY_FOLDER).mkdir(exist_ok=True)
+            inside += ["--pid", "--fork", "--mount-proc"]
+            mounts.append(_RAY_FOLDER)
+        mount = " && ".join(f"mount -t tmpfs tmpfs {folder}" for folder in mounts)
+        # Of `apart`, bash stays as process 1, which must reap the orphans of the others.
+        inside += ["bash", "-c", f"{mount} && {command}; exit $?" if apart else f"{mount} && exec {command}"]
         with output.open("a") as stream:
             process = subprocess.Popen(
                 ["ip", "netns", "exec", self.name, *inside],
@@ -97,15 +109,16 @@ ENVIRONMENT = {
     "RAY_health_check_failure_threshold": "5",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
     "SHAREDRIS_RESIZE_SECONDS": "10",
+    "RAY_worker_niceness": "0",  # 15 by default: other work on this machine would take nearly all the time
     "OMP_NUM_THREADS": "1",
 }
 
 
 class TwoHosts:
-    """A Ray cluster of two hosts, with one CPU each unless asked otherwise."""
+    """A Ray cluster of two hosts, with one CPU each unless asked otherwise; with `jobs` the head has a job server."""
 
-    def __init__(self, folder: Path, *, cpus: int = 1) -> None:
-        self.folder, self.private, self.cpus = folder, folder / "private", cpus
+    def __init__(self, folder: Path, *, cpus: int = 1, jobs: bool = False) -> None:
+        self.folder, self.private, self.cpus, self.jobs = folder, folder / "private", cpus, jobs
         self.private.mkdir()
         self.head, self.other = Host(1, self.private), Host(2, self.private)
 
@@ -115,7 +128,11 @@ class TwoHosts:
         shell(f"ip link set {_BRIDGE} up")
         for host in (self.head, self.other):
             host.create()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.clear()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -147,14 +164,34 @@ class TwoHosts:
             self.wait_for_nodes(2)
 
     def start_node(self, host: Host) -> None:
-        """Start Ray there; the command stays, so that its files do."""
-        role = f"--head --port={PORT} --include-dashboard=false" if host is self.head else f"--address=10.77.0.1:{PORT}"
+        """Start Ray there and wait until it runs; the command stays, so that its files do.
+
+        Raises:
+            TimeoutError: with what it printed.
+        """
+        role = f"--address={self.head.address}:{PORT}"
+        if host is self.head:
+            server = f" --dashboard-host={host.address} --dashboard-port={DASHBOARD_PORT}" if self.jobs else ""
+            role = f"--head --port={PORT} --include-dashboard={str(self.jobs).lower()}{server}"
         ray = Path(sys.executable).parent / "ray"
-        command = (
-            f"{ray} start {role} --node-ip-address={host.address} --num-cpus={self.cpus} --block --disable-usage-stats"
-        )
+        itself = f"--node-ip-address={host.address} --num-cpus={self.cpus}"
+        # Before other work of this machine: Ray gives up if its agent is not there in 15 s, or its node in 30 s.
+        command = f"nice -n -5 {ray} start {role} {itself} --block --disable-usage-stats"
         environment = {name: value for name, value in ENVIRONMENT.items() if name != "RAY_ADDRESS"}
-        host.run(command, environment, self.folder / f"{host.name}.log")
+        log = self.folder / f"{host.name}.log"
+        deadline, text = time.time() + _READY_SECONDS, ""
+        while time.time() < deadline:
+            printed = log.stat().st_size if log.exists() else 0
+            started = host.run(command, environment, log, apart=self.jobs and host is self.other)
+            while started.poll() is None and time.time() < deadline:
+                if "Ray runtime started" in log.read_bytes()[printed:].decode():
+                    return
+                time.sleep(0.2)
+            text = log.read_bytes()[printed:].decode()
+            if "timed out during startup" not in text:
+                break  # on a very busy machine Ray's limits are too short all the same: then once more
+            host.kill()
+        raise TimeoutError(text)
 
     def wait_for_nodes(self, count: int) -> None:
         """Wait until so many nodes are alive.
@@ -165,20 +202,25 @@ class TwoHosts:
         deadline = time.time() + _READY_SECONDS
         text = ""
         while time.time() < deadline:
-            asked = subprocess.run(
-                ["ip", "netns", "exec", self.head.name, sys.executable, "-c", _COUNT_NODES],
-                env={**os.environ, **ENVIRONMENT},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_READY_SECONDS,
-            )
+            asked = self.run(sys.executable, "-c", _COUNT_NODES)
             text = asked.stdout + asked.stderr[-2000:]
             if f"alive {count}" in text:
                 return
             time.sleep(1)
         logs = "".join(path.read_text()[-2000:] for path in self.folder.glob("ris*.log"))
         raise TimeoutError(f"{count} nodes are not alive: {text}\n{logs}")
+
+    def run(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command on the head and return what it printed."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.head.name, *words],
+            env={**os.environ, **ENVIRONMENT},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
 
     def command(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
         """Start `sharedris ARGUMENTS` on the head."""

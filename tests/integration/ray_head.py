@@ -52,12 +52,12 @@ class RayHead:
             words.append(f"--autoscaling-config={self._configuration(node_types, cpus)}")
         self._words = words
         self._process: subprocess.Popen[bytes] | None = None
-        self._nodes: list[subprocess.Popen[bytes]] = []
 
     @property
     def environment(self) -> dict[str, str]:
         """What a command of this cluster has in its environment."""
         own = {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+        own["RAY_worker_niceness"] = "0"  # 15 by default: other work on this machine would take nearly all the time
         return {**os.environ, **own, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     @property
@@ -92,25 +92,6 @@ class RayHead:
                 start_new_session=True,
             )
 
-    def add_node(self, address: str, options: str) -> None:
-        """Start a node at another address of the loopback, which joins and is ended with the head.
-
-        Raises:
-            TimeoutError: with what it printed.
-        """
-        words = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
-        words += [f"--address={self.address}", f"--node-ip-address={address}", *options.split()]
-        environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
-        log = self.folder / f"node-{address}.log"
-        with log.open("wb") as stream:
-            node = subprocess.Popen(words, env=environment, stdout=stream, stderr=stream, start_new_session=True)
-        self._nodes.append(node)
-        deadline = time.monotonic() + _READY_SECONDS
-        while "Ray runtime started" not in log.read_text():
-            if node.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError(log.read_text())
-            time.sleep(0.5)
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -129,9 +110,8 @@ class RayHead:
         for process in {process for process in ours if process.pid != os.getpid()}:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-        for started in (self._process, *self._nodes):
-            started.kill()
-            started.wait(30)
+        self._process.kill()
+        self._process.wait(30)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,75 +1,38 @@
-"""Commands as jobs of a real head with a dashboard: in its environment, with a working folder, stopped, elsewhere."""
+"""Commands as jobs of a real head with a dashboard: in its environment, with a working folder, stopped."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from pipeline.cluster.run_gauges import GAUGES
-from pipeline.provenance import COMMIT_VARIABLE
 from tests.integration.ray_head import TOKEN, RayHead
+from tests.integration.ray_jobs import BIN, COMMIT, SMALL, Jobs, write_clone
 from tests.integration.test_resume import train_arguments
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent.parent
-BIN = Path(sys.executable).parent
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SMALL = "--global-batch-size 6 --train.max-samples-per-epoch=24 --model.encoder.image-size=64"
-
-
-class Jobs:
-    """`ray job` commands of one head.
-
-    Args:
-        head: with a dashboard.
-        clone: the project's files without .git, as a working folder.
-    """
-
-    def __init__(self, head: RayHead, clone: Path) -> None:
-        self.head, self.clone = head, clone
-        self._address = f"--address=http://127.0.0.1:{head.dashboard_port}"
-
-    def command(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `ray job VERB`."""
-        return self.head.run(str(BIN / "ray"), "job", verb, self._address, *words, cwd=self.clone)
-
-    def submit(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run a command in the head's environment, and wait for its end; the first job may wait for Ray's agent."""
-        for _ in range(30):
-            ended = self.command("submit", *options, "--", *words)
-            if "No available agent to submit job" not in ended.stderr:
-                break
-            time.sleep(2)
-        return ended
-
-    def submit_with_code(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run a command in a copy of this folder."""
-        environment = json.dumps({"env_vars": {COMMIT_VARIABLE: COMMIT}})
-        return self.submit(*words, options=("--working-dir=.", f"--runtime-env-json={environment}", *options))
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    """A head with one CPU, its dashboard, and a node with one CPU that only named jobs use."""
-    clone = tmp_path_factory.mktemp("clone")
-    for folder in ("sharedris", "pipeline", "sweeps", "reports"):
-        shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, clone)
+def head() -> Iterator[RayHead]:
+    """A head with one CPU and its dashboard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
         with RayHead(cpus=1, dashboard=True, options="--object-store-memory=100000000") as head:
-            yield Jobs(head, clone)
+            yield head
+
+
+@pytest.fixture(scope="module")
+def jobs(head: RayHead, tmp_path_factory: pytest.TempPathFactory) -> Jobs:
+    """Its job server, with a copy of the project as the working folder."""
+    clone = write_clone(tmp_path_factory.mktemp("clone") / "project")
+    return Jobs(head, f"http://127.0.0.1:{head.dashboard_port}", clone)
 
 
 def record_in(runs: Path) -> pd.DataFrame:
@@ -140,14 +103,16 @@ def page(address: str) -> str:
         return f"no answer: {error}"
 
 
-def test_a_run_is_seen_in_prometheus_and_in_the_dashboard(jobs: Jobs, toy_root: Path, tmp_path: Path) -> None:
+def test_a_run_is_seen_in_prometheus_and_in_the_dashboard(
+    head: RayHead, jobs: Jobs, toy_root: Path, tmp_path: Path
+) -> None:
     words = [str(BIN / "sharedris"), *train_arguments(toy_root, tmp_path), "--epochs", "300"]
     assert jobs.submit_with_code(*words, options=("--no-wait", "--submission-id=seen")).returncode == 0
     deadline, metrics, runs = time.monotonic() + 240, "", ""
     while "ray_sharedris_data_wait_ratio{" not in metrics or '"status":"RUNNING"' not in runs.replace(" ", ""):
         assert time.monotonic() < deadline, metrics[-3000:] + runs + jobs.command("logs", "seen").stdout
-        metrics = page(f"http://127.0.0.1:{jobs.head.metrics_port}/metrics")
-        runs = page(f"http://127.0.0.1:{jobs.head.dashboard_port}/api/train/v2/runs/v1")
+        metrics = page(f"http://127.0.0.1:{head.metrics_port}/metrics")
+        runs = page(f"{jobs.address}/api/train/v2/runs/v1")
         time.sleep(1)
     assert jobs.command("stop", "seen").returncode == 0
     (state,) = (tmp_path / "state").glob("*")
@@ -157,37 +122,3 @@ def test_a_run_is_seen_in_prometheus_and_in_the_dashboard(jobs: Jobs, toy_root: 
         assert float(line.rpartition(" ")[2]) >= 0
     shown = json.loads(runs)["train_runs"]
     assert any(run["name"].startswith(state.name) for run in shown), "the page shows the run's own name"
-
-
-def test_an_entry_point_on_another_node_than_the_head(jobs: Jobs, toy_root: Path, tmp_path: Path) -> None:
-    assert jobs.submit("true", options=("--submission-id=head",)).returncode == 0  # the head's agent is there
-    jobs.head.add_node("127.0.0.2", '--num-cpus=1 --object-store-memory=100000000 --resources={"elsewhere":1}')
-    settings = ["--runs", str(tmp_path), "--prepared", str(toy_root), "--epochs", "1", "--device", "cpu"]
-    words = [str(BIN / "sharedris"), "sweep", "run", "framework", *settings, *SMALL.split()]
-    # Both nodes keep packages in one folder here, and one may remove what the other uses: then the job is given again.
-    ends = [end_of_job(jobs, words, name) for name in ("elsewhere", "again")]
-    assert "succeeded" in ends[-1], ends
-    assert len(list((tmp_path / "records").glob("*.parquet"))) == 2
-    assert ray_job(jobs, "elsewhere")["driver_node_id"] != ray_job(jobs, "head")["driver_node_id"]
-
-
-def end_of_job(jobs: Jobs, words: list[str], name: str) -> str:
-    """Run a job on the other node, and return how Ray says that it ended.
-
-    With --no-wait, since Ray's command would return at once: the head has no log of a job on another node.
-    """
-    there = ("--entrypoint-resources", '{"elsewhere": 0.01}', "--no-wait", f"--submission-id={name}")
-    started = jobs.submit_with_code(*words, options=there)
-    assert started.returncode == 0, started.stdout + started.stderr
-    deadline, status = time.monotonic() + 300, ""
-    while not any(word in status for word in ("succeeded", "failed")):
-        assert time.monotonic() < deadline, status
-        time.sleep(2)
-        status = jobs.command("status", name).stdout
-    return status
-
-
-def ray_job(jobs: Jobs, name: str) -> dict[str, Any]:
-    """What the job server knows of a job."""
-    found = json.loads(page(f"http://127.0.0.1:{jobs.head.dashboard_port}/api/jobs/{name}"))
-    return dict(found)
