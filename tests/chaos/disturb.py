@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.files import write_json
 from tests.chaos.faults import RESTARTS_DRIVER, RESTARTS_WORKERS, NotStruckError, Scene
 from tests.chaos.measured import Struck
 from tests.chaos.schedule import Fault
+from tests.chaos.trace import Trace
 
-RECOVERS_SECONDS = 600.0
-HANGS_SECONDS = 120.0
+RECOVERS_SECONDS = 900.0
+HANGS_SECONDS = 300.0
 """After which a start with RPC faults is ended and given again: Ray forgets workers whose end it did not hear."""
 _POLL_SECONDS = 0.1
-_RESUMED = re.compile(r"resumed after epoch \d+, step (\d+)")
+_AHEAD_STEPS = 8
+"""How far cells of a sweep may go beyond the step of the next fault, so that it strikes them at work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +27,10 @@ class Reading:
     Attributes:
         processes: of rank zero of each run that is being trained or evaluated.
         step: steps taken, of all runs.
-        resumed: steps of the checkpoints that a single run went on from.
     """
 
     processes: frozenset[int]
     step: int
-    resumed: tuple[int, ...] = ()
-
-
-def resumed_steps(log: str) -> tuple[int, ...]:
-    """Return the steps of all checkpoints that a run's log says it went on from."""
-    return tuple(int(step) for step in _RESUMED.findall(log))
 
 
 class Disturber:
@@ -44,21 +39,25 @@ class Disturber:
     Args:
         scene: what is struck.
         read: returns what is shown.
+        trace: of the steps that were taken.
         is_done: whether all is done.
         may_end: exit codes with which the command may end before that.
         is_one_run: whether a fault of any worker restarts all that is trained.
+        note: is given each fault that has struck, when training has gone on.
     """
 
     def __init__(
         self,
         scene: Scene,
         read: Callable[[], Reading],
+        trace: Trace,
         is_done: Callable[[], bool],
         *,
         may_end: Sequence[int],
         is_one_run: bool,
+        note: Callable[[Struck], None],
     ) -> None:
-        self._scene, self._read, self._is_done = scene, read, is_done
+        self._scene, self._read, self._trace, self._is_done, self._keep = scene, read, trace, is_done, note
         self._may_end, self._is_one_run = tuple(may_end), is_one_run
         self.struck: list[Struck] = []
         self.hangs = 0
@@ -69,11 +68,13 @@ class Disturber:
         Raises:
             AssertionError: where training does not go on, or the command ends in a way that it may not.
         """
+        self._allow(schedule[:1])
         self._scene.command.start()
-        for fault in schedule:
+        for number, fault in enumerate(schedule):
             self._wait(lambda step=fault.step: self._read().step >= step)
             if self._is_done():
                 return
+            self._allow(schedule[number + 1 : number + 2])
             before, began = self._read(), time.monotonic()
             try:
                 ended = self._scene.strike(fault)
@@ -82,16 +83,28 @@ class Disturber:
             self._note(fault, before, began, ended if ended and not self._is_one_run else before.processes)
         self._wait(self._is_done)
 
+    def _allow(self, following: Sequence[Fault]) -> None:
+        """Let the cells of a sweep go on to the next fault and a little further, or to their ends.
+
+        While a worker restarts, the other cells would otherwise train to their ends before the next fault comes.
+        """
+        limits = self._scene.folder / "limits.json"
+        if self._is_one_run or not following:
+            limits.unlink(missing_ok=True)
+            return
+        remaining = max(0, following[0].step - self._read().step) + _AHEAD_STEPS
+        furthest = self._trace.read()
+        write_json(limits, {"*": remaining, **{run: steps + remaining for run, steps in furthest.items()}})
+
     def _note(self, fault: Fault, before: Reading, began: float, ended: frozenset[int]) -> None:
         """Wait until training goes on, and note what the fault has cost."""
         restarts = fault.kind.startswith((*RESTARTS_DRIVER, *RESTARTS_WORKERS))
         seconds = self._wait(lambda: self._goes_on(before, ended, restarts=restarts)) - began
-        after, lost = self._read(), None
-        if self._is_one_run and after.processes != before.processes:
-            resumed = after.resumed[-1] if len(after.resumed) > len(before.resumed) else 0
-            lost = max(0, before.step - resumed)
-        self.struck.append(Struck(kind=fault.kind, step=before.step, seconds=seconds, lost=lost))
-        print(f"{len(self.struck):4d} {fault.kind} at step {before.step}: {seconds:.1f} s, lost {lost}", flush=True)
+        struck = Struck(kind=fault.kind, step=before.step, seconds=seconds, lost=self._trace.take_lost())
+        self.struck.append(struck)
+        self._keep(struck)
+        lost = "".join(f", {steps} steps lost" for steps in struck.lost)
+        print(f"{len(self.struck):4d} {fault.kind} at step {before.step}: {seconds:.1f} s{lost}", flush=True)
 
     def _goes_on(self, before: Reading, ended: frozenset[int], *, restarts: bool) -> bool:
         now = self._read()

@@ -2,6 +2,8 @@
 
     CHAOS_FOLDER/abort-at      RANK STEP: from this step on, the process group of this rank is destroyed once
     CHAOS_FOLDER/clock         seconds by which `time.time` differs from the clock of this machine
+    CHAOS_FOLDER/limits.json   {RUN: STEP}: a run waits after this step; a run that is not named, after that of "*"
+    CHAOS_FOLDER/steps         RUN PROCESS STEPS: written after each step of rank zero
 
 libfaketime 0.9.10 cannot move the clock of all code: without its change of the monotonic clock, `time.sleep` of
 Python 3.11 fails (EINVAL), and with it the timeouts of Ray jump too.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -23,11 +26,11 @@ from typing import Any
 _TRAINER = "pipeline.training.trainer"
 
 
-class _AbortsSteps(importlib.abc.MetaPathFinder):
-    """Wraps `train_step` when the trainer is imported."""
+class _DisturbsSteps(importlib.abc.MetaPathFinder):
+    """Wraps a step, and what is asked after it outside of its time, when the trainer is imported."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "abort-at"
+        self._path, self._limits, self._steps = folder / "abort-at", folder / "limits.json", folder / "steps"
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != _TRAINER:
@@ -41,6 +44,7 @@ class _AbortsSteps(importlib.abc.MetaPathFinder):
         def load_and_wrap(module: ModuleType) -> None:
             load(module)
             module.train_step = self._wrapped(module.train_step)  # type: ignore[attr-defined]
+            module._is_asked_to_save = self._followed(module._is_asked_to_save)  # type: ignore[attr-defined]
 
         spec.loader.exec_module = load_and_wrap  # type: ignore[method-assign]
         return spec
@@ -51,6 +55,24 @@ class _AbortsSteps(importlib.abc.MetaPathFinder):
             return step_once(*arguments, **options)
 
         return disturbed
+
+    def _followed(self, ask: Callable[..., bool]) -> Callable[..., bool]:
+        def followed(job: Any, worker: Any, steps: int) -> bool:
+            if worker.rank == 0:
+                with self._steps.open("ab", buffering=0) as stream:
+                    stream.write(f"{job.run_id} {os.getpid()} {steps}\n".encode())
+                while steps >= self._limit(job.run_id):
+                    time.sleep(0.1)
+            return ask(job, worker, steps)
+
+        return followed
+
+    def _limit(self, run_id: str) -> float:
+        try:
+            limits = json.loads(self._limits.read_text())
+        except (OSError, ValueError):
+            return float("inf")
+        return float(limits.get(run_id, limits["*"]))
 
     def _abort(self, rank: int, step: int) -> None:
         """Destroy this rank's process group: the others are inside of a collective of this step, or come to it."""
@@ -84,5 +106,5 @@ def _move_clock(path: Path) -> None:
 
 
 if _folder := os.environ.get("CHAOS_FOLDER"):
-    sys.meta_path.insert(0, _AbortsSteps(Path(_folder)))
+    sys.meta_path.insert(0, _DisturbsSteps(Path(_folder)))
     _move_clock(Path(_folder) / "clock")
