@@ -73,6 +73,16 @@ class Command:
                         found.append(process)
         return found
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the driver and of its processes so far."""
+        used = 0.0
+        with contextlib.suppress(psutil.Error):
+            driver = psutil.Process(self.process.pid)
+            for process in (driver, *driver.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    used += sum(process.cpu_times()[:4])
+        return used
+
     def clear(self) -> None:
         """Kill processes of Ray that were started below this command's folder."""
         for process in psutil.process_iter(["environ"]):

@@ -13,8 +13,8 @@ from tests.chaos.schedule import Fault
 from tests.chaos.trace import Trace
 
 RECOVERS_SECONDS = 900.0
-HANGS_SECONDS = 300.0
-"""After which a start with RPC faults is ended and given again: Ray forgets workers whose end it did not hear."""
+HANGS_SECONDS, _WORKS_SECONDS = 120.0, 8.0
+"""A start with RPC faults whose processes use less CPU time than the second in so long is ended and given again."""
 _POLL_SECONDS = 0.1
 _AHEAD_STEPS = 8
 """How far cells of a sweep may go beyond the step of the next fault, so that it strikes them at work."""
@@ -61,6 +61,7 @@ class Disturber:
         self._may_end, self._is_one_run = tuple(may_end), is_one_run
         self.struck: list[Struck] = []
         self.hangs = 0
+        self._used: list[tuple[float, float]] = []  # of the last start: at which time, how many seconds of CPUs
 
     def run(self, schedule: Sequence[Fault]) -> None:
         """Strike with every fault in turn, then let the command end.
@@ -122,7 +123,7 @@ class Disturber:
         while not is_there():
             since = max(began, command.started)
             assert time.monotonic() < since + RECOVERS_SECONDS, f"training does not go on:\n{command.output[-5000:]}"
-            if command.has_rpc_faults and time.monotonic() > since + HANGS_SECONDS:
+            if command.has_rpc_faults and self._hangs(since):
                 self.hangs += 1
                 command.process.kill()
                 command.process.wait()
@@ -134,3 +135,12 @@ class Disturber:
                 command.start()
             time.sleep(_POLL_SECONDS)
         return time.monotonic()
+
+    def _hangs(self, since: float) -> bool:
+        """Whether the processes of the last start do nothing: its wall time tells nothing on a busy machine."""
+        now = time.monotonic()
+        self._used = [each for each in self._used if each[0] >= since]
+        if not self._used or now >= self._used[-1][0] + HANGS_SECONDS / 12:
+            self._used.append((now, self._scene.command.cpu_seconds()))
+        before = [used for at, used in self._used if at <= now - HANGS_SECONDS]
+        return bool(before) and 0 <= self._used[-1][1] - before[-1] < _WORKS_SECONDS  # less: a process has ended

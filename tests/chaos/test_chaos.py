@@ -114,7 +114,7 @@ def starts_line(command: Command, scene: Scene, disturber: Disturber) -> str:
     """How often the command was given, and how often Ray did not get over calls that failed."""
     return (
         f"Starts of the command: {command.starts}. Shares of Ray's calls that failed after RPC faults: "
-        f"{scene.rpc_percent} %; {disturber.hangs} of these starts went no further for {HANGS_SECONDS:.0f} s and were "
+        f"{scene.rpc_percent} %; {disturber.hangs} of these starts did nothing for {HANGS_SECONDS:.0f} s and were "
         "ended and given again."
     )
 
