@@ -27,6 +27,7 @@ from pipeline.object_store.address import working_folder
 from pipeline.object_store.layout import OF_A_RUN
 from pipeline.object_store.mirror import Mirror
 from pipeline.object_store.objects import open_objects
+from pipeline.object_store.pusher import PUSH_SECONDS
 from pipeline.records import list_runs
 from sharedris.config import to_dict
 from tests.chaos.command import Command
@@ -247,7 +248,8 @@ def test_a_sweep_in_a_store_under_faults(
         useful_seconds=useful,
         quiet_seconds=quiet_seconds,
         notes=[
-            f"A checkpoint is due every {STEPS_PER_EPOCH} steps, and put into the store while training goes on.",
+            f"A checkpoint is due every {STEPS_PER_EPOCH} steps, a fraction of a second here; what changes is put into "
+            f"the store every {PUSH_SECONDS:.0f} s, and a restart costs what had not been put yet.",
             starts_line(command, scene, disturber),
             f"{server.refused} of {server.requests} requests to the store were refused. The quiet cells ran one after "
             "the other without Ray; here two run at once, and wait where they are ahead of the next fault.",
