@@ -27,6 +27,7 @@ from pipeline.object_store.layout import (
     prefixes_of,
     single_keys,
 )
+from pipeline.object_store.manifest import checkpoint_of, is_checkpoint, is_unfinished, written_digest
 from pipeline.object_store.objects import (
     PROBE,
     ConflictError,
@@ -159,9 +160,7 @@ class Mirror:
     def has_changes(self, run_id: str) -> bool:
         """Return whether a run has files here that were written or removed since they were put; asks no store."""
         entries = self._index.read()
-        if any(self._is_changed(key, entries) for key in files_to_put(self.root, run_id)):
-            return True
-        return bool(self._removed(run_id, entries))
+        return bool(self._to_put(run_id, entries) or self._removed(run_id, entries))
 
     def push(self, run_id: str, guard: Guard) -> None:
         """Put what was written of a run, then remove what was removed.
@@ -174,13 +173,13 @@ class Mirror:
             StoreError: where the store is away for too long or refuses; what is not put is put by the next call.
         """
         entries = self._index.read()
-        changed = [key for key in files_to_put(self.root, run_id) if self._is_changed(key, entries)]
+        changed = self._to_put(run_id, entries)
         removed = self._removed(run_id, entries)
         if not changed and not removed:
             return
         guard()
         for key in changed:
-            if key.startswith("records/") or key.endswith(".pt"):
+            if key.startswith("records/") or is_checkpoint(key):
                 guard()
             self._put(key, entries.get(key), guard)
         for key in removed:
@@ -200,6 +199,11 @@ class Mirror:
         for key in other_files(self.root):
             if self._is_changed(key, entries):
                 self._put(key, entries.get(key), lambda: None)
+
+    def _to_put(self, run_id: str, entries: dict[str, Entry]) -> list[str]:
+        """Return what has changed of a run, in order. A checkpoint is put when its manifest has its digest."""
+        changed = [key for key in files_to_put(self.root, run_id) if self._is_changed(key, entries)]
+        return [key for key in changed if not is_unfinished(self.root / key)]
 
     def _is_changed(self, key: str, entries: dict[str, Entry]) -> bool:
         entry = entries.get(key)
@@ -231,12 +235,15 @@ class Mirror:
         """
         # Read once: a log or a progress file may change while it is sent.
         content = path if path.name.endswith((".pt", ".safetensors")) else path.read_bytes()
+        digest = written_digest(path)
+        if digest is None:
+            digest = sha256_of(content)
         while True:
             try:
-                return self.objects.put(key, content, replaces=replaces)
+                return self.objects.put(key, content, replaces=replaces, digest=digest)
             except ConflictError:
                 found = self.objects.head(key)
-                if found is not None and self.objects.digest(key) == sha256_of(content):
+                if found is not None and self.objects.digest(key) == digest:
                     return found.e_tag
                 guard()
                 replaces = None if found is None else found.e_tag
@@ -282,5 +289,5 @@ def _record_first(key: str) -> tuple[bool, str]:
 
 def _named_by(key: str) -> list[str]:
     """Return the checkpoint that a manifest names: a driver brings only manifests, and removes both."""
-    is_manifest = "/checkpoint-" in key and key.endswith(".json")
-    return [key.removesuffix(".json") + ".pt"] if is_manifest else []
+    checkpoint = checkpoint_of(key)
+    return [] if checkpoint is None else [checkpoint]

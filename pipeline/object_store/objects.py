@@ -11,7 +11,6 @@ import functools
 import hashlib
 import logging
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.files import atomic_writer
-from sharedris.errors import InputError
+from pipeline.object_store.faults import ConflictError, DamagedObjectError, StoreAwayError, StoreError, in_one_line
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+__all__ = ["ConflictError", "DamagedObjectError", "Found", "Objects", "StoreAwayError", "StoreError", "open_objects"]
 
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated while the store does not answer or answers 5xx."""
@@ -37,23 +37,6 @@ _SINGLE_PUT_BYTES = 64 * 2**20
 """Larger files are sent in parts, which no store can do under a condition."""
 _GENERATION = "@generation:"
 _HTTP_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
-_METADATA_SERVICE = ("169.254.169.254", "169.254.170.2", "metadata.google", "MissingAccount", "Account must be")
-
-
-class StoreError(InputError):
-    """The store refuses what is asked; the message is one line."""
-
-
-class StoreAwayError(StoreError):
-    """The store does not answer, or answers that it cannot now: the same request may succeed later."""
-
-
-class DamagedObjectError(StoreError):
-    """The content of an object is not what it was put with."""
-
-
-class ConflictError(Exception):
-    """The condition of a write does not hold: another writer was here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,18 +129,19 @@ class Objects:
             length = min(_PART_BYTES, found.size - start)
             yield _obstore().get_range(self._store, found.key, start=start, length=length)
 
-    def put(self, key: str, content: bytes | Path, *, replaces: str | None) -> str:
+    def put(self, key: str, content: bytes | Path, *, replaces: str | None, digest: str | None = None) -> str:
         """Write an object in one step and return its version.
 
         Args:
             key: below the prefix.
             content: bytes, or a file. A file above 64 MiB is sent in parts and without the condition.
             replaces: the version that must be there; None where no object may be there.
+            digest: the SHA-256 of the content in hex digits, where its writer has computed it.
 
         Raises:
             ConflictError: where the condition does not hold. It may not hold because an answer was lost: compare.
         """
-        digest = sha256_of(content)
+        sha256 = sha256_of(content) if digest is None else digest
         e_tag, _, generation = (replaces or "").partition(_GENERATION)
         named = {"e_tag": e_tag, "version": generation} if generation else {"e_tag": e_tag}
         mode: Any = "create" if replaces is None else named
@@ -168,7 +152,7 @@ class Objects:
             with contextlib.ExitStack() as held:
                 source = held.enter_context(content.open("rb")) if isinstance(content, Path) else content
                 return _obstore().put(
-                    self._store, key, source, attributes={"sha256": digest}, mode=mode, chunk_size=_PART_BYTES
+                    self._store, key, source, attributes={"sha256": sha256}, mode=mode, chunk_size=_PART_BYTES
                 )
 
         return self._version(self._repeat(write))
@@ -223,7 +207,7 @@ class Objects:
         begun, has_logged = time.monotonic(), False
         while True:
             try:
-                with _translated(self.url):
+                with in_one_line(self.url):
                     return request()
             except StoreAwayError as error:
                 waited = time.monotonic() - begun
@@ -253,7 +237,7 @@ def _connect(url: str) -> Any:
         options["allow_http"] = True
     more = {"endpoint": endpoint} if endpoint and url.startswith("s3") else {}
     retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
-    with _translated(url):
+    with in_one_line(url):
         return obstore.store.from_url(url, client_options=options, retry_config=retries, **more)
 
 
@@ -280,67 +264,3 @@ def _obstore() -> Any:
 def _digest_of(answer: Any) -> str | None:
     value = answer.attributes.get("sha256")
     return None if value is None else str(value)
-
-
-@contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
-    """Turn the library's errors, which hold pages of text and the request, into one line."""
-    from obstore import exceptions
-
-    try:
-        yield
-    except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-        raise ConflictError(url) from None
-    except FileNotFoundError as error:
-        if "NoSuchBucket" in str(error):
-            raise _no_bucket(url) from None
-        raise
-    except exceptions.BaseError as error:
-        raise _in_words(url, str(error)) from None
-
-
-def _no_bucket(url: str) -> StoreError:
-    return StoreError(f"{url}: there is no such bucket", "Check the name and AWS_ENDPOINT_URL, or make the bucket")
-
-
-_FAULTS = (
-    ("NoSuchBucket", _no_bucket),
-    (
-        "RequestTimeTooSkewed",
-        lambda url: StoreError(
-            f"{url}: the clock of this machine differs too much from the store's", "Set the clock (timedatectl)"
-        ),
-    ),
-    (
-        "not implemented",
-        lambda url: StoreError(f"{url}: the store has no conditional writes, which lock runs", "Use another store"),
-    ),
-)
-
-
-def _in_words(url: str, text: str) -> StoreError:
-    """Return the fault in one line: the code that the store has sent, and none of the rest."""
-    head = text.split("Debug source", maxsplit=1)[0]
-    for sign, describe in _FAULTS:
-        if sign in head:
-            return describe(url)
-    if any(sign in head for sign in _METADATA_SERVICE):
-        return StoreError(
-            f"{url}: no credentials were found",
-            "Set those of the store in the environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, AZURE_...)",
-        )
-    status = re.search(r"status code: (\d{3})", head)
-    code = re.search(r"<Code>(\w+)</Code>", head)
-    if status is None:
-        kind = "Unable to recognise" in head or "Config" in head
-        if kind:
-            return StoreError(f"{url} cannot be used: {_first_words(head)}", "Write s3://BUCKET/PREFIX")
-        return StoreAwayError(f"{url} does not answer", "Check AWS_ENDPOINT_URL and the network; nothing is lost")
-    answer = f"{status[1]} {code[1]}" if code else status[1]
-    if status[1].startswith("5") or status[1] == "429":
-        return StoreAwayError(f"{url} answers {answer}", "The same command goes on when the store is back")
-    return StoreError(f"{url}: the store refuses: {answer}", "Check the credentials and their rights on the prefix")
-
-
-def _first_words(text: str) -> str:
-    return " ".join(text.split())[:120]

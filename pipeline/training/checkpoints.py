@@ -32,6 +32,7 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
         OSError: disk full or read-only; the checkpoints before it are intact.
     """
     path = path_of(folder, epoch=epoch, step=step)
+    path.with_suffix(".json").unlink(missing_ok=True)  # of one of the same name: no digest may be of another file
     with atomic_writer(path) as stream:
         hashed = _HashedStream(stream)
         torch.save(state, hashed)  # type: ignore[arg-type]  # it needs `write` and `flush` only
