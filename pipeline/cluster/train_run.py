@@ -212,7 +212,8 @@ def worker_loop(config: dict[str, Any]) -> None:
     if config["token"] is None:
         require_marker_file(job, config["marker"])
     require_versions(job)
-    worker = replace(worker, gpus=tuple(worker.gather(gpu_name())))
+    gathered = worker.gather((gpu_name(), ray.get_runtime_context().get_node_id()))
+    worker = replace(worker, gpus=tuple(gpu for gpu, _ in gathered), nodes=tuple(node for _, node in gathered))
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only take time from the other workers.
         torch.set_num_threads(1)

@@ -22,17 +22,26 @@ COLLECTIVE_TIMEOUT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One process of a run: its rank, how many there are, its device, and the names of the GPUs of all ranks."""
+    """One process of a run: its rank, how many there are, its device, and the GPU and the node of every rank.
+
+    Without names of nodes all ranks are on one.
+    """
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     gpus: tuple[str | None, ...] = ()
+    nodes: tuple[str, ...] = ()
 
     @property
     def is_main_process(self) -> bool:
         """Whether this worker writes the run's files."""
         return self.rank == 0
+
+    @property
+    def is_first_on_node(self) -> bool:
+        """Whether no worker of a lower rank is on this node."""
+        return self.rank == (self.nodes.index(self.nodes[self.rank]) if self.nodes else 0)
 
     def gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
         """Return every worker's value in order of rank, on every worker."""

@@ -1,6 +1,7 @@
 """What a working folder knows of the store: for each key the version there, and the file here when both were the same.
 
-    ROOT/.mirror.json      key -> [version, size, time of change of the file]
+    ROOT/.mirror.json      key -> [version, size, time of change of the file, and of a checkpoint that was brought its
+                           SHA-256, and process and start of who verified it]
 
 A file that is not as the index has it was written here since, and a key whose file is gone was removed here.
 """
@@ -8,10 +9,13 @@ A file that is not as the index has it was written here since, and a key whose f
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import FileLock
 
 from pipeline.files import read_json, write_json
@@ -21,11 +25,21 @@ Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """The SHA-256 of what was brought, which a process has verified; its start tells it from a later one."""
+
+    sha256: str
+    process: int
+    started: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The version in the store and the stamp of the file here that was the same."""
+    """The version in the store, the stamp of the file here that was the same, and how it was verified on arrival."""
 
     e_tag: str
     stamp: Stamp
+    arrival: Arrival | None = None
 
 
 class Index:
@@ -45,8 +59,9 @@ class Index:
         entries = {}
         for key, value in (values if isinstance(values, dict) else {}).items():
             with contextlib.suppress(TypeError, ValueError):
-                e_tag, size, changed = value
-                entries[key] = Entry(e_tag=str(e_tag), stamp=(int(size), int(changed)))
+                e_tag, size, changed, *more = value
+                arrival = _arrival(*more) if more else None
+                entries[key] = Entry(e_tag=str(e_tag), stamp=(int(size), int(changed)), arrival=arrival)
         return entries
 
     @contextlib.contextmanager
@@ -59,8 +74,40 @@ class Index:
                 yield entries
             finally:
                 if entries != before:
-                    rows = {key: [entry.e_tag, *entry.stamp] for key, entry in entries.items()}
+                    rows = {key: _row(entry) for key, entry in entries.items()}
                     write_json(self._path, rows)
+
+
+def _row(entry: Entry) -> list[Any]:
+    arrival = entry.arrival
+    verified = [] if arrival is None else [arrival.sha256, arrival.process, arrival.started]
+    return [entry.e_tag, *entry.stamp, *verified]
+
+
+def _arrival(sha256: str, process: int, started: float) -> Arrival:
+    return Arrival(sha256=str(sha256), process=int(process), started=float(started))
+
+
+def arrival_here(sha256: str) -> Arrival:
+    """Return that this process has verified what it brought."""
+    return Arrival(sha256=sha256, process=os.getpid(), started=psutil.Process().create_time())
+
+
+def verified_on_arrival(path: Path) -> str | None:
+    """Return the SHA-256 that a file of a run's state was verified with when it was brought from a store.
+
+    It counts as long as the file is unchanged and the process that verified it lives: not from one start of the
+    workers to the next, since disks go bad. None in a plain folder, and for what was written here.
+    """
+    root = path.parent.parent.parent
+    entry = Index(root).read().get(path.relative_to(root).as_posix())
+    if entry is None or entry.arrival is None or entry.stamp != stamp_of(path):
+        return None
+    try:
+        lives = abs(psutil.Process(entry.arrival.process).create_time() - entry.arrival.started) < 1.0
+    except (psutil.Error, ValueError, OverflowError):
+        return None
+    return entry.arrival.sha256 if lives else None
 
 
 def stamp_of(path: Path) -> Stamp | None:

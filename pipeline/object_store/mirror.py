@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.object_store.address import origin_of
-from pipeline.object_store.index import Entry, Index, stamp_of
+from pipeline.object_store.index import Entry, Index, arrival_here, stamp_of
 from pipeline.object_store.layout import (
     LEASE,
     OF_A_RUN,
@@ -130,7 +130,9 @@ class Mirror:
         stamp = stamp_of(path)
         if brought is None or stamp is None:
             return found.key, None
-        return found.key, Entry(e_tag=brought.e_tag, stamp=stamp)
+        verified = is_checkpoint(found.key) and brought.sha256 is not None
+        arrival = arrival_here(str(brought.sha256)) if verified else None
+        return found.key, Entry(e_tag=brought.e_tag, stamp=stamp, arrival=arrival)
 
     def _bring_lease(self, found: Found, path: Path) -> None:
         """Write a driver's lease as the heartbeat file that it is in a plain folder, with the time of the last beat."""

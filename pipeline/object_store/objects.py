@@ -14,7 +14,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,12 +41,16 @@ _HTTP_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "A
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An object: its key below the prefix, its version, its bytes, and when it was written by the store's clock."""
+    """An object: its key below the prefix, its version, its bytes, and when it was written by the store's clock.
+
+    `sha256` is what its content was verified with, where it was read.
+    """
 
     key: str
     e_tag: str
     size: int
     modified: float
+    sha256: str | None = None
 
 
 class Objects:
@@ -118,7 +122,7 @@ class Objects:
                 file.write(part)
             if wanted is not None and computed.hexdigest() != wanted:
                 raise DamagedObjectError(f"{self.url}/{key} is damaged: its SHA-256 is not the one it was put with")
-        return found
+        return replace(found, sha256=wanted)
 
     def _parts(self, answer: Any, found: Found) -> Iterator[Any]:
         """Yield the content of an object; of a large one by a request each, so that none takes longer than a minute."""

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import torch
 
 from pipeline.files import atomic_writer, read_json, remove_partials, write_json
+from pipeline.object_store.index import verified_on_arrival
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +75,21 @@ def path_of(folder: Path, *, epoch: int, step: int) -> Path:
 def newest_name(folder: Path) -> str | None:
     """Return the file name of the newest checkpoint that is whole, or None."""
     paths = sorted(folder.glob("checkpoint-*.pt"), reverse=True)
-    return next((path.name for path in paths if _is_whole(path)), None)
+    return next((path.name for path in paths if is_whole(path)), None)
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Return whether a checkpoint is there and has the digest of its manifest.
+
+    It is hashed, unless a process of this node that still lives has verified it when it brought it from a store.
+    """
     manifest = read_json(path.with_suffix(".json"))
-    if not isinstance(manifest, dict) or manifest.get("bytes") != path.stat().st_size:
+    try:
+        if not isinstance(manifest, dict) or manifest.get("bytes") != path.stat().st_size:
+            return False
+        return bool(manifest.get("sha256") == (verified_on_arrival(path) or _sha256(path)))
+    except FileNotFoundError:
         return False
-    return bool(manifest.get("sha256") == _sha256(path))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -99,7 +107,7 @@ def load_newest(folder: Path, *, content_hash: str) -> dict[str, Any] | None:
     for path in paths:
         if not path.with_suffix(".json").exists():
             log.warning("skipped %s: its writer was interrupted", path.name)
-        elif not _is_whole(path):
+        elif not is_whole(path):
             log.warning("skipped %s: it is damaged (size or SHA-256 differ)", path.name)
         else:
             try:

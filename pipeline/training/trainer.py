@@ -32,11 +32,11 @@ from pipeline.distributed.sync_batch_norm import leave_out_of_graphs
 from pipeline.job import Job
 from pipeline.lifecycle.save_request import take_request
 from pipeline.monitoring.progress import Progress, ProgressFile
-from pipeline.training import checkpoints
 from pipeline.training.model_with_loss import ModelWithLoss
 from pipeline.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from pipeline.training.pretrained import load_initial_weights
 from pipeline.training.readings import UnreadSteps
+from pipeline.training.resume import load_checkpoint
 from pipeline.training.schedule import StepPlan, plan_steps
 from pipeline.training.state import EpochSums, TrainState, restore, save_checkpoint, write_history
 from pipeline.training.step import StepResult, train_step
@@ -44,7 +44,6 @@ from pipeline.training.validation import Validator, open_validator
 from sharedris.build import build_model
 from sharedris.encoder import ImageTextEncoder
 from sharedris.errors import InputError
-from sharedris.finite_weights import require_finite
 from sharedris.kernels import use_kernels
 
 log = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ def open_training_data(job: Job) -> Any:
 
 def start(job: Job, worker: Worker) -> TrainState:
     """Build the state of step 0, or the state of the newest checkpoint."""
-    saved = _load_checkpoint(job, worker)
+    saved = load_checkpoint(job, worker)
     seed_everything(job.config.seed, rank=0)  # all ranks start from the same weights
     model: nn.Module = build_model(job.config.model)
     if saved is None:
@@ -169,21 +168,6 @@ def start(job: Job, worker: Worker) -> TrainState:
         if saved is not None:
             log.info("%s: resumed after epoch %d, step %d", job.run_id, state.epoch, state.step)
     return state
-
-
-def _load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
-    """Return the newest complete checkpoint, which rank zero selects, so that all ranks start from the same step."""
-    saved = None
-    if worker.is_main_process:
-        saved = checkpoints.load_newest(job.state_folder, content_hash=job.content_hash)
-    chosen = worker.gather(None if saved is None else (saved["epoch"], saved["step"]))[0]
-    if chosen is not None and not worker.is_main_process:
-        epoch, step = chosen
-        saved = checkpoints.load(checkpoints.path_of(job.state_folder, epoch=epoch, step=step))
-    if saved is not None:  # on every rank alike, so that none waits for another
-        path = checkpoints.path_of(job.state_folder, epoch=saved["epoch"], step=saved["step"])
-        require_finite(saved["model"], str(path), "Remove it to resume from the checkpoint before it")
-    return saved
 
 
 def _apply_execution_options(trained: ModelWithLoss, job: Job) -> None:

@@ -63,7 +63,9 @@ class Faults:
         self.away = False  # closes each connection without an answer
         self.answer: tuple[int, str] | None = None  # status and code for everything
         self.ignores_conditions = False
+        self.refuses_conditions = False  # with 501, as stores do that know they have none
         self.requests = self.refused = 0
+        self.asked: list[tuple[str, str]] = []  # method and path of each request
         self.random = random.Random(seed)
 
 
@@ -79,6 +81,7 @@ def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
         def _forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             faults.requests += 1
+            faults.asked.append((self.command, self.path.partition("?")[0]))
             if faults.away:
                 faults.refused += 1
                 self.close_connection = True
@@ -92,6 +95,9 @@ def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
                 if faults.random.random() < 0.5:
                     self._ask(body)
                 self._answer(503, b"<Error><Code>SlowDown</Code></Error>")
+                return
+            if faults.refuses_conditions and any(name.lower().startswith("if-") for name in self.headers):
+                self._answer(501, b"<Error><Code>NotImplemented</Code></Error>")
                 return
             status, headers, content = self._ask(body)
             self._answer(status, content, headers)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -109,8 +110,13 @@ def test_workers_and_driver_are_killed_and_the_disk_is_lost(
     assert not files_with(SECRET, short_folder) + files_with(KEY_ID, short_folder)
     while (bucket.folder / "cache").exists():  # orphans of the killed driver may still write there
         shutil.rmtree(bucket.folder / "cache", ignore_errors=True)
-    second = start(bucket, words, RAY_TMPDIR=str(short_folder))
-    assert workers.finish([second], 600) == [0], bucket.output
+    faults = Faults()
+    with proxy_of(port, faults) as through:
+        second = start(Bucket("ray", through, bucket.folder), words, RAY_TMPDIR=str(short_folder))
+        assert workers.finish([second], 600) == [0], bucket.output
+    brought = Counter(path for method, path in faults.asked if method == "GET" and path.endswith(".pt"))
+    print(f"two workers of one node brought {sorted(brought.items())}")
+    assert set(brought.values()) == {1}, "a checkpoint goes to a node once"
     assert bucket.output.count("resumed after epoch") >= 2
     got = bucket.outcome(tmp_path / "fresh")
     for part in ("history", "weights", "samples", "record"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,34 @@ def test_what_was_damaged_between_writing_and_putting_counts_as_missing_elsewher
     two.pull(OF_A_RUN)
     assert not (two.root / KEY).exists()
     assert "is damaged" in caplog.text
+
+
+def test_what_was_brought_is_hashed_once_on_a_node(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = host("one"), host("two")
+    size = save(one).stat().st_size
+    one.push(RUN, may_write)
+    hashed = HashedBytes(monkeypatch)
+    two.pull(("state", "checkpoints"), run_ids=[RUN], discard=True)
+    brought = hashed.count
+    Mirror(two.root, two.objects).pull(("state", "checkpoints"), run_ids=[RUN])  # as the node's next worker does
+    found = checkpoints.load_newest(two.root / "state" / RUN, content_hash="abc")
+    assert found is not None
+    assert size < brought < size + 500, "the checkpoint and its manifest"
+    assert hashed.count == brought, "what was verified on arrival is not read again for that"
+
+
+@pytest.mark.parametrize("reason", ["its process has ended", "the file has changed", "put and not brought"])
+def test_what_was_not_just_brought_is_hashed_again(reason: str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = host("one"), host("two")
+    path = save(one)
+    one.push(RUN, may_write)
+    two.pull(OF_A_RUN)
+    here = path if reason.startswith("put") else two.root / KEY
+    if reason.startswith("its process"):
+        index = two.root / ".mirror.json"
+        index.write_text(index.read_text().replace(f" {os.getpid()},", " 1,"))
+    elif reason.startswith("the file"):
+        here.write_bytes(here.read_bytes()[::-1])
+    hashed = HashedBytes(monkeypatch)
+    assert checkpoints.is_whole(here) == (not reason.startswith("the file"))
+    assert hashed.count == here.stat().st_size
