@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from pipeline.cli.commands import COMMANDS, GROUPS, Path, below, find_command
 from pipeline.cli.guarded import run_guarded
 from pipeline.cli.old_spellings import in_new_spelling
 from sharedris.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.object_store.locks import Locks
 
 USAGE = "usage: sharedris COMMAND ... [--help]"
 
@@ -47,6 +53,7 @@ def _run(words: Sequence[str], notes: Sequence[str]) -> int:
     load_plugins(plugins_named_in(rest))
     options = parse(path, rest)
     from pipeline.object_store.layout import SMALL  # after the help, which needs none of it
+    from pipeline.object_store.locks import may_keep_elsewhere
     from pipeline.object_store.opened import opened_runs
 
     module = command_module(path)
@@ -54,9 +61,16 @@ def _run(words: Sequence[str], notes: Sequence[str]) -> int:
         only_json(getattr(options, "json", False)),
         log_to_console(level_of(options)),
         packages_of(path),
+        may_keep_elsewhere(_locks_on_cluster if os.environ.get("RAY_ADDRESS") else None),
         opened_runs(getattr(options, "runs", None), getattr(module, "READS", SMALL)),
     ):
         return int(module.run(options))
+
+
+def _locks_on_cluster(url: str) -> AbstractContextManager[Locks]:
+    from pipeline.cluster.lease_actor import leases_on_cluster  # only for a store that cannot keep them
+
+    return leases_on_cluster(url)
 
 
 def _about(path: Path, rest: Sequence[str]) -> int:

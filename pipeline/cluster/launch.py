@@ -44,12 +44,17 @@ _PACKAGES = ("sharedris", "pipeline", "sweeps")
 def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     """Join the cluster that `RAY_ADDRESS` names, or start a private one on this machine while the block lasts.
 
+    Within another such block it does nothing: a driver whose lock an actor holds has joined before.
+
     Raises:
         InputError: when the named cluster cannot be joined.
         RayLostError: when the private one dies.
     """
     set_environment()
     address = os.environ.get("RAY_ADDRESS")
+    if address and ray.is_initialized():
+        yield
+        return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
         require_ray_head(address)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pipeline.cluster.lease_actor import follow
 from pipeline.cluster.placement import forget_placement_group, record_placement_group
 from pipeline.job import Job
 from pipeline.lifecycle.locks import rank_zero_lock
@@ -27,6 +28,7 @@ def handed_out(job: Job) -> Token | None:
         LeaseLostError: where another driver has taken the run over.
     """
     token, mirror = read_token(job.state_folder), mirror_of(job.runs_root)
+    follow(token)  # a trial is a process of its own
     if mirror is None or token is None:
         return None
     mirror.push(job.run_id, lambda: require_lease(mirror.objects, token))
@@ -53,6 +55,7 @@ def worked_on(job: Job, token: Token | None, *, rank: int, local_rank: int) -> I
                 held.enter_context(rank_zero_lock(job.state_folder))
             yield job
         return
+    follow(token)
     root = working_folder(token.url, f"workers/{job.run_id}")
     here = replace(job, execution=replace(job.execution, runs_root=str(root)))
     if local_rank == 0:

@@ -5,6 +5,9 @@
 The holder writes it again every 15 seconds. A driver that finds it unchanged for two minutes, both times by the store's
 clock, takes it over under the next fencing number; so does one on the same host as soon as the holder's process is
 gone. The clocks of the hosts do not matter. A holder that was away for longer finds another nonce and ends.
+
+A store without conditional writes cannot refuse the second of two writes. There the same values are kept elsewhere
+(`pipeline.object_store.locks`), and the object in the store is a copy of them.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from typing import Any
 import psutil
 
 from pipeline.lifecycle.heartbeat import Heartbeat, driver_process, heartbeat_of
+from pipeline.object_store.faults import NoConditionsError
 from pipeline.object_store.layout import LEASE
+from pipeline.object_store.locks import kept_elsewhere
 from pipeline.object_store.mirror import Mirror, mirror_of
 from pipeline.object_store.objects import ConflictError, Objects, StoreError
 from pipeline.object_store.token import TOKEN, LeaseLostError, Token, require_lease, write_token
@@ -87,14 +92,15 @@ class Lease:
             self._thread.join()
         with contextlib.suppress(LeaseLostError):
             self._write(released=True)
+        self._objects.locks.end_if_free()
 
     def _write(self, *, released: bool) -> None:
         content = _content(self.token, beat=self._beats, released=released)
         try:
-            self._e_tag = self._objects.put(self.token.key, content, replaces=self._e_tag)
+            self._e_tag = self._objects.locks.put(self.token.key, content, replaces=self._e_tag)
         except ConflictError:
             require_lease(self._objects, self.token)  # else it is our own write, whose answer was lost
-            answer = self._objects.get(self.token.key)
+            answer = self._objects.locks.get(self.token.key)
             if answer is not None:
                 self._e_tag = answer[1].e_tag
 
@@ -104,12 +110,13 @@ def acquire(objects: Objects, state_key: str) -> Lease:
 
     Raises:
         RunHeldError: naming the holder, when it is alive.
-        StoreError: where the store cannot be used, or has no conditional writes.
+        NoConditionsError: where the store has no conditional writes, and nothing else keeps the locks.
+        StoreError: where the store cannot be used.
     """
     key, since, seen = f"{state_key}/{LEASE}", time.monotonic(), ""
     while True:
-        now = objects.probe(state_key)
-        answer = objects.get(key)
+        now = objects.locks.probe(state_key)
+        answer = objects.locks.get(key)
         if answer is None:
             lease = _try_to_write(objects, key, fence=1, replaces=None)
         else:
@@ -154,12 +161,13 @@ def _held(state_key: str, holder: Heartbeat | None) -> RunHeldError:
 
 def _try_to_write(objects: Objects, key: str, *, fence: int, replaces: str | None) -> Lease | None:
     """Write a lease of this process over a version; None where another process was faster."""
-    token = Token(url=objects.url, key=key, fence=fence, nonce=uuid.uuid4().hex)
+    locks, nonce = objects.locks, uuid.uuid4().hex
+    token = Token(url=objects.url, key=key, fence=fence, nonce=nonce, elsewhere=not objects.has_conditions)
     try:
-        e_tag = objects.put(key, _content(token, beat=0, released=False), replaces=replaces)
+        e_tag = locks.put(key, _content(token, beat=0, released=False), replaces=replaces)
     except ConflictError:
-        answer = objects.get(key)
-        if answer is None or _values(answer[0]).get("nonce") != token.nonce:
+        answer = locks.get(key)
+        if answer is None or _values(answer[0]).get("nonce") != nonce:
             return None
         e_tag = answer[1].e_tag  # our own write, whose answer was lost
     return Lease(objects, token, e_tag)
@@ -199,24 +207,37 @@ def lease_of(state_folder: Path) -> Iterator[None]:
 
     Raises:
         RunHeldError: naming the holder.
-        StoreError: where the store cannot be used.
+        StoreError: where the store cannot be used, or has no conditional writes and no shared cluster is joined.
     """
     root = state_folder.parent.parent
     mirror = mirror_of(root)
     if mirror is None:
         yield
         return
-    lease = acquire(mirror.objects, state_folder.relative_to(root).as_posix())
-    try:
-        if state_folder.parent.name == "state":
-            mirror.pull(run_ids=[state_folder.name], discard=True)
-        write_token(state_folder, lease.token)
-        lease.keep()
-        yield
-        _put_the_rest(mirror, state_folder, lease.token)
-    finally:
-        (state_folder / TOKEN).unlink(missing_ok=True)
-        lease.release()
+    with _acquired(mirror.objects, state_folder.relative_to(root).as_posix()) as lease:
+        try:
+            if state_folder.parent.name == "state":
+                mirror.pull(run_ids=[state_folder.name], discard=True)
+            write_token(state_folder, lease.token)
+            lease.keep()
+            yield
+            _put_the_rest(mirror, state_folder, lease.token)
+        finally:
+            (state_folder / TOKEN).unlink(missing_ok=True)
+            lease.release()
+
+
+@contextlib.contextmanager
+def _acquired(objects: Objects, state_key: str) -> Iterator[Lease]:
+    """Yield a lease of the store, or one that is kept elsewhere if the store has no conditional writes."""
+    with contextlib.ExitStack() as held:
+        try:
+            lease = acquire(objects, state_key)
+        except NoConditionsError:
+            if not held.enter_context(kept_elsewhere(objects.url)):
+                raise
+            lease = acquire(objects, state_key)
+        yield lease
 
 
 def _put_the_rest(mirror: Mirror, state_folder: Path, token: Token) -> None:

@@ -19,6 +19,17 @@ class StoreAwayError(StoreError):
     """The store does not answer, or answers that it cannot now: the same request may succeed later."""
 
 
+class NoConditionsError(StoreError):
+    """The store has no conditional writes, so that it cannot hold the lock of a driver."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(
+            f"{url}: the store {why}",
+            "Use a store that has them, set --runs to a folder that all nodes mount, or join a Ray cluster "
+            "(RAY_ADDRESS), where an actor locks runs against its other drivers",
+        )
+
+
 class DamagedObjectError(StoreError):
     """The content of an object is not what it was put with."""
 
@@ -56,10 +67,8 @@ _FAULTS = (
             f"{url}: the clock of this machine differs too much from the store's", "Set the clock (timedatectl)"
         ),
     ),
-    (
-        "not implemented",
-        lambda url: StoreError(f"{url}: the store has no conditional writes, which lock runs", "Use another store"),
-    ),
+    ("not implemented", lambda url: NoConditionsError(url, "has no conditional writes, which lock runs")),
+    ("status code: 501", lambda url: NoConditionsError(url, "has no conditional writes, which lock runs")),
 )
 
 

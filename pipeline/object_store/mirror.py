@@ -29,6 +29,7 @@ from pipeline.object_store.layout import (
 )
 from pipeline.object_store.manifest import checkpoint_of, is_checkpoint, is_unfinished, written_digest
 from pipeline.object_store.objects import (
+    ANY,
     PROBE,
     ConflictError,
     DamagedObjectError,
@@ -181,9 +182,12 @@ class Mirror:
             return
         guard()
         for key in changed:
-            if key.startswith("records/") or is_checkpoint(key):
+            # A store without conditions refuses no writer that was replaced: then each write asks.
+            if key.startswith("records/") or is_checkpoint(key) or not self.objects.has_conditions:
                 guard()
-            self._put(key, entries.get(key), guard)
+            self._put(key, _version_of(entries.get(key)), guard)
+        if removed and not self.objects.has_conditions:
+            guard()
         for key in removed:
             self.objects.delete([*_named_by(key), key])
         with self._index.changed() as now:
@@ -193,14 +197,14 @@ class Mirror:
     def push_file(self, key: str, guard: Guard) -> None:
         """Put one file, if it is there: of a worker that is not rank zero."""
         if (self.root / key).exists():
-            self._put(key, self._index.read().get(key), guard)
+            self._put(key, _version_of(self._index.read().get(key)), guard)
 
     def push_others(self) -> None:
         """Put costs and marks, which are written without a lock: the last writer's count."""
         entries = self._index.read()
         for key in other_files(self.root):
             if self._is_changed(key, entries):
-                self._put(key, entries.get(key), lambda: None)
+                self._put(key, ANY, lambda: None)
 
     def _to_put(self, run_id: str, entries: dict[str, Entry]) -> list[str]:
         """Return what has changed of a run, in order. A checkpoint is put when its manifest has its digest."""
@@ -217,13 +221,13 @@ class Mirror:
         # The record first: without it the run counts as not done, and nobody reads the rest.
         return sorted((key for key, place in places.items() if place and place.run_id == run_id), key=_record_first)
 
-    def _put(self, key: str, entry: Entry | None, guard: Guard) -> None:
+    def _put(self, key: str, replaces: str | None, guard: Guard) -> None:
         path = self.root / key
         stamp = stamp_of(path)
         if stamp is None:  # pruned since it was listed
             return
         try:
-            e_tag = self._put_over(key, path, None if entry is None else entry.e_tag, guard)
+            e_tag = self._put_over(key, path, replaces, guard)
         except FileNotFoundError:
             return
         with self._index.changed() as entries:
@@ -287,6 +291,10 @@ def _old_probes(listed: list[Found]) -> list[str]:
 
 def _record_first(key: str) -> tuple[bool, str]:
     return not key.startswith("records/"), key
+
+
+def _version_of(entry: Entry | None) -> str | None:
+    return None if entry is None else entry.e_tag
 
 
 def _named_by(key: str) -> list[str]:

@@ -14,18 +14,28 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.files import atomic_writer
-from pipeline.object_store.faults import ConflictError, DamagedObjectError, StoreAwayError, StoreError, in_one_line
+from pipeline.object_store.faults import (
+    ConflictError,
+    DamagedObjectError,
+    NoConditionsError,
+    StoreAwayError,
+    StoreError,
+    in_one_line,
+)
+from pipeline.object_store.locks import Found, Locks, locks_elsewhere
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 __all__ = ["ConflictError", "DamagedObjectError", "Found", "Objects", "StoreAwayError", "StoreError", "open_objects"]
 
+ANY = "*"
+"""In place of a version: write over whatever is there."""
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated while the store does not answer or answers 5xx."""
 PROBE = ".probe-"
@@ -37,20 +47,6 @@ _SINGLE_PUT_BYTES = 64 * 2**20
 """Larger files are sent in parts, which no store can do under a condition."""
 _GENERATION = "@generation:"
 _HTTP_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """An object: its key below the prefix, its version, its bytes, and when it was written by the store's clock.
-
-    `sha256` is what its content was verified with, where it was read.
-    """
-
-    key: str
-    e_tag: str
-    size: int
-    modified: float
-    sha256: str | None = None
 
 
 class Objects:
@@ -65,6 +61,16 @@ class Objects:
     def __init__(self, url: str, store: Any, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.url, self._store, self.patience_seconds = url, store, patience_seconds
         self._has_conditions = False
+
+    @property
+    def locks(self) -> Locks:
+        """Where the locks of the prefix are kept: here, if the store has conditional writes."""
+        return locks_elsewhere(self.url) or self
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether writes are conditional, so that the store itself refuses a writer that was replaced."""
+        return self.locks is self
 
     def require_usable(self) -> None:
         """Ask for one page of the prefix, so that a wrong bucket or missing credentials end the command at once.
@@ -139,7 +145,8 @@ class Objects:
         Args:
             key: below the prefix.
             content: bytes, or a file. A file above 64 MiB is sent in parts and without the condition.
-            replaces: the version that must be there; None where no object may be there.
+            replaces: the version that must be there; None where no object may be there, `ANY` for no condition. In a
+                store without conditional writes it counts for nothing: the caller asks before whether it may write.
             digest: the SHA-256 of the content in hex digits, where its writer has computed it.
 
         Raises:
@@ -149,7 +156,8 @@ class Objects:
         e_tag, _, generation = (replaces or "").partition(_GENERATION)
         named = {"e_tag": e_tag, "version": generation} if generation else {"e_tag": e_tag}
         mode: Any = "create" if replaces is None else named
-        if isinstance(content, Path) and content.stat().st_size > _SINGLE_PUT_BYTES:
+        is_large = isinstance(content, Path) and content.stat().st_size > _SINGLE_PUT_BYTES
+        if is_large or replaces == ANY or not self.has_conditions:
             mode = "overwrite"
 
         def write() -> Any:
@@ -171,13 +179,21 @@ class Objects:
         """Check that the store keeps the conditions of writes, and return the time of its clock (seconds since 1970).
 
         Raises:
-            StoreError: where it does not: two drivers could then work on one run.
+            NoConditionsError: where it does not: two drivers could then work on one run.
+        """
+        return self.clock(folder, may_ignore_conditions=False)
+
+    def clock(self, folder: str, *, may_ignore_conditions: bool = True) -> float:
+        """Return the time of the store's clock (seconds since 1970), found by a write.
+
+        Raises:
+            NoConditionsError: where conditions are not kept and may not be ignored.
         """
         key = f"{folder}/{PROBE}{uuid.uuid4().hex[:12]}"
-        self.put(key, b"1", replaces=None)
+        self.put(key, b"1", replaces=ANY if may_ignore_conditions else None)
         try:
             found = self.head(key)
-            if not self._has_conditions:
+            if not may_ignore_conditions and not self._has_conditions:
                 for replaces in (None, '"0123456789abcdef0123456789abcdef"'):
                     self._require_conflict(key, replaces)
                 self._has_conditions = True
@@ -190,10 +206,12 @@ class Objects:
             self.put(key, uuid.uuid4().bytes, replaces=replaces)
         except ConflictError:
             return
-        raise StoreError(
-            f"{self.url}: the store ignores the condition of a write (If-None-Match, If-Match), which locks runs",
-            "Use a store that has conditional writes, or set --runs to a folder that all nodes mount",
+        raise NoConditionsError(
+            self.url, "ignores the condition of a write (If-None-Match, If-Match), which locks runs"
         )
+
+    def end_if_free(self) -> None:
+        """Do nothing: locks in the store take no process."""
 
     def _found(self, meta: Any) -> Found:
         modified = float(meta["last_modified"].timestamp())

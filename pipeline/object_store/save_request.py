@@ -5,13 +5,12 @@ STATE/save-now     put by `sharedris runs save` or a driver, taken by rank zero
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.object_store.layout import SAVE_REQUEST
 from pipeline.object_store.mirror import Mirror
-from pipeline.object_store.objects import ConflictError
+from pipeline.object_store.objects import ANY
 
 
 def put_request(mirror: Mirror, run_id: str) -> None:
@@ -20,8 +19,7 @@ def put_request(mirror: Mirror, run_id: str) -> None:
     Raises:
         StoreError: where the store cannot be used.
     """
-    with contextlib.suppress(ConflictError):
-        mirror.objects.put(_key(run_id), b"1", replaces=None)
+    mirror.objects.put(_key(run_id), b"1", replaces=ANY)
 
 
 def pass_on_requests(mirror: Mirror, run_ids: Sequence[str]) -> None:

@@ -1,10 +1,14 @@
-"""A short text on which all hosts of a prefix agree: the first one that was put."""
+"""A short text on which all hosts of a prefix agree: the first one that was put.
+
+In a store without conditional writes two hosts that ask for the first time within a second may not agree.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.object_store.objects import ConflictError, Objects
+from pipeline.object_store.faults import NoConditionsError
+from pipeline.object_store.objects import ANY, ConflictError, Objects
 
 
 def first_written(objects: Objects, key: str, wanted: str, is_sound: Callable[[str], bool]) -> str:
@@ -28,4 +32,6 @@ def first_written(objects: Objects, key: str, wanted: str, is_sound: Callable[[s
             objects.put(key, wanted.encode(), replaces=None if answer is None else answer[1].e_tag)
         except ConflictError:  # another host was faster, or our own answer was lost: both are read
             continue
+        except NoConditionsError:
+            objects.put(key, wanted.encode(), replaces=ANY)
         return wanted

@@ -1,6 +1,7 @@
 """The right to write a run in the store, as the driver that holds its lease hands it to trials and workers.
 
-    STATE/lease.json      in the driver's working folder only: {"url", "key", "fence", "nonce", "process", "started"}
+    STATE/lease.json      in the driver's working folder only: {"url", "key", "fence", "nonce", "elsewhere", "process",
+                          "started"}
 
 Every write of a run asks the store first whether the lease still has the nonce. A fencing number counts the drivers of
 a run: a lower one is of an earlier driver.
@@ -31,12 +32,13 @@ class LeaseLostError(InputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """The lease at `key` below `url`, its fencing number, and the nonce of its holder."""
+    """The lease at `key` below `url`, its fencing number, the nonce of its holder, and whether the store keeps it."""
 
     url: str
     key: str
     fence: int
     nonce: str
+    elsewhere: bool = False
 
     @property
     def folder(self) -> str:
@@ -55,7 +57,8 @@ def read_token(state_folder: Path) -> Token | None:
     values = read_json(state_folder / TOKEN)
     if not isinstance(values, dict):
         return None
-    return Token(url=values["url"], key=values["key"], fence=values["fence"], nonce=values["nonce"])
+    named = {name: values[name] for name in ("url", "key", "fence", "nonce")}
+    return Token(**named, elsewhere=values.get("elsewhere", False))
 
 
 def is_of_a_living_process(path: Path) -> bool:
@@ -73,7 +76,7 @@ def require_lease(objects: Objects, token: Token) -> None:
     Raises:
         LeaseLostError: then.
     """
-    answer = objects.get(token.key)
+    answer = objects.locks.get(token.key)
     if answer is None or _values(answer[0]).get("nonce") != token.nonce:
         raise LeaseLostError(
             f"{token.folder.rpartition('/')[2]}: another driver has taken the run over",
@@ -103,10 +106,10 @@ class WriterClaim:
         """
         while True:
             require_lease(self._objects, self._token)
-            before = self._objects.get(self._key)
+            before = self._objects.locks.get(self._key)
             values = json.dumps({"fence": self._token.fence, "nonce": self._nonce}).encode()
             try:
-                self._objects.put(self._key, values, replaces=None if before is None else before[1].e_tag)
+                self._objects.locks.put(self._key, values, replaces=None if before is None else before[1].e_tag)
             except ConflictError:  # perhaps our own, with a lost answer
                 if not self._is_mine():
                     continue
@@ -126,7 +129,7 @@ class WriterClaim:
             )
 
     def _is_mine(self) -> bool:
-        answer = self._objects.get(self._key)
+        answer = self._objects.locks.get(self._key)
         return answer is not None and _values(answer[0]).get("nonce") == self._nonce
 
 

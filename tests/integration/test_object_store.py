@@ -221,7 +221,7 @@ def test_a_server_that_is_away_for_a_minute(
     assert_same(bucket, expected, tmp_path / "fresh")
 
 
-def wait_for(is_there: Callable[[], bool], process: BaseProcess, seconds: float = 120) -> None:
+def wait_for(is_there: Callable[[], bool], process: Any, seconds: float = 120) -> None:
     """Wait until something is there, as long as the process works."""
     deadline = time.monotonic() + seconds
     while not is_there():
@@ -262,6 +262,7 @@ BAD = {
     "no right": ((403, "AccessDenied"), "the store refuses: 403 AccessDenied"),
     "clock": ((403, "RequestTimeTooSkewed"), "the clock of this machine differs too much"),
     "no conditions": (None, "ignores the condition of a write"),
+    "conditions refused": (None, "has no conditional writes"),
     "no credentials": (None, "no credentials were found"),
 }
 
@@ -273,6 +274,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     answer, words = BAD[name]
     faults = Faults()
     faults.answer, faults.ignores_conditions = answer, name == "no conditions"
+    faults.refuses_conditions = name == "conditions refused"
     with proxy_of(port, faults) as through:
         bucket = Bucket("bad", through, tmp_path)
         if name == "no credentials":
@@ -282,6 +284,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     lines = bucket.output.splitlines()
     assert len(lines) == 1, bucket.output
     assert words in lines[0]
+    assert ("RAY_ADDRESS" in lines[0]) == ("conditions" in name), "a shared cluster is a remedy"
     assert Bucket("bad", port, tmp_path).all_keys() == []
     assert not files_with(SECRET, tmp_path) + files_with(KEY_ID, tmp_path)
 

@@ -83,9 +83,9 @@ def progress_of(bucket: Bucket) -> dict[str, Any]:
     return values
 
 
-def wait_for_epoch(bucket: Bucket, epoch: int, process: BaseProcess) -> dict[str, Any]:
+def wait_for_epoch(bucket: Bucket, epoch: int, process: Any, seconds: float = 600) -> dict[str, Any]:
     """Wait until the store has a progress of this epoch."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + seconds
     while (reading := progress_of(bucket)).get("epoch", 0) < epoch:
         assert process.is_alive(), bucket.output
         assert time.monotonic() < deadline, bucket.output

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -108,3 +110,34 @@ def test_the_missing_library_is_named_with_the_extra(monkeypatch: pytest.MonkeyP
     with pytest.raises(StoreError, match=r"need the package obstore\. .*pip install '.\[store\]"):
         objects.open_objects(URL)
     objects._obstore.cache_clear()
+
+
+@pytest.mark.parametrize("setting", [None, "true"])
+def test_a_request_is_hashed_for_its_signature_unless_that_is_left_out(
+    setting: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore", reason="the extra `store` is not installed")
+    signed: list[str | None] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Print nothing."""
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            signed.append(self.headers["x-amz-content-sha256"])
+            self.send_response(200)
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "x")
+        if setting is not None:
+            monkeypatch.setenv("AWS_UNSIGNED_PAYLOAD", setting)
+        objects.open_objects(URL).put("key", b"1", replaces=None)
+        server.shutdown()
+    assert signed == [objects.sha256_of(b"1") if setting is None else "UNSIGNED-PAYLOAD"]
