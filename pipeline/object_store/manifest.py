@@ -25,6 +25,11 @@ def checkpoint_of(key: str) -> str | None:
     return key.removesuffix(".json") + ".pt" if is_manifest else None
 
 
+def manifest_of(key: str) -> str:
+    """Return the key of the manifest of a checkpoint."""
+    return key.removesuffix(".pt") + ".json"
+
+
 def is_unfinished(path: Path) -> bool:
     """Return whether a file is a checkpoint whose manifest is not there: its writer is at work, or was killed."""
     return is_checkpoint(path.name) and not path.with_suffix(".json").exists()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.object_store.address import origin_of
-from pipeline.object_store.index import Entry, Index, arrival_here, stamp_of
+from pipeline.object_store.index import Entry, Index, Stamp, arrival_here, stamp_of
 from pipeline.object_store.layout import (
     LEASE,
     OF_A_RUN,
@@ -27,7 +27,7 @@ from pipeline.object_store.layout import (
     prefixes_of,
     single_keys,
 )
-from pipeline.object_store.manifest import checkpoint_of, is_checkpoint, is_unfinished, written_digest
+from pipeline.object_store.manifest import checkpoint_of, is_checkpoint, is_unfinished, manifest_of, written_digest
 from pipeline.object_store.objects import (
     ANY,
     PROBE,
@@ -181,11 +181,18 @@ class Mirror:
         if not changed and not removed:
             return
         guard()
+        put_with_checkpoint: set[str] = set()
         for key in changed:
+            if key in put_with_checkpoint:
+                continue
             # A store without conditions refuses no writer that was replaced: then each write asks.
             if key.startswith("records/") or is_checkpoint(key) or not self.objects.has_conditions:
                 guard()
-            self._put(key, _version_of(entries.get(key)), guard)
+            if is_checkpoint(key):
+                put_with_checkpoint.add(manifest_of(key))
+                self._put_checkpoint(key, entries, guard)
+            else:
+                self._put(key, _version_of(entries.get(key)), guard)
         if removed and not self.objects.has_conditions:
             guard()
         for key in removed:
@@ -221,27 +228,45 @@ class Mirror:
         # The record first: without it the run counts as not done, and nobody reads the rest.
         return sorted((key for key, place in places.items() if place and place.run_id == run_id), key=_record_first)
 
-    def _put(self, key: str, replaces: str | None, guard: Guard) -> None:
-        path = self.root / key
-        stamp = stamp_of(path)
-        if stamp is None:  # pruned since it was listed
-            return
+    def _put_checkpoint(self, key: str, entries: dict[str, Entry], guard: Guard) -> None:
+        """Put a checkpoint and then its manifest, which is read before: both may be pruned while the first is sent."""
+        manifest_key = manifest_of(key)
+        manifest = self.root / manifest_key
+        stamp = stamp_of(manifest)
         try:
-            e_tag = self._put_over(key, path, replaces, guard)
+            content = manifest.read_bytes()
         except FileNotFoundError:
             return
+        if stamp is not None and self._put(key, _version_of(entries.get(key)), guard):
+            e_tag = self._put_over(manifest_key, content, _version_of(entries.get(manifest_key)), guard)
+            self._note(manifest_key, e_tag, stamp)
+
+    def _put(self, key: str, replaces: str | None, guard: Guard) -> bool:
+        """Put a file; return whether it was there: it may have been pruned since it was listed."""
+        path = self.root / key
+        stamp = stamp_of(path)
+        if stamp is None:
+            return False
+        try:
+            # Read once: a log or a progress file may change while it is sent.
+            content = path if path.name.endswith((".pt", ".safetensors")) else path.read_bytes()
+            e_tag = self._put_over(key, content, replaces, guard)
+        except FileNotFoundError:
+            return False
+        self._note(key, e_tag, stamp)
+        return True
+
+    def _note(self, key: str, e_tag: str, stamp: Stamp) -> None:
         with self._index.changed() as entries:
             entries[key] = Entry(e_tag=e_tag, stamp=stamp)
 
-    def _put_over(self, key: str, path: Path, replaces: str | None, guard: Guard) -> str:
+    def _put_over(self, key: str, content: bytes | Path, replaces: str | None, guard: Guard) -> str:
         """Put a file; where another version is there, go on only if this process may still write.
 
         The other version may be our own, of a put whose answer was lost or of a writer that was killed before it
         could note it.
         """
-        # Read once: a log or a progress file may change while it is sent.
-        content = path if path.name.endswith((".pt", ".safetensors")) else path.read_bytes()
-        digest = written_digest(path)
+        digest = written_digest(content) if isinstance(content, Path) else None
         if digest is None:
             digest = sha256_of(content)
         while True:

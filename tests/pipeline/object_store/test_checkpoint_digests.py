@@ -16,6 +16,7 @@ import torch
 from pipeline.object_store.layout import OF_A_RUN
 from pipeline.object_store.manifest import written_digest
 from pipeline.object_store.mirror import Mirror
+from pipeline.object_store.objects import Objects
 from pipeline.training import checkpoints
 from tests.pipeline.object_store.conftest import may_write
 from tests.pipeline.object_store.test_mirror import RUN, keys_in
@@ -80,6 +81,42 @@ def test_a_checkpoint_is_put_when_its_manifest_is_there(host: Host, store: Any) 
     path.with_suffix(".json").write_bytes(manifest)
     one.push(RUN, may_write)
     assert KEY in keys_in(store)
+
+
+def test_checkpoints_that_are_pruned_while_they_are_put_leave_a_whole_one(
+    host: Host, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, put, delete, states = host("one"), Objects.put, Objects.delete, []
+
+    def saved(*epochs: int) -> None:
+        for epoch in epochs:
+            checkpoints.save(one.root / "state" / RUN, {"content_hash": "abc"}, epoch=epoch, step=epoch)
+
+    def whole() -> list[str]:
+        keys = keys_in(store)
+        return sorted(key for key in keys if key.endswith(".pt") and key.removesuffix(".pt") + ".json" in keys)
+
+    def slow_put(self: Objects, key: str, *arguments: Any, **options: Any) -> str:
+        e_tag = put(self, key, *arguments, **options)
+        if key.endswith("00002-000000002.pt"):
+            saved(4, 5)  # what was listed is pruned meanwhile
+        states.append(whole())
+        return e_tag
+
+    def noted_delete(self: Objects, keys: list[str]) -> None:
+        delete(self, keys)
+        states.append(whole())
+
+    saved(1)
+    one.push(RUN, may_write)
+    saved(2, 3)
+    monkeypatch.setattr(Objects, "put", slow_put)
+    monkeypatch.setattr(Objects, "delete", noted_delete)
+    one.push(RUN, may_write)
+    one.push(RUN, may_write)
+    assert all(states), "a kill at any moment leaves a checkpoint to resume from"
+    assert [key[-12:-3] for key in whole()] == ["000000004", "000000005"]
+    assert not one.has_changes(RUN)
 
 
 def test_a_checkpoint_that_is_written_again_never_has_the_digest_of_the_one_before(
