@@ -103,14 +103,14 @@ def bench_step(device: torch.device, scale: str, batch: int) -> str:
     return f"### Training step, {scale}, {batch} samples\n\n{goal}\n\n{table(head, rows)}"
 
 
-def bench_compile(device: torch.device, scale: str, batch: int) -> str:
+def bench_compile(device: torch.device, scale: str, batch: int, precision: Precision) -> str:
     """Time forward, loss and backward with and without torch.compile."""
     from pipeline.config import TrainConfig
     from pipeline.training.model_with_loss import ModelWithLoss
 
     model = build_model(SCALES[scale]()).train().to(device)
     use_kernels(model)
-    trained = ModelWithLoss(model, TrainConfig(precision="bf16"))
+    trained = ModelWithLoss(model, TrainConfig(precision=precision))
     inputs = example_batch(scale, batch, device)
     mask = torch.zeros(batch, *inputs[0].shape[2:], dtype=torch.uint8, device=device)
 
@@ -127,7 +127,7 @@ def bench_compile(device: torch.device, scale: str, batch: int) -> str:
     compiled = median_seconds(forward_and_backward, device, repeats)
     rows = [["eager", f"{1000 * eager:.0f}", ""], ["compiled", f"{1000 * compiled:.0f}", f"{eager / compiled:.2f}"]]
     text = f"The first compiled step took {first:.0f} s."
-    title = f"### torch.compile, {scale}, {batch} samples, bf16, forward and backward"
+    title = f"### torch.compile, {scale}, {batch} samples, {precision}, forward and backward"
     return f"{title}\n\n{text}\n\n{table(['step', 'ms', 'times as fast'], rows)}"
 
 
@@ -243,12 +243,13 @@ def main() -> None:
     parser.add_argument("--scale", default="base", choices=sorted(SCALES))
     parser.add_argument("--batch", type=int, default=14)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp16", "fp32"], help="of the compile part")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/gpu.md")
     args = parser.parse_args()
     device = torch.device(args.device, 0) if args.device == "cuda" else torch.device("cpu")
     parts = {
         "step": lambda: bench_step(device, args.scale, args.batch),
-        "compile": lambda: bench_compile(device, args.scale, args.batch),
+        "compile": lambda: bench_compile(device, args.scale, args.batch, args.precision),
         "evaluation": lambda: bench_evaluation(device, args.scale),
         "attention": lambda: bench_attention(device),
         "loader": lambda: bench_loader(device, args.scale, args.batch),

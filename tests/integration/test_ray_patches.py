@@ -103,7 +103,7 @@ def test_tune_forwards_no_secrets() -> None:
 
 def trainer(kind: type[TorchTrainer] = ray_patches.RunTrainer, folder: Path | None = None, **scaling: Any) -> Any:
     """A trainer whose workers record their placement group and then wait."""
-    own = {"global_batch_size": 8} if kind is ray_patches.RunTrainer else {}
+    own = {"batch_parts": 8} if kind is ray_patches.RunTrainer else {}
     return kind(
         wait,
         train_loop_config={"folder": folder},
