@@ -182,6 +182,7 @@ class Mirror:
             return
         guard()
         put_with_checkpoint: set[str] = set()
+        skips_checkpoints = False
         for key in changed:
             if key in put_with_checkpoint:
                 continue
@@ -190,9 +191,11 @@ class Mirror:
                 guard()
             if is_checkpoint(key):
                 put_with_checkpoint.add(manifest_of(key))
-                self._put_checkpoint(key, entries, guard)
+                skips_checkpoints |= not self._put_checkpoint(key, entries, guard)
             else:
                 self._put(key, _version_of(entries.get(key)), guard)
+        if skips_checkpoints:  # the store may have none that is newer: those it has stay until the next call
+            removed = [key for key in removed if not is_checkpoint(key) and checkpoint_of(key) is None]
         if removed and not self.objects.has_conditions:
             guard()
         for key in removed:
@@ -228,18 +231,23 @@ class Mirror:
         # The record first: without it the run counts as not done, and nobody reads the rest.
         return sorted((key for key, place in places.items() if place and place.run_id == run_id), key=_record_first)
 
-    def _put_checkpoint(self, key: str, entries: dict[str, Entry], guard: Guard) -> None:
-        """Put a checkpoint and then its manifest, which is read before: both may be pruned while the first is sent."""
+    def _put_checkpoint(self, key: str, entries: dict[str, Entry], guard: Guard) -> bool:
+        """Put a checkpoint and then its manifest, which is read before: both may be pruned while the first is sent.
+
+        Returns False where they were pruned before.
+        """
         manifest_key = manifest_of(key)
         manifest = self.root / manifest_key
         stamp = stamp_of(manifest)
         try:
             content = manifest.read_bytes()
         except FileNotFoundError:
-            return
-        if stamp is not None and self._put(key, _version_of(entries.get(key)), guard):
-            e_tag = self._put_over(manifest_key, content, _version_of(entries.get(manifest_key)), guard)
-            self._note(manifest_key, e_tag, stamp)
+            return False
+        if stamp is None or not self._put(key, _version_of(entries.get(key)), guard):
+            return False
+        e_tag = self._put_over(manifest_key, content, _version_of(entries.get(manifest_key)), guard)
+        self._note(manifest_key, e_tag, stamp)
+        return True
 
     def _put(self, key: str, replaces: str | None, guard: Guard) -> bool:
         """Put a file; return whether it was there: it may have been pruned since it was listed."""

@@ -119,6 +119,32 @@ def test_checkpoints_that_are_pruned_while_they_are_put_leave_a_whole_one(
     assert not one.has_changes(RUN)
 
 
+def test_checkpoints_that_are_pruned_before_they_are_put_leave_the_older_ones(host: Host, store: Any) -> None:
+    one, is_first = host("one"), [True]
+
+    def saved(*epochs: int) -> None:
+        for epoch in epochs:
+            checkpoints.save(one.root / "state" / RUN, {"content_hash": "abc"}, epoch=epoch, step=epoch)
+
+    def whole() -> list[str]:
+        keys = keys_in(store)
+        return sorted(key for key in keys if key.endswith(".pt") and key.removesuffix(".pt") + ".json" in keys)
+
+    def training_goes_on() -> None:
+        if is_first:
+            is_first.clear()
+            saved(4, 5)  # before the first of what was listed is put
+
+    saved(1)
+    one.push(RUN, may_write)
+    saved(2, 3)
+    one.push(RUN, training_goes_on)
+    assert [key[-12:-3] for key in whole()] == ["000000001"]
+    one.push(RUN, may_write)
+    assert [key[-12:-3] for key in whole()] == ["000000004", "000000005"]
+    assert not one.has_changes(RUN)
+
+
 def test_a_checkpoint_that_is_written_again_never_has_the_digest_of_the_one_before(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
