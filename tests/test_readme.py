@@ -166,7 +166,7 @@ def test_a_made_up_option_in_running_text_is_found(span: str) -> None:
 
 
 LONE = re.compile(r"`(--[a-z][\w.-]*)[^`]*`")
-FOREIGN = {"--entrypoint-num-cpus", "--entrypoint-resources", "--find-links"}
+FOREIGN = {"--dashboard-host", "--entrypoint-num-cpus", "--entrypoint-resources", "--find-links", "--include-dashboard"}
 """Options of other programs that pages name: Ray's and pip's."""
 
 

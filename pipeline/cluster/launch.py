@@ -38,6 +38,8 @@ _ENVIRONMENT = {
 _TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
 """Lists runs in the dashboard, by one more actor in the cluster; a private Ray has no dashboard."""
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
+_joined: list[str] = []
+"""The cluster of the block that is open in this process."""
 
 
 @contextlib.contextmanager
@@ -52,7 +54,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     """
     set_environment()
     address = os.environ.get("RAY_ADDRESS")
-    if address and ray.is_initialized():
+    if address and address in _joined:
         yield
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -71,6 +73,7 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
         require_temporary_folder()
         set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
+    _joined.append(address or "local")
     try:
         with watched_ray():
             yield
@@ -79,6 +82,8 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
     except BaseException:
         ray.shutdown()
         raise
+    finally:
+        _joined.clear()
     ray.shutdown()
 
 
