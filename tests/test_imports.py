@@ -31,7 +31,8 @@ ORDER = """
     sharedris.predictor
     sharedris.overlay  sharedris.pyfunc
 
-    pipeline.files  pipeline.repeating  pipeline.digests  pipeline.provenance  pipeline.published
+    pipeline.files  pipeline.repeating  pipeline.shared_folder
+    pipeline.digests  pipeline.provenance  pipeline.published
     pipeline.run_marks  pipeline.object_store  pipeline.record_migrations
     pipeline.monitoring.progress
     pipeline.records  pipeline.validation_rows  pipeline.identity

@@ -7,9 +7,8 @@ import logging
 import math
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,15 +36,13 @@ from pipeline.monitoring.device_fault_file import faulty_nodes, write_device_fau
 from pipeline.monitoring.run_log import log_to_run
 from pipeline.provenance import gpu_name, package_versions
 from pipeline.run import run_job
+from pipeline.shared_folder import arrives
 from sharedris.errors import InputError
 
 log = logging.getLogger(__name__)
 
 RESTARTS = 3
 """How often lost workers are replaced without a new checkpoint before a run counts as failed."""
-
-FILE_ARRIVES_SECONDS = 90.0
-"""How long a file that another node wrote may stay unseen: NFS remembers for a minute that it was absent."""
 
 
 def fit(job: Job) -> None:
@@ -78,7 +75,7 @@ def fit(job: Job) -> None:
                 cause = innermost(error).split(". ")[0]
                 log.warning("%s lost workers and starts them again: %s", job.run_id, cause)
     bring_back(job)
-    if not _arrives(lambda: job.done):
+    if not arrives(lambda: job.done):
         raise RunError(f"{job.run_id} ended without a record")
 
 
@@ -181,16 +178,6 @@ def _cause(job: Job, error: Exception) -> str:
     return cause
 
 
-def _arrives(is_seen: Callable[[], bool]) -> bool:
-    """Return whether what another node has written is seen here within the time that NFS may hide it."""
-    deadline = time.monotonic() + FILE_ARRIVES_SECONDS
-    while not is_seen():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(1)
-    return True
-
-
 def _resize_seconds() -> float:
     """Return how often an elastic run looks for new nodes, from the environment or Ray's own 60 s."""
     text = os.environ.get("SHAREDRIS_RESIZE_SECONDS", "60")
@@ -207,17 +194,17 @@ def worker_loop(config: dict[str, Any]) -> None:
     """Run the job as one worker of a Ray Train worker group."""
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device())
+    local_rank = context.get_local_rank()
+    worker = Worker(rank=rank, world_size=context.get_world_size(), device=get_device(), local_rank=local_rank)
     job: Job = config["job"]
     if config["token"] is None:
         require_marker_file(job, config["marker"])
     require_versions(job)
-    gathered = worker.gather((gpu_name(), ray.get_runtime_context().get_node_id()))
-    worker = replace(worker, gpus=tuple(gpu for gpu, _ in gathered), nodes=tuple(node for _, node in gathered))
+    worker = replace(worker, gpus=tuple(worker.gather(gpu_name())))
     if worker.device.type == "cpu":
         # One CPU is what this worker holds; more threads would only take time from the other workers.
         torch.set_num_threads(1)
-    on_node = worked_on(job, config["token"], rank=rank, local_rank=context.get_local_rank())
+    on_node = worked_on(job, config["token"], rank=rank, local_rank=local_rank)
     with on_node as here, log_to_run(here.state_folder, rank=rank, world_size=worker.world_size):
         faulty = faulty_nodes(here.state_folder)
         try:
@@ -258,6 +245,6 @@ def require_marker_file(job: Job, marker: Path) -> None:
     Raises:
         FileNotFoundError: and not a RunError, since such a node is treated like a lost one.
     """
-    if not _arrives(marker.exists):
+    if not arrives(marker.exists):
         node = ray.util.get_node_ip_address()
         raise FileNotFoundError(f"{node} does not see {marker}, which the driver wrote (storage not mounted?)")

@@ -11,11 +11,10 @@ running statistics move once a step, by the mean over all groups of the global b
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.distributed.process_group import Worker
+from pipeline.distributed.process_group import Worker, gather_in_rank_order
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
@@ -81,8 +80,9 @@ def move_running_statistics(model: nn.Module, worker: Worker) -> None:
     if not norms:
         return
     sums_N = torch.cat([torch.cat([norm.pending_2C.flatten(), norm.groups[None]]) for norm in norms])
-    totals_N = _over_workers(sums_N, worker)  # one exchange for all norms
-    for norm, total_M in zip(norms, totals_N.split([2 * norm.num_features + 1 for norm in norms]), strict=True):
+    if worker.world_size > 1:
+        sums_N = gather_in_rank_order(sums_N).sum(0)  # one exchange for all norms
+    for norm, total_M in zip(norms, sums_N.split([2 * norm.num_features + 1 for norm in norms]), strict=True):
         means_2C = (total_M[:-1] / total_M[-1]).view(2, -1)
         running = norm.running_mean, norm.running_var
         for kept_C, mean_C in zip(running, means_2C, strict=True):
@@ -93,12 +93,3 @@ def move_running_statistics(model: nn.Module, worker: Worker) -> None:
         norm.num_batches_tracked += 1
         norm.pending_2C.zero_()
         norm.groups.zero_()
-
-
-def _over_workers(values_N: Tensor, worker: Worker) -> Tensor:
-    """Return the sum over the workers, added in order of rank: its bits are fixed, and the same on all of them."""
-    if worker.world_size == 1:
-        return values_N
-    parts = [torch.empty_like(values_N) for _ in range(worker.world_size)]
-    dist.all_gather(parts, values_N)
-    return torch.stack(parts).sum(0)

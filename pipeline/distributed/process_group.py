@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 COLLECTIVE_TIMEOUT_SECONDS = 900
 """How long a worker waits for the others in a step; the longest regular wait is for the checkpoint of rank zero."""
@@ -22,16 +22,16 @@ COLLECTIVE_TIMEOUT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One process of a run: its rank, how many there are, its device, and the GPU and the node of every rank.
+    """One process of a run: its rank, how many there are, its device, and the names of the GPUs of all ranks.
 
-    Without names of nodes all ranks are on one.
+    `local_rank` counts the workers of its node; None where all ranks are on one.
     """
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     gpus: tuple[str | None, ...] = ()
-    nodes: tuple[str, ...] = ()
+    local_rank: int | None = None
 
     @property
     def is_main_process(self) -> bool:
@@ -41,7 +41,7 @@ class Worker:
     @property
     def is_first_on_node(self) -> bool:
         """Whether no worker of a lower rank is on this node."""
-        return self.rank == (self.nodes.index(self.nodes[self.rank]) if self.nodes else 0)
+        return (self.rank if self.local_rank is None else self.local_rank) == 0
 
     def gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
         """Return every worker's value in order of rank, on every worker."""
@@ -104,3 +104,10 @@ def share_buffers(model: nn.Module, worker: Worker) -> None:
     if worker.world_size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def gather_in_rank_order(values: Tensor) -> Tensor:
+    """Return the values of every worker in rank order, (workers, ...), so that the bits of sums over them are fixed."""
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values)
+    return torch.stack(parts)

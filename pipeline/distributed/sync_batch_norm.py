@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pipeline.distributed.process_group import Worker
+from pipeline.distributed.process_group import Worker, gather_in_rank_order
 
 
 class _NormalizeOverWorkers(torch.autograd.Function):
@@ -31,7 +31,7 @@ class _NormalizeOverWorkers(torch.autograd.Function):
         # native_batch_norm computes the local statistics; torch.var_mean is many times slower on a CPU.
         _, mean_C, inverse_C = torch.native_batch_norm(input_BCHW, None, None, None, None, True, 0.0, eps)
         variance_C = (inverse_C.square().reciprocal() - eps).clamp_min(0.0)
-        means_KC, variances_KC = _gather(torch.stack([mean_C, variance_C])).unbind(1)
+        means_KC, variances_KC = gather_in_rank_order(torch.stack([mean_C, variance_C])).unbind(1)
         mean_C = means_KC.mean(0)
         variance_C = (variances_KC + (means_KC - mean_C).square()).mean(0)
         output_BCHW = functional.batch_norm(input_BCHW, mean_C, variance_C, weight_C, bias_C, training=False, eps=eps)
@@ -51,19 +51,12 @@ class _NormalizeOverWorkers(torch.autograd.Function):
         )
         # The loss of every worker depends on the input of every worker through the shared statistics.
         own_2C = torch.stack([bias_gradient_C, weight_gradient_C])
-        of_all_K2C = _gather(own_2C)
+        of_all_K2C = gather_in_rank_order(own_2C)
         excess_2C = own_2C * (len(of_all_K2C) / ctx.samples) - of_all_K2C.sum(0) / ctx.samples
         slope_C = weight_C * inverse_C.square() * excess_2C[1]
         offset_C = weight_C * inverse_C * excess_2C[0] - slope_C * mean_C
         through_BCHW.addcmul_(input_BCHW, slope_C[:, None, None]).add_(offset_C[:, None, None])
         return through_BCHW, weight_gradient_C, bias_gradient_C, None
-
-
-def _gather(values: Tensor) -> Tensor:
-    """Return the values of every worker in rank order, (workers, ...), so that the bits of sums over them are fixed."""
-    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, values)
-    return torch.stack(parts)
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

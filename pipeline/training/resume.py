@@ -8,18 +8,15 @@ brought the file to the node has verified it on arrival, under the lock of the w
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
 from pipeline.distributed.process_group import Worker
 from pipeline.job import Job
+from pipeline.shared_folder import arrives
 from pipeline.training import checkpoints
 from sharedris.errors import InputError
 from sharedris.finite_weights import require_finite
-
-ARRIVES_SECONDS = 90.0
-"""How long a checkpoint of another node may stay unseen: NFS remembers for a minute that it was absent."""
 
 
 def load_checkpoint(job: Job, worker: Worker) -> dict[str, Any] | None:
@@ -53,17 +50,8 @@ def _verify_on_each_node(path: Path, worker: Worker) -> None:
         InputError: on every rank, naming a node where it is missing or damaged.
     """
     problem = None
-    if worker.is_first_on_node and not worker.is_main_process and not _arrives_whole(path):
+    if worker.is_first_on_node and not worker.is_main_process and not arrives(lambda: checkpoints.is_whole(path)):
         problem = f"{path} is missing or damaged on {socket.gethostname()}, and whole on the node of rank zero"
     for each in worker.gather(problem):
         if each is not None:
             raise InputError(each, "Look at the storage of that node; the same command goes on from the checkpoint")
-
-
-def _arrives_whole(path: Path) -> bool:
-    deadline = time.monotonic() + ARRIVES_SECONDS
-    while not checkpoints.is_whole(path):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(1)
-    return True

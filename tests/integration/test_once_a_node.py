@@ -47,7 +47,7 @@ def bring_and_load(worker: Worker, url: str, port: int, folder: Path) -> tuple[f
     worker.barrier()  # all at once
     bring_run(mirror, RUN, discard=worker.is_main_process)
     job: Any = SimpleNamespace(state_folder=mirror.root / "state" / RUN, content_hash="abc")
-    saved = load_checkpoint(job, replace(worker, nodes=NODES))
+    saved = load_checkpoint(job, replace(worker, local_rank=NODES[: worker.rank].count(NODES[worker.rank])))
     assert saved is not None
     return float(saved["model"]["w"].sum()), len(hashed)
 

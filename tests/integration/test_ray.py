@@ -24,6 +24,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
+from pipeline import shared_folder
 from pipeline.cluster import launch, storage_check, train_run
 from pipeline.cluster.network import interface_of
 from pipeline.cluster.placement import free_placement_group
@@ -148,10 +149,14 @@ def test_a_node_that_does_not_see_the_runs_is_like_one_that_is_away(
     cluster: None, micro_run: RunConfig, toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_at(micro_run, toy_root, tmp_path)
-    monkeypatch.setattr(train_run, "FILE_ARRIVES_SECONDS", 2.0)
+    monkeypatch.setattr(shared_folder, "FILE_ARRIVES_SECONDS", 2.0)
     (tmp_path / "there").touch()
     threading.Timer(1.0, (tmp_path / "late").touch).start()
-    assert [train_run._arrives((tmp_path / name).exists) for name in ("there", "late", "never")] == [True, True, False]
+    assert [shared_folder.arrives((tmp_path / name).exists) for name in ("there", "late", "never")] == [
+        True,
+        True,
+        False,
+    ]
     with pytest.raises(FileNotFoundError, match=r"does not see .*never, which .* \(storage not mounted\?\)"):
         train_run.require_marker_file(job, tmp_path / "never")
     assert failure(job) is None, "the run itself has not failed"
@@ -187,7 +192,7 @@ class TestRestarts:
                 raise error
 
         monkeypatch.setattr(train_run, "_fit_once", end)
-        monkeypatch.setattr(train_run, "_arrives", lambda path: True)
+        monkeypatch.setattr(train_run, "arrives", lambda path: True)
         with contextlib.suppress(RunError):
             train_run.fit(job)
         return started

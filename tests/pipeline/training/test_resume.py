@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline import shared_folder
 from pipeline.distributed.process_group import Worker
 from pipeline.training import checkpoints, resume
 from sharedris.errors import InputError
@@ -35,7 +36,7 @@ def load_on(worker: Worker, nodes: tuple[str, ...], root: Path, arrives_seconds:
         time.sleep(0.2)
         return whole_digest(path)
 
-    checkpoints._sha256, resume.ARRIVES_SECONDS = counted, arrives_seconds  # a process of its own
+    checkpoints._sha256, shared_folder.FILE_ARRIVES_SECONDS = counted, arrives_seconds  # a process of its own
     load, loaded = checkpoints.load, []
 
     def noted(path: Path) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def load_on(worker: Worker, nodes: tuple[str, ...], root: Path, arrives_seconds:
     checkpoints.load = noted  # type: ignore[assignment]
     job: Any = SimpleNamespace(state_folder=root / nodes[worker.rank] / "state" / RUN, content_hash="abc")
     try:
-        found = resume.load_checkpoint(job, replace(worker, nodes=nodes))
+        local_rank = nodes[: worker.rank].count(nodes[worker.rank])
+        found = resume.load_checkpoint(job, replace(worker, local_rank=local_rank))
     except InputError as error:
         return str(error), hashed
     return (None if found is None else float(found["model"]["w"][0])), [*hashed, *(-each for each in loaded)]
@@ -83,7 +85,8 @@ def test_nothing_to_go_on_from(tmp_path: Path) -> None:
 
 
 def test_the_first_worker_of_each_node_is_known() -> None:
-    nodes = ("b", "a", "b", "a")
-    first = [Worker(rank=rank, world_size=4, nodes=nodes).is_first_on_node for rank in range(4)]
+    first = [
+        Worker(rank=rank, world_size=4, local_rank=local).is_first_on_node for rank, local in enumerate((0, 0, 1, 1))
+    ]
     assert first == [True, True, False, False]
     assert [Worker(rank=rank, world_size=2).is_first_on_node for rank in range(2)] == [True, False]
