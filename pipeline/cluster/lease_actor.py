@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.cluster.lease_register import Kept, LeaseRegister
+from pipeline.object_store.faults import ConflictError, StoreAwayError
 from pipeline.object_store.layout import LEASE
 from pipeline.object_store.locks import Found, Locks, keep_elsewhere, locks_elsewhere
 from pipeline.object_store.mirror import is_released
-from pipeline.object_store.objects import ANY, ConflictError, Objects, StoreAwayError, open_objects
+from pipeline.object_store.objects import ANY, Objects, open_objects
 from pipeline.object_store.token import Token
 
 log = logging.getLogger(__name__)

@@ -29,11 +29,11 @@ from typing import Any
 import psutil
 
 from pipeline.lifecycle.heartbeat import Heartbeat, driver_process, heartbeat_of
-from pipeline.object_store.faults import NoConditionsError
+from pipeline.object_store.faults import ConflictError, NoConditionsError, StoreError
 from pipeline.object_store.layout import LEASE
 from pipeline.object_store.locks import kept_elsewhere
 from pipeline.object_store.mirror import Mirror, mirror_of
-from pipeline.object_store.objects import ConflictError, Objects, StoreError
+from pipeline.object_store.objects import Objects
 from pipeline.object_store.token import TOKEN, LeaseLostError, Token, require_lease, write_token
 from sharedris.errors import InputError
 

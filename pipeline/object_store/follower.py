@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pipeline.object_store.faults import StoreError
 from pipeline.object_store.mirror import Mirror, mirror_of
-from pipeline.object_store.objects import StoreError
 from pipeline.object_store.save_request import pass_on_requests
 from pipeline.repeating import repeated
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.object_store.address import origin_of
+from pipeline.object_store.faults import ConflictError, DamagedObjectError
 from pipeline.object_store.index import Entry, Index, Stamp, arrival_here, stamp_of
 from pipeline.object_store.layout import (
     LEASE,
@@ -27,17 +28,9 @@ from pipeline.object_store.layout import (
     prefixes_of,
     single_keys,
 )
+from pipeline.object_store.locks import Found
 from pipeline.object_store.manifest import checkpoint_of, is_checkpoint, is_unfinished, manifest_of, written_digest
-from pipeline.object_store.objects import (
-    ANY,
-    PROBE,
-    ConflictError,
-    DamagedObjectError,
-    Found,
-    Objects,
-    open_objects,
-    sha256_of,
-)
+from pipeline.object_store.objects import ANY, PROBE, Objects, open_objects, sha256_of
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 16

@@ -32,7 +32,6 @@ from pipeline.object_store.locks import Found, Locks, locks_elsewhere
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-__all__ = ["ConflictError", "DamagedObjectError", "Found", "Objects", "StoreAwayError", "StoreError", "open_objects"]
 
 ANY = "*"
 """In place of a version: write over whatever is there."""

@@ -11,8 +11,8 @@ import logging
 import threading
 from collections.abc import Iterator
 
+from pipeline.object_store.faults import StoreAwayError
 from pipeline.object_store.mirror import Guard, Mirror
-from pipeline.object_store.objects import StoreAwayError
 from pipeline.object_store.save_request import fetch_request, forget_request
 from sharedris.errors import InputError
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.object_store.faults import NoConditionsError
-from pipeline.object_store.objects import ANY, ConflictError, Objects
+from pipeline.object_store.faults import ConflictError, NoConditionsError
+from pipeline.object_store.objects import ANY, Objects
 
 
 def first_written(objects: Objects, key: str, wanted: str, is_sound: Callable[[str], bool]) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 
 from pipeline.files import read_json, write_json
-from pipeline.object_store.objects import ConflictError, Objects, open_objects
+from pipeline.object_store.faults import ConflictError
+from pipeline.object_store.objects import Objects, open_objects
 from sharedris.errors import InputError
 
 TOKEN = "lease.json"  # noqa: S105  # the name of a file

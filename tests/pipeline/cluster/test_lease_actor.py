@@ -18,10 +18,10 @@ from pipeline.lifecycle.locks import driver_lock
 from pipeline.object_store import locks as locks_module
 from pipeline.object_store import objects
 from pipeline.object_store.address import working_folder
-from pipeline.object_store.faults import NoConditionsError
+from pipeline.object_store.faults import NoConditionsError, StoreAwayError
 from pipeline.object_store.locks import Locks, kept_elsewhere, may_keep_elsewhere
 from pipeline.object_store.mirror import Mirror
-from pipeline.object_store.objects import Objects, StoreAwayError, open_objects
+from pipeline.object_store.objects import Objects, open_objects
 from pipeline.object_store.token import LeaseLostError, Token, WriterClaim, read_token, require_lease
 
 URL, STATE = "s3://bucket/runs", "state/run"

@@ -10,9 +10,10 @@ import obstore
 import pytest
 
 from pipeline.object_store import mirror as mirror_module
+from pipeline.object_store.faults import StoreAwayError
 from pipeline.object_store.layout import OF_A_RUN, SMALL
 from pipeline.object_store.mirror import Mirror
-from pipeline.object_store.objects import Objects, StoreAwayError
+from pipeline.object_store.objects import Objects
 from pipeline.object_store.token import LeaseLostError
 from tests.pipeline.object_store.conftest import may_write, write
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline.object_store import objects
+from pipeline.object_store.faults import ConflictError, StoreAwayError, StoreError
 from pipeline.object_store.mirror import Mirror
-from pipeline.object_store.objects import ConflictError, Objects, StoreAwayError, StoreError
+from pipeline.object_store.objects import Objects
 
 URL = "s3://bucket/runs"
 PAGE = (
