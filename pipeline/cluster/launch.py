@@ -39,7 +39,7 @@ _TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
 """Lists runs in the dashboard, by one more actor in the cluster; a private Ray has no dashboard."""
 _PACKAGES = ("sharedris", "pipeline", "sweeps")
 _joined: list[str] = []
-"""The cluster of the block that is open in this process."""
+"""The named cluster of the block that is open in this process."""
 
 
 @contextlib.contextmanager
@@ -73,7 +73,8 @@ def ray_cluster(*, cpus: int | None = None) -> Iterator[None]:
         require_temporary_folder()
         set_token()
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, **quiet)
-    _joined.append(address or "local")
+    if address:
+        _joined.append(address)
     try:
         with watched_ray():
             yield
