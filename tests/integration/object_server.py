@@ -69,6 +69,17 @@ class Faults:
         self.random = random.Random(seed)
 
 
+def _is_condition(header: str) -> bool:
+    return header.lower().startswith("if-")
+
+
+def _length_of(content: bytes, headers: list[tuple[str, str]] | None) -> str:
+    """The length of the content, or the one that the headers of an answer without content name."""
+    if headers is None:
+        return str(len(content))
+    return {name.lower(): value for name, value in headers}.get("content-length", "0")
+
+
 def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
     """Return what passes a request on to the server, or fails as the faults say."""
 
@@ -96,7 +107,7 @@ def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
                     self._ask(body)
                 self._answer(503, b"<Error><Code>SlowDown</Code></Error>")
                 return
-            if faults.refuses_conditions and any(name.lower().startswith("if-") for name in self.headers):
+            if faults.refuses_conditions and any(map(_is_condition, self.headers)):
                 self._answer(501, b"<Error><Code>NotImplemented</Code></Error>")
                 return
             status, headers, content = self._ask(body)
@@ -106,7 +117,7 @@ def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             headers = dict(self.headers.items())
             if faults.ignores_conditions:
-                headers = {name: value for name, value in headers.items() if not name.lower().startswith("if-")}
+                headers = {name: value for name, value in headers.items() if not _is_condition(name)}
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             content = answer.read()
@@ -115,13 +126,10 @@ def _handler_of(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, status: int, content: bytes, headers: list[tuple[str, str]] | None = None) -> None:
             self.send_response(status)
-            kept = [(name, value) for name, value in headers or [] if name.lower() not in _OF_THE_CONNECTION]
-            for name, value in kept:
-                self.send_header(name, value)
-            if self.command == "HEAD" and headers is not None:
-                self.send_header("Content-Length", {k.lower(): v for k, v in headers}.get("content-length", "0"))
-            else:
-                self.send_header("Content-Length", str(len(content)))
+            for name, value in headers or []:
+                if name.lower() not in _OF_THE_CONNECTION:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", _length_of(content, headers if self.command == "HEAD" else None))
             self.end_headers()
             if self.command != "HEAD":
                 with contextlib.suppress(ConnectionError):  # the client was killed

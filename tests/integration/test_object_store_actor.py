@@ -46,9 +46,7 @@ def arguments(toy_root: Path, runs: str) -> list[str]:
 def undisturbed(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the run leaves in a plain folder, without Ray."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    process = workers.start_command(arguments(toy_root, str(folder / "runs")), folder / "output")
-    assert workers.finish([process], 600) == [0], (folder / "output").read_text()
-    return workers.outcome_below(folder / "runs")
+    return workers.outcome_of_command(arguments(toy_root, str(folder / "runs")), folder)
 
 
 class Driver:

@@ -109,6 +109,13 @@ def outcome_below(root: Path, run_id: str | None = None) -> dict[str, Any]:
     }
 
 
+def outcome_of_command(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Give a command whose runs are below a folder, and return what it leaves when nothing happens to it."""
+    process = start_command(arguments, folder / "output")
+    assert finish([process], 600) == [0], (folder / "output").read_text()
+    return outcome_below(folder / "runs")
+
+
 def _exact(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows with floats as their bits."""
 

@@ -83,65 +83,61 @@ def test_a_checkpoint_is_put_when_its_manifest_is_there(host: Host, store: Any) 
     assert KEY in keys_in(store)
 
 
+def save_epochs(mirror: Mirror, *epochs: int) -> None:
+    """Write a checkpoint of each of these epochs, which prunes older ones."""
+    for epoch in epochs:
+        checkpoints.save(mirror.root / "state" / RUN, {"content_hash": "abc"}, epoch=epoch, step=epoch)
+
+
+def whole_in(store: Any) -> list[str]:
+    """The checkpoints of a store that count."""
+    keys = keys_in(store)
+    return sorted(key for key in keys if key.endswith(".pt") and key.removesuffix(".pt") + ".json" in keys)
+
+
 def test_checkpoints_that_are_pruned_while_they_are_put_leave_a_whole_one(
     host: Host, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, put, delete, states = host("one"), Objects.put, Objects.delete, []
 
-    def saved(*epochs: int) -> None:
-        for epoch in epochs:
-            checkpoints.save(one.root / "state" / RUN, {"content_hash": "abc"}, epoch=epoch, step=epoch)
-
-    def whole() -> list[str]:
-        keys = keys_in(store)
-        return sorted(key for key in keys if key.endswith(".pt") and key.removesuffix(".pt") + ".json" in keys)
-
     def slow_put(self: Objects, key: str, *arguments: Any, **options: Any) -> str:
         e_tag = put(self, key, *arguments, **options)
         if key.endswith("00002-000000002.pt"):
-            saved(4, 5)  # what was listed is pruned meanwhile
-        states.append(whole())
+            save_epochs(one, 4, 5)  # what was listed is pruned meanwhile
+        states.append(whole_in(store))
         return e_tag
 
     def noted_delete(self: Objects, keys: list[str]) -> None:
         delete(self, keys)
-        states.append(whole())
+        states.append(whole_in(store))
 
-    saved(1)
+    save_epochs(one, 1)
     one.push(RUN, may_write)
-    saved(2, 3)
+    save_epochs(one, 2, 3)
     monkeypatch.setattr(Objects, "put", slow_put)
     monkeypatch.setattr(Objects, "delete", noted_delete)
     one.push(RUN, may_write)
     one.push(RUN, may_write)
     assert all(states), "a kill at any moment leaves a checkpoint to resume from"
-    assert [key[-12:-3] for key in whole()] == ["000000004", "000000005"]
+    assert [key[-12:-3] for key in whole_in(store)] == ["000000004", "000000005"]
     assert not one.has_changes(RUN)
 
 
 def test_checkpoints_that_are_pruned_before_they_are_put_leave_the_older_ones(host: Host, store: Any) -> None:
     one, is_first = host("one"), [True]
 
-    def saved(*epochs: int) -> None:
-        for epoch in epochs:
-            checkpoints.save(one.root / "state" / RUN, {"content_hash": "abc"}, epoch=epoch, step=epoch)
-
-    def whole() -> list[str]:
-        keys = keys_in(store)
-        return sorted(key for key in keys if key.endswith(".pt") and key.removesuffix(".pt") + ".json" in keys)
-
     def training_goes_on() -> None:
         if is_first:
             is_first.clear()
-            saved(4, 5)  # before the first of what was listed is put
+            save_epochs(one, 4, 5)  # before the first of what was listed is put
 
-    saved(1)
+    save_epochs(one, 1)
     one.push(RUN, may_write)
-    saved(2, 3)
+    save_epochs(one, 2, 3)
     one.push(RUN, training_goes_on)
-    assert [key[-12:-3] for key in whole()] == ["000000001"]
+    assert [key[-12:-3] for key in whole_in(store)] == ["000000001"]
     one.push(RUN, may_write)
-    assert [key[-12:-3] for key in whole()] == ["000000004", "000000005"]
+    assert [key[-12:-3] for key in whole_in(store)] == ["000000004", "000000005"]
     assert not one.has_changes(RUN)
 
 
