@@ -35,6 +35,7 @@ import torch.multiprocessing
 from pipeline.config import ExecutionConfig, RunConfig, replace_at
 from pipeline.cost.flops import measure_cost
 from pipeline.cost.peak_memory import resident_peak_mib
+from pipeline.cost.utilization import FLOPS_PER_MAC, TRAINING_FACTOR
 from pipeline.data.dataset.refer_dataset import ReferDataset
 from pipeline.data.dataset.transforms import resize_mask
 from pipeline.data.masks import encode_mask
@@ -53,7 +54,6 @@ from sharedris.build import build_model
 from sharedris.kernels import use_kernels
 
 SET = "toyplus_unc"
-FLOPS_PER_MAC, TRAINING_FACTOR = 2, 3
 WARM_UP = 2
 PAPERS_SHARE = 14
 """Samples of one worker in a step: 112 on 8 GPUs (section IV-A)."""
@@ -334,10 +334,8 @@ def main() -> None:
         prepare(folder, expressions=1200)
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-        print(
-            f"{hardware(1)['processor']}, {platform.machine()}, {os.cpu_count()} CPUs, {memory_gib:.0f} GiB, ", end=""
-        )
-        print(f"load before {load}, torch {torch.__version__}\n")
+        machine = f"{hardware(1)['processor']}, {platform.machine()}, {os.cpu_count()} CPUs, {memory_gib:.0f} GiB"
+        print(f"{machine}, load before {load}, torch {torch.__version__}\n")
         parts = {
             "step": lambda: bench_step(folder, args.scale),
             "scaling": lambda: bench_scaling(folder),
