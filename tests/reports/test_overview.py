@@ -12,7 +12,7 @@ import synthetic_runs
 from reports.__main__ import main
 from reports.build import Report, build_tables
 from reports.layout import Cell
-from reports.overview import has_measured_rows, has_own_numbers, overview, rounds_to
+from reports.overview import has_measured_rows, overview, rounds_to
 from reports.paper import NUMERALS
 from reports.run_selection import Wanted
 
@@ -50,43 +50,6 @@ def test_hours_on_a_gpu_are_counted_apart(report: Report) -> None:
     assert "GPU-hours" in labels
     assert "CPU-worker-hours" not in labels
     assert overview(report.built, pd.DataFrame(columns=records.columns)).facts[0].value.startswith("4 of")
-
-
-def test_links_lead_to_what_is_there_and_tables_without_runs_are_folded(runs_root: Path, whole_report: Path) -> None:
-    page = (whole_report / "index.html").read_text(encoding="utf-8")
-    there = set(re.findall(r'id="([^"]+)"', page))
-    linked = set(re.findall(r'href="#([^"]+)"', page))
-    assert len(linked) > 40
-    assert linked <= there
-    folded = {name for name in NUMERALS if re.search(rf'id="part-{name}" data-part>\s*<details class="folded">', page)}
-    built = build_tables(runs_root, list(NUMERALS), Wanted(), statistics=False).built
-    assert folded == {each.table.name for each in built if not has_own_numbers(each)}
-    # Each picture leads to its tables, and they to it.
-    assert 'href="#figure-scores-VII"' in page
-    assert page.count('href="#part-VII">Its table') == 1
-    sections = dict(re.findall(r'<section class="card" id="part-([^"]+)"(.*?)</section>', page, re.DOTALL))
-    for name, content in sections.items():
-        pictures = re.findall(r'href="#figure-([^"]+)"', content)
-        assert pictures or name == "no_target"
-        for picture in pictures:
-            (caption,) = re.findall(rf'id="figure-{picture}".*?<figcaption>(.*?)</figcaption>', page, re.DOTALL)
-            assert f'href="#part-{name}"' in caption
-
-
-def test_the_first_screen_has_the_recipe_in_words_and_what_could_be_seen(whole_report: Path) -> None:
-    page = (whole_report / "index.html").read_text(encoding="utf-8")
-    first = page[: page.index("<summary>On the paper as a whole")]
-    assert re.search(r"Recipe of every table: tiny, 5 epochs\. Trained on toyplus_unc, seeds 0, 1\. Scored on", first)
-    assert "cafe00000001" not in first, "a recipe by its hash"
-    seen = re.search(
-        r"Table VII: two rows have to differ by oIoU (\d+\.\d\d) or mIoU (\d+\.\d\d) points .*"
-        r" paired by image; variation measured",
-        first,
-    )
-    assert seen is not None
-    note = page[page.index('id="part-VII"') :].partition("Smallest visible difference of two rows")[2][:400]
-    assert f"oIoU {seen[1]} points" in note
-    assert f"mIoU {seen[2]} points" in note
 
 
 def test_what_could_be_seen_is_assumed_where_one_row_was_run(tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ import synthetic_runs
 
 from pipeline.records import RECORD_SCHEMA, read_table, record_path, write_table
 from reports.__main__ import main
+from reports.build import build_tables
+from reports.overview import has_own_numbers
+from reports.paper import NUMERALS
+from reports.run_selection import Wanted
 from tests.browser import chromium
 
 EVIL = "<script>document.title='owned'</script>\\input{secret}"
@@ -46,6 +50,43 @@ def test_text_from_data_is_escaped(page: Path) -> None:
     assert "<script>document.title" not in html
     assert "&lt;script&gt;document.title" in html
     assert html.count("<script") == 1
+
+
+def test_links_lead_to_what_is_there_and_tables_without_runs_are_folded(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    there = set(re.findall(r'id="([^"]+)"', html))
+    linked = set(re.findall(r'href="#([^"]+)"', html))
+    assert len(linked) > 40
+    assert linked <= there
+    folded = {name for name in NUMERALS if re.search(rf'id="part-{name}" data-part>\s*<details class="folded">', html)}
+    built = build_tables(page.parent.parent, list(NUMERALS), Wanted(), statistics=False).built
+    assert folded == {each.table.name for each in built if not has_own_numbers(each)}
+    # Each picture leads to its tables, and they to it.
+    assert 'href="#figure-scores-VII"' in html
+    assert html.count('href="#part-VII">Its table') == 1
+    sections = dict(re.findall(r'<section class="card" id="part-([^"]+)"(.*?)</section>', html, re.DOTALL))
+    for name, content in sections.items():
+        pictures = re.findall(r'href="#figure-([^"]+)"', content)
+        assert pictures or name == "no_target"
+        for picture in pictures:
+            (caption,) = re.findall(rf'id="figure-{picture}".*?<figcaption>(.*?)</figcaption>', html, re.DOTALL)
+            assert f'href="#part-{name}"' in caption
+
+
+def test_the_first_screen_has_the_recipe_in_words_and_what_could_be_seen(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    first = html[: html.index("<summary>On the paper as a whole")]
+    assert re.search(r"Recipe of every table: tiny, 5 epochs\. Trained on toyplus_unc, seeds 0, 1\. Scored on", first)
+    assert "cafe00000001" not in first, "a recipe by its hash"
+    seen = re.search(
+        r"Table VII: two rows have to differ by oIoU (\d+\.\d\d) or mIoU (\d+\.\d\d) points .*"
+        r" paired by image; variation measured",
+        first,
+    )
+    assert seen is not None
+    note = html[html.index('id="part-VII"') :].partition("Smallest visible difference of two rows")[2][:400]
+    assert f"oIoU {seen[1]} points" in note
+    assert f"mIoU {seen[2]} points" in note
 
 
 def test_every_table_is_there_with_its_copies(page: Path) -> None:

@@ -56,7 +56,10 @@ def report_of(root: Path, names: list[str], **wanted: str) -> Report:
     return build_tables(root, names, Wanted(**wanted), statistics=False)
 
 
-@pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
+@pytest.mark.parametrize(
+    "budget",
+    [pytest.param(BUDGETS["capped"], id="capped"), pytest.param(BUDGETS["short"], id="short", marks=pytest.mark.slow)],
+)
 def test_a_smoke_run_of_every_cell_replaces_the_real_model_in_no_table(budget: dict[str, Any], tmp_path: Path) -> None:
     """The real sweep has four cells, the smoke runs have all, are newer, and are on the real set too."""
     real = write(tmp_path, REAL, FPN_VARIANTS, {"epochs": 4, "max_samples_per_epoch": None})
