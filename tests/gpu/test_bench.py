@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,10 @@ def test_the_bench_prints_its_tables(device: torch.device) -> None:
     done = subprocess.run([*command, "--batch", "4"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("###") == len(parts.split(","))
-    assert "| kept from the forward before | 519 | 167 |" in done.stdout
+    # How many kernels surround the casts depends on the processor: those without bf16 instructions skip two.
+    every, kept = re.findall(r"\| (?:of every forward|kept from the forward before) \| (\d+) \| (\d+) \|", done.stdout)
+    assert (every[1], kept[1]) == ("411", "167")
+    assert int(every[0]) - int(kept[0]) == 411 - 167
 
 
 def test_the_file_of_results_is_only_written_on_a_gpu(device: torch.device) -> None:
