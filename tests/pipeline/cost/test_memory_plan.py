@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sharedris.build import build_model
 from sharedris.config import Precision
 from sharedris.errors import InputError
 from sharedris.scales import base, tiny
+from tests.cpu_memory import peak_bytes, skip_if_emulated
 
 
 def two_layers() -> ComparedModelConfig:
@@ -31,17 +31,11 @@ def two_layers() -> ComparedModelConfig:
 
 @pytest.mark.parametrize(("precision", "checkpointing"), [("fp32", False), ("fp32", True), ("bf16", False)])
 def test_the_trace_holds_the_bytes_that_torch_allocates(precision: Precision, checkpointing: bool) -> None:
-    if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("this CPU has no bf16 instructions: torch unfolds the images of a convolution, which takes memory")
+    skip_if_emulated(precision)
     shape = StepShape(model=two_layers(), micro_batch_size=8, precision=precision, checkpointing=checkpointing)
     step = make_step(shape, torch.device("cpu"))
     step()  # makes the optimizer's state, so that it is no part of the growth
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step()
-    assert profile.profiler is not None
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    peak = max(itertools.accumulate(event.nbytes() for event in events))
+    peak = peak_bytes(step)
     trace = trace_step(shape.model, micro_batch_size=8, precision=precision, checkpointing=checkpointing, device="cpu")
     inputs = 8 * 64 * 64 * (3 * 4 + 1)  # are there before the step
     assert trace.activations + trace.gradients - inputs == pytest.approx(peak, rel=0.02)
@@ -114,6 +108,7 @@ def test_the_plan_prints_what_fits(capsys: pytest.CaptureFixture, toy_root: Path
     ids=["tiny", "tiny, checkpointing", "base", "base, checkpointing", "base, bf16"],
 )
 def test_the_peak_of_a_process_is_as_planned(shape: StepShape, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_if_emulated(shape.precision)  # it would take a quarter of an hour there as well
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # else glibc keeps what torch has released
     measured = time_step(shape, threads=1).peak_memory_mib
     traced = trace_step(
