@@ -15,6 +15,8 @@ from tests.chaos.trace import Trace
 RECOVERS_SECONDS = 900.0
 HANGS_SECONDS, _WORKS_SECONDS = 120.0, 8.0
 """A start with RPC faults whose processes use less CPU time than the second in so long is ended and given again."""
+STALLS_SECONDS = 300.0
+"""So is one that trains nothing for so long while Ray tries: its starts of workers timed out again and again once."""
 _POLL_SECONDS = 0.1
 _AHEAD_STEPS = 8
 """How far cells of a sweep may go beyond the step of the next fault, so that it strikes them at work."""
@@ -123,7 +125,8 @@ class Disturber:
         while not is_there():
             since = max(began, command.started)
             assert time.monotonic() < since + RECOVERS_SECONDS, f"training does not go on:\n{command.output[-5000:]}"
-            if command.has_rpc_faults and self._hangs(since):
+            stalls = time.monotonic() > since + STALLS_SECONDS
+            if command.has_rpc_faults and (stalls or self._hangs(since)):
                 self.hangs += 1
                 command.process.kill()
                 command.process.wait()

@@ -41,6 +41,7 @@ class Outcome:
         wall_seconds: from the first start to the last record.
         useful_seconds: of training that the history holds, each epoch once.
         quiet_seconds: wall time of the same without a fault.
+        quiet_useful_seconds: of training in it.
         notes: what else is to be told, a sentence each.
     """
 
@@ -49,6 +50,7 @@ class Outcome:
     wall_seconds: float
     useful_seconds: float
     quiet_seconds: float
+    quiet_useful_seconds: float
     notes: Sequence[str] = ()
 
     @property
@@ -65,14 +67,15 @@ class Outcome:
         """Return this as Markdown."""
         kinds = sorted({each.kind for each in self.struck})
         rows = [self._row(kind, [each for each in self.struck if each.kind == kind]) for kind in kinds]
-        quiet = self.useful_seconds / self.quiet_seconds
+        quiet = self.quiet_useful_seconds / self.quiet_seconds
         restarts = [steps for each in self.struck for steps in each.lost]
         return [
             f"## {self.title}",
             "",
             f"{len(self.struck)} faults. Weights, history, samples and records have the bits of the quiet run.",
             f"Effective-training-time ratio {self.useful_share:.2f} ({self.useful_seconds:.0f} s of training in "
-            f"{self.wall_seconds:.0f} s); of the quiet run {quiet:.2f} ({self.quiet_seconds:.0f} s).",
+            f"{self.wall_seconds:.0f} s); of the quiet run {quiet:.2f} "
+            f"({self.quiet_useful_seconds:.0f} s in {self.quiet_seconds:.0f} s).",
             f"{len(restarts)} restarts of training cost {sum(restarts)} steps together, and none of them more than "
             f"{self.most_lost}.",
             *self.notes,

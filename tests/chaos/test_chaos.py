@@ -31,7 +31,7 @@ from pipeline.object_store.pusher import PUSH_SECONDS
 from pipeline.records import list_runs
 from sharedris.config import to_dict
 from tests.chaos.command import Command
-from tests.chaos.disturb import HANGS_SECONDS, Disturber, Reading
+from tests.chaos.disturb import HANGS_SECONDS, STALLS_SECONDS, Disturber, Reading
 from tests.chaos.faults import Scene, small_disk
 from tests.chaos.measured import Outcome, Results
 from tests.chaos.schedule import KINDS_OF_A_RUN, KINDS_OF_A_SWEEP, faults
@@ -111,12 +111,17 @@ def quiet_run(toy_root: Path, folder: Path, epochs: int) -> tuple[dict[str, Any]
     return workers.outcome_below(folder / "runs"), time.monotonic() - began
 
 
+def trained_seconds(runs: Path) -> float:
+    """Return the seconds of training in all histories of a folder, each epoch once."""
+    return float(sum(pd.read_parquet(path)["seconds"].sum() for path in (runs / "history").glob("*.parquet")))
+
+
 def starts_line(command: Command, scene: Scene, disturber: Disturber) -> str:
     """How often the command was given, and how often Ray did not get over calls that failed."""
     return (
         f"Starts of the command: {command.starts}. Shares of Ray's calls that failed after RPC faults: "
-        f"{scene.rpc_percent} %; {disturber.hangs} of these starts did nothing for {HANGS_SECONDS:.0f} s and were "
-        "ended and given again."
+        f"{scene.rpc_percent} %; {disturber.hangs} of these starts did nothing for {HANGS_SECONDS:.0f} s, or "
+        f"trained nothing for {STALLS_SECONDS:.0f} s, and were ended and given again."
     )
 
 
@@ -152,7 +157,7 @@ def test_a_run_under_faults(toy_root: Path, folder: Path, tmp_path: Path, result
             disturber.run(faults(kinds, ON_RUN, steps=STEPS_PER_EPOCH * epochs, seed=SEED))
             wall = time.monotonic() - began
             assert_same(workers.outcome_below(runs), expected)
-            history = pd.read_parquet(next((runs / "history").glob("*.parquet")))
+            useful = trained_seconds(runs)
         finally:
             command.end()
     losses = [steps for each in disturber.struck for steps in each.lost]
@@ -160,8 +165,9 @@ def test_a_run_under_faults(toy_root: Path, folder: Path, tmp_path: Path, result
         title="One run in a folder",
         struck=disturber.struck,
         wall_seconds=wall,
-        useful_seconds=float(history["seconds"].sum()),
+        useful_seconds=useful,
         quiet_seconds=quiet_seconds,
+        quiet_useful_seconds=trained_seconds(quiet / "runs"),
         notes=[
             f"A checkpoint is due every {INTERVAL} steps, and written while training goes on: "
             f"{sum(steps > INTERVAL for steps in losses)} of {len(losses)} restarts cost more than an interval.",
@@ -236,17 +242,16 @@ def test_a_sweep_in_a_store_under_faults(
             command.end()
         wall = time.monotonic() - began
         found = pull_all(url, port, tmp_path / "fresh")
-    useful = 0.0
     for job in jobs:
         assert job is not None
         assert_same(workers.outcome_below(found, job.run_id), workers.outcome(job))
-        useful += float(pd.read_parquet(found / "history" / f"{job.run_id}.parquet")["seconds"].sum())
     outcome = Outcome(
         title="One sweep of three cells in an S3 store",
         struck=disturber.struck,
         wall_seconds=wall,
-        useful_seconds=useful,
+        useful_seconds=trained_seconds(found),
         quiet_seconds=quiet_seconds,
+        quiet_useful_seconds=trained_seconds(tmp_path / "quiet"),
         notes=[
             f"A checkpoint is due every {STEPS_PER_EPOCH} steps, a fraction of a second here; what changes is put into "
             f"the store every {PUSH_SECONDS:.0f} s, and a restart costs what had not been put yet.",

@@ -29,7 +29,11 @@ def test_parts_of_several_tests_and_seeds_make_one_file(tmp_path: Path) -> None:
             Struck(kind="clock jump", step=4, seconds=1.0, lost=()),
             Struck(kind="x", step=8, seconds=3.0, lost=(2, 4)),
         )
-        return Outcome(title=title, struck=struck, wall_seconds=100.0, useful_seconds=25.0, quiet_seconds=50.0)
+        useful, quiet = (
+            {"useful_seconds": 25.0, "wall_seconds": 100.0},
+            {"quiet_useful_seconds": 40.0, "quiet_seconds": 50.0},
+        )
+        return Outcome(title=title, struck=struck, **useful, **quiet)
 
     path = tmp_path / "chaos.md"
     for seed, name in ((0, "sweep"), (1, "run"), (0, "run")):
@@ -41,7 +45,7 @@ def test_parts_of_several_tests_and_seeds_make_one_file(tmp_path: Path) -> None:
     text = path.read_text()
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == ["# What faults cost", "## One run, seed 0", "## One run, seed 1", "## One sweep, seed 0"]
-    assert "ratio 0.25 (25 s of training in 100 s)" in text
+    assert "ratio 0.25 (25 s of training in 100 s); of the quiet run 0.80 (40 s in 50 s)" in text
     assert "| x | 1 | 3.0 | 3.0 | 2 | 3.0 | 4 |" in text
     assert "FAULTS=2 CHAOS_SEED=1`, its run" in text
     assert len((tmp_path / "chaos.parts/run-1.jsonl").read_text().splitlines()) == 2

@@ -30,7 +30,7 @@ ROWS: dict[str, Row] = {
     for row in SWEEPS["all"].tables[table]
     if row.built and row.changes and "No " not in row.label
 }
-QUICK = ("VI CGFormer (Swin + BERT)", "X ViT-DET")
+QUICK = ("X ViT-DET",)
 
 
 def small_run(name: str) -> RunConfig:

@@ -98,12 +98,15 @@ def shipped() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _stages(kind: str) -> dict[str, Any]:
-    return {"none": {"stages": ()}, "cris": {"stages": (6, 9, 12)}}.get(kind, {})
+    return {"none": {"stages": ()}, "cris": {"stages": (2, 3, 4)}}.get(kind, {})
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_module_keeps_its_contract(name: str) -> None:
     config = tiny()
+    if name.startswith(("fpn", "decoder")):  # whose check takes a third of the time behind four layers
+        encoder, fpn = replace(config.encoder, layers=4), replace(config.fpn, stages=(1, 2, 3, 4))
+        config = replace(config, encoder=encoder, fpn=fpn)
     for part, fields in shipped()[name].items():
         config = replace(config, **{part: replace(getattr(config, part), **fields)})
     check_model(config)
