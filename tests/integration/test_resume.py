@@ -62,7 +62,10 @@ class Reference:
         self.outcome = workers.outcome(job)
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+ONE, TWO = pytest.param(1, id="one worker", marks=pytest.mark.slow), pytest.param(2, id="two workers")
+
+
+@pytest.fixture(scope="module", params=[ONE, TWO])
 def reference(request: Any, long_run: RunConfig, toy_root: Path, tmp_path_factory: Any) -> tuple[int, Reference]:
     """The uninterrupted run for each number of workers."""
     runs = tmp_path_factory.mktemp("reference") / "runs"

@@ -21,10 +21,11 @@ from reports.run_diff import compare_runs
 from reports.run_selection import Wanted
 
 
-def every_table(root: Path) -> list[Table]:
+@pytest.fixture(scope="module")
+def every_table(runs_root: Path) -> list[Table]:
     """Return all tables of the paper, their differences and protocols, and a comparison of all runs."""
-    report = build_tables(root, list(NUMERALS), Wanted(), statistics=True, draws=50)
-    runs = load_runs(root)
+    report = build_tables(runs_root, list(NUMERALS), Wanted(), statistics=True, draws=50)
+    runs = load_runs(runs_root)
     return [*report.tables, compare_runs(runs, runs.run_ids)]
 
 
@@ -51,8 +52,8 @@ def assert_numeric(tables: list[Table]) -> None:
             assert pd.api.types.is_numeric_dtype(column), f"{table.name}: {frame.columns[position]}: {list(column)}"
 
 
-def test_every_numeric_column_of_every_table_is_numeric_for_pandas(runs_root: Path) -> None:
-    assert_numeric(every_table(runs_root))
+def test_every_numeric_column_of_every_table_is_numeric_for_pandas(every_table: list[Table]) -> None:
+    assert_numeric(every_table)
 
 
 def test_also_without_any_run(tmp_path: Path) -> None:
@@ -67,8 +68,8 @@ def test_also_with_runs_that_are_compared_with_the_paper(split: str, seeds: tupl
     assert_numeric(build_tables(tmp_path, list(NUMERALS), Wanted(), statistics=True, draws=50).tables)
 
 
-def test_numbers_of_the_csv_are_those_of_the_cells(runs_root: Path) -> None:
-    for table in every_table(runs_root):
+def test_numbers_of_the_csv_are_those_of_the_cells(every_table: list[Table]) -> None:
+    for table in every_table:
         frame = read(table)
         rows = [row for row in table.rows if row.kind != "section"]
         position = 1

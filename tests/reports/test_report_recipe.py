@@ -77,6 +77,7 @@ def test_a_smoke_run_of_every_cell_replaces_the_real_model_in_no_table(budget: d
         assert alone.recipe.words == report.recipe.words
 
 
+@pytest.mark.slow  # a run of every cell, as above
 def test_the_recipe_that_is_named_is_shown_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, REAL, FPN_VARIANTS, {"epochs": 4, "max_samples_per_epoch": None})
     smoke = write(tmp_path, SMOKE, EVERY, BUDGETS["capped"])

@@ -176,9 +176,10 @@ def test_the_sentence_decides_the_mask(make, case: str) -> None:
     assert not torch.allclose(logits[0], logits[1], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "case", ["cris", "pwam", "cgformer", "dmmi", "vitdet", "full dmmi, beit3", "full cgformer, swin+bert"]
-)
+WHOLE = [pytest.param(case, marks=pytest.mark.slow) for case in ("full dmmi, beit3", "full cgformer, swin+bert")]
+
+
+@pytest.mark.parametrize("case", ["cris", "pwam", "cgformer", "dmmi", "vitdet", *WHOLE])
 def test_a_few_steps_fit_a_batch(make, case: str) -> None:
     torch.manual_seed(0)
     config = make(case)
