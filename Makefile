@@ -126,7 +126,7 @@ ui: $(READY) ## Show the runs in MLflow on 127.0.0.1:5000
 	@$(V)/sharedris ui --runs '$(RUNS)'
 
 .PHONY: test
-test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (under 6 minutes on 2 cores)
+test: $(READY) ## Run the tests: a plain clone is enough, no GPU, no data set (about 6 minutes on 2 cores)
 	@$(V)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-slow

@@ -81,7 +81,7 @@ def test_fifty_steps_are_the_same_for_1_2_3_and_4_workers(
 ) -> None:
     """In 64 bits, so that what is left is the optimization: a wrong draw or weight would be far above the limit.
 
-    In 32 bits the rounding of another summation can turn a ReLU, after which two runs part: 1.4e-5 on one CPU.
+    In 32 bits the rounding of another summation can turn a ReLU, after which two runs part: 1.3e-5 on one CPU.
     """
     alone = losses_in_double(job_of(micro_run, execution, tmp_path / "1", 1), 1)
     for world_size in (2, 3, 4):

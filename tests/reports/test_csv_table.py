@@ -60,7 +60,15 @@ def test_also_without_any_run(tmp_path: Path) -> None:
     assert_numeric(build_tables(tmp_path, list(NUMERALS), Wanted(), statistics=True, draws=50).tables)
 
 
-@pytest.mark.parametrize(("split", "seeds"), [("refcoco+_unc/val", (0,)), ("refcoco_unc/testB", (0, 1))])
+@pytest.mark.parametrize(
+    ("split", "seeds"),
+    [
+        ("refcoco+_unc/val", (0,)),
+        ("refcoco_unc/testB", (0, 1)),
+        pytest.param("refcoco+_unc/val", (0, 1), marks=pytest.mark.slow),
+        pytest.param("refcoco_unc/testB", (0,), marks=pytest.mark.slow),
+    ],
+)
 def test_also_with_runs_that_are_compared_with_the_paper(split: str, seeds: tuple[int, ...], tmp_path: Path) -> None:
     synthetic_runs.write_runs(
         tmp_path, {FULL: -0.3}, splits=(split,), scale="base", seeds=seeds, samples_in_record=FULL_SPLITS[split]
